@@ -1,0 +1,37 @@
+//! Rare facts, one record each in the ring buffer `EVENTS`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{indexed_enum, pod};
+
+indexed_enum! {
+    /// What happened.
+    EventKind {
+        /// A source was refused for the 1st, 2nd, 4th, 8th … time; `value` is the count, `detail` the class.
+        SourceRefused = 0, "source_refused";
+        /// An SMPP flow can no longer be framed; `detail` is the port.
+        FlowUnframed = 1, "flow_unframed";
+        /// An insertion into a map failed; `detail` is 0 for sources, 1 for flows, 2 for prefixes.
+        MapFull = 2, "map_full";
+    }
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Event {
+    /// When.
+    pub at_ns: u64,
+    /// [`EventKind`] as integer.
+    pub kind: u32,
+    /// Whose.
+    pub account: u32,
+    /// From where.
+    pub source: [u8; 16],
+    /// See the kind.
+    pub detail: u64,
+    /// See the kind.
+    pub value: u64,
+}
+
+pod!(Event);

@@ -1,0 +1,48 @@
+//! Names of maps and programs: part of the contract, compared with the object file in a test.
+
+/// Maps. Sizes are in `bin/edge-kernel/maps.rs`; the daemon may override them at load (`[capacity]`).
+pub mod map {
+    /// [`crate::abi::Settings`], one entry.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// [`crate::abi::Ports`], one entry.
+    pub const PORTS: &str = "PORTS";
+    /// Account number to [`crate::abi::Policy`].
+    pub const POLICIES: &str = "POLICIES";
+    /// Account number to [`crate::abi::AccountState`].
+    pub const ACCOUNTS: &str = "ACCOUNTS";
+    /// Account number to the account's name, UTF-8, zero-padded to 64 bytes: written and read by the daemon only,
+    /// so that what is installed describes itself.
+    pub const ACCOUNT_NAMES: &str = "ACCOUNT_NAMES";
+    /// Trie: prefix to account number.
+    pub const MEMBERS: &str = "MEMBERS";
+    /// Trie: prefix to [`crate::abi::Standing`].
+    pub const STANDINGS: &str = "STANDINGS";
+    /// LRU: [`crate::abi::SourceKey`] to [`crate::abi::SourceState`].
+    pub const SOURCES: &str = "SOURCES";
+    /// [`crate::abi::RepeatSet`] by hash.
+    pub const REPEATS: &str = "REPEATS";
+    /// [`crate::abi::PrefixPage`], two halves.
+    pub const PREFIXES: &str = "PREFIXES";
+    /// LRU: [`crate::abi::FlowKey`] to [`crate::stream::Flow`].
+    pub const FLOWS: &str = "FLOWS";
+    /// Per CPU: packets by [`crate::abi::Outcome`].
+    pub const OUTCOMES: &str = "OUTCOMES";
+    /// Ring buffer of [`crate::abi::Event`].
+    pub const EVENTS: &str = "EVENTS";
+    /// Per CPU, one entry: events that the ring buffer had no room for.
+    pub const EVENTS_LOST: &str = "EVENTS_LOST";
+
+    /// The maps that are pinned, so that limits, buckets and counters outlive the daemon.
+    pub const PINNED: &[&str] = &[
+        SETTINGS, PORTS, POLICIES, ACCOUNTS, ACCOUNT_NAMES, MEMBERS, STANDINGS, SOURCES, REPEATS, PREFIXES,
+        FLOWS, OUTCOMES, EVENTS, EVENTS_LOST,
+    ];
+}
+
+/// Programs.
+pub mod program {
+    /// XDP, ingress.
+    pub const INGRESS: &str = "edge_ingress";
+    /// XDP that passes everything: what a benchmark subtracts.
+    pub const EMPTY: &str = "edge_empty";
+}

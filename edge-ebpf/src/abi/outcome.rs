@@ -1,0 +1,118 @@
+//! The one end that every packet comes to.
+
+use super::indexed_enum;
+
+indexed_enum! {
+    /// What became of a packet. Numbers are append-only: a retired one stays reserved.
+    Outcome {
+        /// Not for our ports, or not a protocol of ours.
+        NotOurs = 0, "not_ours";
+        /// A header of layer 2 to 4 does not fit in the frame.
+        Truncated = 1, "truncated";
+        /// An IP fragment: only its source can be metered.
+        Fragment = 2, "fragment";
+        /// The source is on the allow-list: counted, never refused.
+        Allowed = 3, "allowed";
+        /// The source is banned.
+        Banned = 4, "banned";
+        /// The source is banned, but the mode is observe.
+        BannedObserved = 5, "banned_observed";
+        /// The source sends more packets than its limit.
+        FloodSource = 6, "flood_source";
+        /// The account sends more packets than its limit.
+        FloodAccount = 7, "flood_account";
+        /// More packets than a limit, but the mode is observe.
+        FloodObserved = 8, "flood_observed";
+        /// A SIP request within limits.
+        SipAdmitted = 9, "sip_admitted";
+        /// ACK, BYE, CANCEL, or any request with a To tag: never refused.
+        SipInDialog = 10, "sip_in_dialog";
+        /// A SIP response.
+        SipResponse = 11, "sip_response";
+        /// A retransmission of a request that was admitted.
+        SipRepeated = 12, "sip_repeated";
+        /// Over the source's limit.
+        SipOverSource = 13, "sip_over_source";
+        /// Over the account's limit.
+        SipOverAccount = 14, "sip_over_account";
+        /// Over a limit, but the mode is observe.
+        SipObserved = 15, "sip_observed";
+        /// On a SIP port, but not readable as SIP.
+        SipMalformed = 16, "sip_malformed";
+        /// CRLF or empty keep-alive, STUN (RFC 5626 3.5).
+        SipKeepalive = 17, "sip_keepalive";
+        /// A TCP segment to a SIP port.
+        SipStream = 18, "sip_stream";
+        /// A segment with metered PDUs, within limits.
+        SmppAdmitted = 19, "smpp_admitted";
+        /// A segment without new metered PDUs: acknowledgement, continuation, other commands.
+        SmppCarried = 20, "smpp_carried";
+        /// Over the source's limit.
+        SmppOverSource = 21, "smpp_over_source";
+        /// Over the account's limit.
+        SmppOverAccount = 22, "smpp_over_account";
+        /// Over a limit, but the mode is observe.
+        SmppObserved = 23, "smpp_observed";
+        /// A segment of a flow whose PDU boundaries are not known (yet).
+        SmppUnsynchronised = 24, "smpp_unsynchronised";
+        /// Beyond a hole and without a PDU header in sight: dropped, TCP sends it again.
+        SmppBeyondHole = 25, "smpp_beyond_hole";
+        /// The flow is being worked on by another CPU: dropped, TCP sends it again.
+        SmppBusy = 26, "smpp_busy";
+        /// The stream is not SMPP: the flow is marked and no longer framed.
+        SmppMalformed = 27, "smpp_malformed";
+        /// A map is full, so the packet could not be judged.
+        Unjudged = 28, "unjudged";
+    }
+}
+
+/// What the program returns to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// On to the stack.
+    Pass,
+    /// Gone.
+    Drop,
+}
+
+impl Outcome {
+    /// Room in the map `OUTCOMES`; more than the outcomes of today.
+    pub const SLOTS: usize = 64;
+
+    /// The one place where an outcome becomes a verdict.
+    #[must_use]
+    #[inline(always)]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::NotOurs
+            | Self::Truncated
+            | Self::Fragment
+            | Self::Allowed
+            | Self::BannedObserved
+            | Self::FloodObserved
+            | Self::SipAdmitted
+            | Self::SipInDialog
+            | Self::SipResponse
+            | Self::SipRepeated
+            | Self::SipObserved
+            | Self::SipMalformed
+            | Self::SipKeepalive
+            | Self::SipStream
+            | Self::SmppAdmitted
+            | Self::SmppCarried
+            | Self::SmppObserved
+            | Self::SmppUnsynchronised
+            | Self::SmppMalformed
+            | Self::Unjudged => Verdict::Pass,
+            Self::Banned
+            | Self::FloodSource
+            | Self::FloodAccount
+            | Self::SipOverSource
+            | Self::SipOverAccount
+            | Self::SmppOverSource
+            | Self::SmppOverAccount
+            | Self::SmppBeyondHole
+            | Self::SmppBusy => Verdict::Drop,
+        }
+    }
+}

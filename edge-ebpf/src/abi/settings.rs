@@ -1,0 +1,53 @@
+//! What holds for the whole program.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{indexed_enum, pod};
+
+indexed_enum! {
+    /// What is spoken on a port; the bit `1 << index` of [`Ports::services`].
+    Service {
+        /// SIP over UDP.
+        SipUdp = 0, "sip_udp";
+        /// SIP over TCP.
+        SipTcp = 1, "sip_tcp";
+        /// SMPP over TCP.
+        SmppTcp = 2, "smpp_tcp";
+    }
+}
+
+/// Settings for all accounts. Map `SETTINGS`, one entry, written by the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    /// [`super::ABI_VERSION`] of the writer.
+    pub abi_version: u32,
+    /// Raised with every change of prefixes and standings: a source resolved under another generation is
+    /// resolved again with its next packet.
+    pub generation: u32,
+    /// [`super::Mode`] as integer. Observe here means observe for every account.
+    pub mode: u32,
+    /// Which half of the map `PREFIXES` the kernel writes: its lowest bit.
+    pub prefix_epoch: u32,
+    /// What of an IPv6 address makes a source; /64 unless configured otherwise.
+    pub ipv6_mask: [u8; 16],
+    /// Random, new with every load: keys the hashes that an attacker must not foresee.
+    pub hash_key: [u64; 2],
+    /// How long a SIP request counts as a retransmission of an admitted one.
+    /// 32 s: timer B and F, 64 x T1 (RFC 3261 17.1).
+    pub repeat_window_ns: u64,
+    /// Digits of a called number that are counted as its prefix, 1 to 9.
+    pub prefix_digits: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+}
+
+/// Which service listens on a port. Map `PORTS`, one entry, written by the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ports {
+    /// Bits of [`Service`], by destination port in host order.
+    pub services: [u8; 65536],
+}
+
+pod!(Settings, Ports);

@@ -1,0 +1,28 @@
+//! The packet path of Edge: the pure core that host and kernel share, and the contract between them.
+//!
+//! # Theory of operation
+//!
+//! 1. A frame is read through [`packet::Packet`]: every read is bounds-checked, none is unsafe here.
+//! 2. [`wire`] turns headers into addresses and ports; a port that is not ours ends the journey.
+//! 3. The source is looked up (`bin/edge-kernel/accounts.rs`) and its `packets` bucket judged, before the
+//!    payload is read: a flood costs next to nothing.
+//! 4. The payload becomes a message: [`wire::sip`] for a datagram, [`stream`] and [`wire::smpp`] for the
+//!    segments of a connection.
+//! 5. [`meter`] judges the message against the buckets of its source and its account.
+//! 6. [`decide`] makes of all that one [`abi::Outcome`]; the outcome gives the verdict and the counter.
+//!
+//! # Invariants
+//!
+//! No `std`, no clock, no map, no unsafe but in [`verifier`] and the `Pod` macro: time, state and randomness
+//! are arguments. Whatever is parsed here runs unchanged on the host, under tests and fuzzers, and in the kernel.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod abi;
+pub mod decide;
+pub mod meter;
+pub mod packet;
+pub mod stream;
+pub mod verifier;
+pub mod wire;

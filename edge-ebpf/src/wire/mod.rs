@@ -1,0 +1,1 @@
+//! One protocol a file, each in the same order: constants, types, parse, tests.

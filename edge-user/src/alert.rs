@@ -1,0 +1,84 @@
+//! Alerts: what a detector found, as operators and webhooks see it.
+
+use serde::{Deserialize, Serialize};
+
+/// How much an alert matters; webhooks filter by it. Ordered: `Info < Warning < Critical`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth looking at today.
+    Warning,
+    /// Worth waking somebody.
+    Critical,
+}
+
+/// Where an alert stands in its life; each step is delivered under the same [`Alert::id`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// First seen.
+    Opened,
+    /// Still on, and its figures changed enough to say so.
+    Updated,
+    /// Over.
+    Resolved,
+}
+
+/// One value with its share, as evidence: a called prefix, a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// `prefix` (E.164 with `+`) or `source` (an address or prefix).
+    pub kind: String,
+    /// The prefix or the source.
+    pub value: String,
+    /// Messages within the window.
+    pub messages: u64,
+    /// Part of all messages of the window, 0 to 1.
+    pub share: f64,
+}
+
+/// What a detector says at one moment: the judgement, without identity or history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable name of the rule: `spike`, `pumping`, `map_full`, …
+    pub rule: String,
+    /// The account's name.
+    pub account: String,
+    /// What within the account: a class (`sip.invite`), a called prefix; part of the alert's identity.
+    pub subject: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The value that crossed the threshold, in `unit`.
+    pub observed: f64,
+    /// The value that it crossed, in `unit`.
+    pub threshold: f64,
+    /// What is usual for this account, in `unit`, where the rule knows one.
+    pub baseline: Option<f64>,
+    /// Unit of the three values: `messages/s`, `share`.
+    pub unit: String,
+    /// Seconds over which the value was observed.
+    pub window_secs: u64,
+    /// Most telling first.
+    pub evidence: Vec<Evidence>,
+}
+
+/// An alert: a finding with identity and history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Unique and stable from opened to resolved (UUID v7).
+    pub id: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The latest finding; at `resolved`, the last one before.
+    pub finding: Finding,
+    /// Highest value observed so far.
+    pub peak: f64,
+    /// When it opened.
+    pub opened_at: jiff::Timestamp,
+    /// When this step was taken.
+    pub at: jiff::Timestamp,
+    /// What Edge did about it, in words: `limits in force: 20/s burst 40; 812 refused`, `nothing (observe mode)`.
+    pub action: String,
+}

@@ -1,0 +1,379 @@
+//! Requests and responses of the control API, version 1: one module for daemon and command line.
+//!
+//! Paths are under `/v1`. Times are RFC 3339 in UTC, rates are in the one rate syntax ([`crate::rate`]),
+//! sources are CIDR, classes are the names of [`edge_ebpf::abi::Class`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::alert::Alert;
+
+/// What went wrong, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// Stable, for machines: `unknown_account`, `invalid_rate`, `invalid_config`, `store_unavailable`, …
+    pub code: String,
+    /// One sentence of fact.
+    pub message: String,
+    /// One sentence of advice, possibly empty.
+    pub advice: String,
+    /// For `invalid_config`: every problem, one line each.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Version of the contract with the kernel programs.
+    pub abi_version: u32,
+    /// When the daemon started.
+    pub started_at: Timestamp,
+    /// When configuration was last applied.
+    pub config_applied_at: Timestamp,
+    /// The configuration file.
+    pub config_path: String,
+    /// The last reload that was refused, if none has succeeded since.
+    pub config_error: Option<String>,
+    /// `enforce` or `observe`, for the whole edge.
+    pub mode: String,
+    /// One entry an interface.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Accounts installed, the one of unknown sources included.
+    pub accounts: u64,
+    /// Packets by outcome since the maps were made; outcomes of zero are left out.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Packets seen: the sum of the outcomes.
+    pub packets: u64,
+    /// Maps, how full they are.
+    pub maps: Vec<MapStatus>,
+    /// Alerts open now.
+    pub alerts_open: u64,
+    /// Deliveries waiting in the outbox.
+    pub outbox_pending: u64,
+    /// Events lost because the ring buffer was full.
+    pub events_lost: u64,
+    /// `ok`, or what is wrong with the database.
+    pub store: String,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Name.
+    pub name: String,
+    /// `native`, `generic`, or `absent` while the interface is gone.
+    pub xdp_mode: String,
+    /// The mode that was asked for: `native`, `generic`, `auto`.
+    pub requested_mode: String,
+    /// Why the mode is not native, where it is not.
+    pub reason: Option<String>,
+    /// Whether the link is pinned, so that enforcement outlives the daemon.
+    pub pinned: bool,
+}
+
+/// One map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapStatus {
+    /// Name in the object file.
+    pub name: String,
+    /// Entries in use, where that can be told cheaply.
+    pub entries: Option<u64>,
+    /// Room.
+    pub capacity: u64,
+}
+
+/// `GET /v1/accounts`: one line each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountSummary {
+    /// Name.
+    pub name: String,
+    /// Plan.
+    pub plan: String,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Number of source prefixes.
+    pub sources: u64,
+    /// Messages by allowance, all classes but `packets` together.
+    pub messages: BTreeMap<String, u64>,
+    /// Alerts open now.
+    pub alerts_open: u64,
+}
+
+/// `GET /v1/accounts/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountDetail {
+    /// Name.
+    pub name: String,
+    /// Plan.
+    pub plan: String,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// Source prefixes, CIDR.
+    pub sources: Vec<String>,
+    /// SMPP system ids.
+    pub system_ids: Vec<String>,
+    /// Every class, with the limits in force and where they come from.
+    pub limits: Vec<LimitView>,
+    /// Class to allowance to messages.
+    pub messages: BTreeMap<String, BTreeMap<String, u64>>,
+    /// SIP messages by method or status class; zeros left out.
+    pub sip: BTreeMap<String, u64>,
+    /// SMPP PDUs by command; zeros left out.
+    pub smpp: BTreeMap<String, u64>,
+    /// Alerts open now.
+    pub alerts: Vec<Alert>,
+}
+
+/// Whose bucket a limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The account, over all its sources.
+    Account,
+    /// Each source of the account by itself.
+    Source,
+}
+
+/// One limit in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitView {
+    /// Account.
+    pub account: String,
+    /// Whose bucket.
+    pub scope: Scope,
+    /// Class.
+    pub class: String,
+    /// In the rate syntax.
+    pub limit: String,
+    /// `plan NAME`, `account` (its own file) or `override` (set by command).
+    pub origin: String,
+    /// For an override: who set it, when, why, until when.
+    pub change: Option<LimitChange>,
+}
+
+/// An override of a limit, as it was set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitChange {
+    /// User name of the peer on the socket.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub set_at: Timestamp,
+    /// When it lifts itself; `None` means never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// `PUT /v1/limits`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetLimit {
+    /// Account.
+    pub account: String,
+    /// Whose bucket.
+    pub scope: Scope,
+    /// Class.
+    pub class: String,
+    /// In the rate syntax.
+    pub limit: String,
+    /// Seconds after which it lifts itself.
+    pub for_secs: Option<u64>,
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// `POST /v1/limits/unset`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsetLimit {
+    /// Account.
+    pub account: String,
+    /// Whose bucket.
+    pub scope: Scope,
+    /// Class.
+    pub class: String,
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// What a source prefix is told by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeasureKind {
+    /// Every packet to our ports is dropped.
+    Ban,
+    /// Counted, never refused.
+    Allow,
+}
+
+/// `GET /v1/measures`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    /// CIDR.
+    pub prefix: String,
+    /// What.
+    pub kind: MeasureKind,
+    /// User name of the peer on the socket, or `edge` for an automatic one.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub set_at: Timestamp,
+    /// When it lifts itself; `None` means never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// `PUT /v1/measures`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetMeasure {
+    /// CIDR or a single address.
+    pub prefix: String,
+    /// What.
+    pub kind: MeasureKind,
+    /// Seconds after which it lifts itself.
+    pub for_secs: Option<u64>,
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// `POST /v1/measures/unset`: lifts a ban or an allowance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsetMeasure {
+    /// CIDR or a single address.
+    pub prefix: String,
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// `GET /v1/top`: rates over the last second, busiest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Top {
+    /// When the rates were taken.
+    pub at: Timestamp,
+    /// Accounts with traffic.
+    pub rows: Vec<TopRow>,
+}
+
+/// One account and class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopRow {
+    /// Account.
+    pub account: String,
+    /// Class.
+    pub class: String,
+    /// Offered messages per second: admitted, refused and observed.
+    pub offered_per_sec: f64,
+    /// Admitted messages per second, observed included.
+    pub admitted_per_sec: f64,
+    /// Refused messages per second.
+    pub refused_per_sec: f64,
+    /// The account's limit, in the rate syntax.
+    pub limit: String,
+    /// Admitted over limit, 0 to 1 and beyond; `None` without a limit.
+    pub utilization: Option<f64>,
+    /// The account's usual rate, where the spike detector knows one.
+    pub baseline_per_sec: Option<f64>,
+}
+
+/// `GET /v1/alerts?open=true&account=NAME&limit=N`, newest first; `GET /v1/alerts/{id}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertView {
+    /// The alert as it stands.
+    pub alert: Alert,
+    /// Where it was delivered to.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// One delivery of one step of an alert to one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryView {
+    /// Message id (`webhook-id`).
+    pub id: String,
+    /// Endpoint's name.
+    pub endpoint: String,
+    /// `opened`, `updated`, `resolved`.
+    pub phase: String,
+    /// `pending`, `delivered`, `failed`.
+    pub state: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// The last failure.
+    pub last_error: Option<String>,
+    /// When the next attempt is due, or when it was delivered.
+    pub at: Timestamp,
+}
+
+/// `POST /v1/webhooks/test`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestWebhook {
+    /// Endpoint's name; all of them when missing.
+    pub endpoint: Option<String>,
+}
+
+/// One endpoint's answer to a test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestWebhookResult {
+    /// Endpoint's name.
+    pub endpoint: String,
+    /// Whether it answered 2xx.
+    pub ok: bool,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// What went wrong, or an empty string.
+    pub error: String,
+    /// Milliseconds until the answer.
+    pub took_ms: u64,
+}
+
+/// `POST /v1/plan` (dry run) and `POST /v1/reload` answer with this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// One line a change, as a person reads it; empty when nothing changes.
+    pub changes: Vec<String>,
+    /// Whether it was applied.
+    pub applied: bool,
+}
+
+/// `POST /v1/plan`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The file to compare with what is installed; the daemon's own when missing.
+    pub config_path: Option<String>,
+}
+
+/// `POST /v1/detach`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detach {
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// `GET /v1/audit?limit=N`, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// User name of the peer on the socket, or `edge`.
+    pub actor: String,
+    /// `limit.set`, `limit.unset`, `limit.expired`, `measure.set`, `measure.unset`, `measure.expired`,
+    /// `config.applied`, `config.refused`, `detach`, …
+    pub action: String,
+    /// What it was done to.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// State before, in words.
+    pub before: String,
+    /// State after, in words.
+    pub after: String,
+}

@@ -1,0 +1,197 @@
+//! Configuration: `edge.toml` and `accounts.d/*.toml`.
+//!
+//! File types (`file`) say what may be written; checked types (here) say what holds. [`load`] goes from one to
+//! the other in one pass and reports every problem at once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use edge_ebpf::abi::{Class, Mode};
+use ipnet::IpNet;
+
+use crate::alert::Severity;
+use crate::rate::Rate;
+
+/// The name of the account that unknown sources fall to; its number in the kernel is 0.
+pub const UNKNOWN_ACCOUNT: &str = "unknown";
+
+/// A configuration that was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// Interfaces to attach to, at least one.
+    pub interfaces: Vec<Interface>,
+    /// Observe here means observe for every account.
+    pub mode: Mode,
+    /// Ports by service.
+    pub ports: PortSets,
+    /// Length of the IPv6 prefix that makes one source, 1 to 128.
+    pub ipv6_source_prefix: u8,
+    /// How long a SIP request counts as a retransmission.
+    pub sip_repeat_window: Duration,
+    /// Sizes of maps.
+    pub capacity: Capacity,
+    /// Paths of the daemon.
+    pub paths: Paths,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub metrics_listen: SocketAddr,
+    /// Plans by name.
+    pub plans: BTreeMap<String, Plan>,
+    /// Accounts by name; [`UNKNOWN_ACCOUNT`] is always among them.
+    pub accounts: BTreeMap<String, Account>,
+    /// Detectors.
+    pub detect: Detect,
+    /// Webhook endpoints by name.
+    pub webhooks: BTreeMap<String, Webhook>,
+    /// How long the per-minute history is kept.
+    pub history_retention: Duration,
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Name, at most 15 bytes.
+    pub name: String,
+    /// The mode asked for.
+    pub xdp_mode: XdpModeRequest,
+}
+
+/// How the XDP program is to be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpModeRequest {
+    /// In the driver, or an error.
+    Native,
+    /// In the stack.
+    Generic,
+    /// Native if the driver can, else generic, and the status says which and why.
+    Auto,
+}
+
+/// Destination ports by service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSets {
+    /// SIP over UDP.
+    pub sip_udp: Vec<u16>,
+    /// SIP over TCP.
+    pub sip_tcp: Vec<u16>,
+    /// SMPP over TCP.
+    pub smpp_tcp: Vec<u16>,
+}
+
+/// Sizes of maps, in entries. A change takes effect when the maps are made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Accounts.
+    pub accounts: u32,
+    /// Source prefixes of accounts.
+    pub prefixes: u32,
+    /// Sources remembered at once.
+    pub sources: u32,
+    /// SMPP connections framed at once.
+    pub flows: u32,
+}
+
+/// Paths of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// bpffs directory under which pins live.
+    pub pin_dir: PathBuf,
+    /// SQLite database.
+    pub database: PathBuf,
+    /// Unix socket of the control API.
+    pub socket: PathBuf,
+    /// Permission bits of the socket.
+    pub socket_mode: u32,
+}
+
+/// A named set of limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Over all sources of an account.
+    pub account: Limits,
+    /// For each single source.
+    pub source: Limits,
+}
+
+/// Limits by class; a class that is missing is not limited.
+pub type Limits = BTreeMap<Class, Rate>;
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Source prefixes.
+    pub sources: Vec<IpNet>,
+    /// SMPP system ids.
+    pub system_ids: Vec<String>,
+    /// The plan's name.
+    pub plan: String,
+    /// Enforce or observe.
+    pub mode: Mode,
+    /// The account's own limits: they replace the plan's, class by class.
+    pub overrides: Plan,
+}
+
+/// Detectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detect {
+    /// Volume spike.
+    pub spike: Spike,
+    /// Concentration of called numbers.
+    pub pumping: Pumping,
+}
+
+/// Volume spike against the account's own baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spike {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Opens at this multiple of the baseline.
+    pub factor: f64,
+    /// Never below this many messages per second.
+    pub floor_per_sec: f64,
+    /// Resolves below this part of the opening threshold, 0 to 1.
+    pub resolve_ratio: f64,
+    /// Resolves after that long below.
+    pub resolve_after: Duration,
+    /// Half-life of the baseline.
+    pub baseline_half_life: Duration,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// Concentration of called numbers by E.164 prefix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pumping {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Digits of a prefix, 1 to 9.
+    pub prefix_digits: u32,
+    /// Window.
+    pub window: Duration,
+    /// At least this many messages within the window.
+    pub min_messages: u64,
+    /// Opens when one prefix has at least this share, 0 to 1.
+    pub share: f64,
+    /// Resolves below this share.
+    pub resolve_share: f64,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// One webhook endpoint (Standard Webhooks).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// `http` or `https`.
+    pub url: String,
+    /// Files with secrets (`whsec_…`), the first signs first; several during a rotation.
+    pub secret_files: Vec<PathBuf>,
+    /// Alerts below this are not sent here.
+    pub min_severity: Severity,
+    /// Limit of one attempt.
+    pub timeout: Duration,
+    /// When to stop trying.
+    pub give_up_after: Duration,
+}
