@@ -4,6 +4,7 @@
 //! sources are CIDR, classes are the names of [`edge_ebpf::abi::Class`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,42 @@ pub struct ApiError {
     #[serde(default)]
     pub problems: Vec<String>,
 }
+
+impl ApiError {
+    /// An error with a code, a fact and an advice (possibly empty).
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), advice: advice.into(), problems: Vec::new() }
+    }
+
+    /// The HTTP status that the code stands for; the code's first or last word decides:
+    /// `bad_…` 400, `forbidden` 403, `unknown_…` 404, `not_allowed` 405, `conflict` and `conflicting_…` 409,
+    /// `too_large` 413, `invalid_…` 422, `…_unavailable` and `timeout` 503, everything else 500.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match self.code.as_str() {
+            "forbidden" => 403,
+            "not_allowed" => 405,
+            "conflict" => 409,
+            "too_large" => 413,
+            "timeout" => 503,
+            code if code.starts_with("bad_") => 400,
+            code if code.starts_with("unknown_") => 404,
+            code if code.starts_with("conflicting_") => 409,
+            code if code.starts_with("invalid_") => 422,
+            code if code.ends_with("_unavailable") => 503,
+            _ => 500,
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ApiError {}
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,6 +206,14 @@ pub struct LimitChange {
     pub expires_at: Option<Timestamp>,
 }
 
+/// `GET /v1/limits?account=NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitQuery {
+    /// Only this account; all of them when missing.
+    pub account: Option<String>,
+}
+
 /// `PUT /v1/limits`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -211,7 +256,7 @@ pub enum MeasureKind {
     Allow,
 }
 
-/// `GET /v1/measures`.
+/// `GET /v1/measures`: a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measure {
     /// CIDR.
@@ -282,7 +327,19 @@ pub struct TopRow {
     pub baseline_per_sec: Option<f64>,
 }
 
-/// `GET /v1/alerts?open=true&account=NAME&limit=N`, newest first; `GET /v1/alerts/{id}`.
+/// `GET /v1/alerts?open=true&account=NAME&limit=N`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertQuery {
+    /// Only those that are open (`true`) or resolved (`false`); both when missing.
+    pub open: Option<bool>,
+    /// Only this account's.
+    pub account: Option<String>,
+    /// At most this many; 100 when missing.
+    pub limit: Option<u32>,
+}
+
+/// `GET /v1/alerts`, newest first; `GET /v1/alerts/{id}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertView {
     /// The alert as it stands.
@@ -358,7 +415,22 @@ pub struct Detach {
     pub reason: String,
 }
 
-/// `GET /v1/audit?limit=N`, newest first.
+/// `POST /v1/detach` answers with this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detached {
+    /// Interfaces that no program of Edge is attached to any more.
+    pub interfaces: Vec<String>,
+}
+
+/// `GET /v1/audit?limit=N`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditQuery {
+    /// At most this many; 100 when missing.
+    pub limit: Option<u32>,
+}
+
+/// `GET /v1/audit`, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When.
