@@ -34,8 +34,20 @@ pub mod map {
 
     /// The maps that are pinned, so that limits, buckets and counters outlive the daemon.
     pub const PINNED: &[&str] = &[
-        SETTINGS, PORTS, POLICIES, ACCOUNTS, ACCOUNT_NAMES, MEMBERS, STANDINGS, SOURCES, REPEATS, PREFIXES,
-        FLOWS, OUTCOMES, EVENTS, EVENTS_LOST,
+        SETTINGS,
+        PORTS,
+        POLICIES,
+        ACCOUNTS,
+        ACCOUNT_NAMES,
+        MEMBERS,
+        STANDINGS,
+        SOURCES,
+        REPEATS,
+        PREFIXES,
+        FLOWS,
+        OUTCOMES,
+        EVENTS,
+        EVENTS_LOST,
     ];
 }
 

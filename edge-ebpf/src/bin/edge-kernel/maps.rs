@@ -1,0 +1,95 @@
+//! Every map of the kernel programs. Each says what it means, who writes, who reads, where its size comes
+//! from, what happens when it is full, and what sharing over CPUs means for it.
+//!
+//! Names are the contract ([`edge_ebpf::abi::map`]); sizes are defaults that the daemon may override at load.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::LpmTrie;
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use edge_ebpf::abi::{
+    AccountState, FlowKey, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet,
+    Settings, SourceKey, SourceState, Standing,
+};
+use edge_ebpf::stream::Flow;
+use edge_ebpf::wire::sip;
+
+/// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
+const ACCOUNTS_DEFAULT: u32 = 16_384;
+/// Prefixes of accounts; a trie node is about 100 bytes and is allocated with its prefix.
+const MEMBERS_DEFAULT: u32 = 1_048_576;
+/// Bans and allowances.
+const STANDINGS_DEFAULT: u32 = 131_072;
+/// Sources remembered: 262,144 x about 220 bytes = 58 MiB, allocated at load.
+const SOURCES_DEFAULT: u32 = 262_144;
+/// SMPP connections framed at once, one direction each.
+const FLOWS_DEFAULT: u32 = 16_384;
+/// Rare facts: 256 KiB holds 4,096 events of 48 bytes and their headers.
+const EVENTS_BYTES: u32 = 256 * 1024;
+
+/// What holds for the whole program. Written by the daemon, read with every packet. One entry.
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// Which service listens on a port. Written by the daemon, read with every packet. One entry of 64 KiB, of
+/// which a host's traffic touches few cache lines.
+#[map]
+pub(crate) static PORTS: Array<Ports> = Array::with_max_entries(1, 0);
+
+/// Limits in force, by account number. Written by the daemon, read with every packet that is ours.
+#[map]
+pub(crate) static POLICIES: Array<Policy> = Array::with_max_entries(ACCOUNTS_DEFAULT, 0);
+
+/// Buckets and counters, by account number. Written by the kernel with atomic operations, read by the daemon.
+/// Shared by all CPUs, so that a limit is exact however many queues the traffic is spread over.
+#[map]
+pub(crate) static ACCOUNTS: Array<AccountState> = Array::with_max_entries(ACCOUNTS_DEFAULT, 0);
+
+/// Names, by account number: written and read by the daemon only.
+#[map]
+pub(crate) static ACCOUNT_NAMES: Array<[u8; 64]> = Array::with_max_entries(ACCOUNTS_DEFAULT, 0);
+
+/// Prefix to account number. Written by the daemon; read only when a source is new or the generation moved.
+/// Full: the daemon's insertion fails and it says so.
+#[map]
+pub(crate) static MEMBERS: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(MEMBERS_DEFAULT, 0);
+
+/// Prefix to ban or allowance. As [`MEMBERS`].
+#[map]
+pub(crate) static STANDINGS: LpmTrie<SourceKey, Standing> = LpmTrie::with_max_entries(STANDINGS_DEFAULT, 0);
+
+/// What is known of each source. Written by the kernel. LRU: when full, the source that was silent longest is
+/// forgotten; it loses its own bucket's state and its counters, never its account's.
+#[map]
+pub(crate) static SOURCES: LruHashMap<SourceKey, SourceState> =
+    LruHashMap::with_max_entries(SOURCES_DEFAULT, 0);
+
+/// Admitted SIP requests, so that a retransmission is known. Written by the kernel without locks: a lost race
+/// or an overwritten entry costs one retransmission its free passage.
+#[map]
+pub(crate) static REPEATS: Array<RepeatSet> = Array::with_max_entries(REPEAT_SETS_DEFAULT, 0);
+
+/// Admitted messages by called prefix, two halves written in turn. Written by the kernel with atomic
+/// operations, read and cleared by the daemon. Full: counted in no prefix, and an event says so.
+#[map]
+pub(crate) static PREFIXES: Array<PrefixPage> = Array::with_max_entries(2 * PREFIX_PAGES, 0);
+
+/// SMPP connections. Written by the kernel under the flow's own lock. LRU: when full, the connection silent
+/// longest is forgotten and is framed again from a plausible header.
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// Packets by outcome. Per CPU: the daemon adds up; their sum is the number of packets seen.
+#[map]
+pub(crate) static OUTCOMES: PerCpuArray<[u64; Outcome::SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Rare facts for the daemon. Full: the event is lost and counted in [`EVENTS_LOST`].
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
+
+/// Events that found no room. Per CPU.
+#[map]
+pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a SIP payload is parsed. Per CPU, safe because XDP runs with bottom halves off.
+#[map]
+pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max_entries(1, 0);
