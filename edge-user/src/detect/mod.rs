@@ -4,6 +4,65 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edge_ebpf::abi::{AccountCounters, Class};
+use jiff::Timestamp;
+
+use crate::alert::Finding;
+pub use crate::alert::Signal;
+use crate::config;
+
+/// Every detector, with what each has learnt.
+#[derive(Debug)]
+pub struct Detectors {
+    config: config::Detect,
+}
+
+/// A saved state that cannot be taken up: detectors start to learn anew.
+#[derive(Debug, thiserror::Error)]
+#[error("the saved baselines cannot be read, so they are learnt anew: {0}")]
+pub struct RestoreError(#[from] serde_json::Error);
+
+impl Detectors {
+    /// Detectors that have learnt nothing.
+    #[must_use]
+    pub fn new(config: &config::Detect) -> Self {
+        Self { config: config.clone() }
+    }
+
+    /// Takes a new configuration and keeps what was learnt. What a detector that is now disabled had open is
+    /// resolved at the next step.
+    pub fn reconfigure(&mut self, config: &config::Detect) {
+        self.config = config.clone();
+    }
+
+    /// One look at the counters, once a second. Only changes are answered.
+    ///
+    /// An account that is missing from the snapshot counts as removed: what it had open is resolved. So do
+    /// not call this with a snapshot that could not be read.
+    pub fn step(&mut self, _snapshot: &Snapshot, _now: Timestamp) -> Vec<Signal> {
+        Vec::new()
+    }
+
+    /// The account's usual rate of a class in messages per second; `None` until enough has been seen.
+    #[must_use]
+    pub fn baseline_per_sec(&self, _account: &str, _class: Class) -> Option<f64> {
+        None
+    }
+
+    /// What was learnt, to be kept over a restart (`Store::put_value`).
+    #[must_use]
+    pub fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes up what [`Self::state`] gave before a restart. On an error nothing has changed.
+    pub fn restore(&mut self, _state: serde_json::Value) -> Result<(), RestoreError> {
+        Ok(())
+    }
+
+    /// Takes up the findings of alerts that were open before a restart, whatever the saved state says of
+    /// them, so that each of them is updated or resolved. Call it after [`Self::restore`].
+    pub fn adopt<'a>(&mut self, _open: impl IntoIterator<Item = &'a Finding>) {}
+}
 
 /// What is known of all accounts at one moment: the detectors' only input, taken every second.
 #[derive(Clone, Debug, Default)]

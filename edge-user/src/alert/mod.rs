@@ -1,6 +1,10 @@
 //! Alerts: what a detector found, as operators and webhooks see it.
 
+mod book;
+
 use serde::{Deserialize, Serialize};
+
+pub use book::{Book, MAX_OPEN};
 
 /// How much an alert matters; webhooks filter by it. Ordered: `Info < Warning < Critical`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,6 +18,18 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// The word used in configuration, metrics, command line and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// Where an alert stands in its life; each step is delivered under the same [`Alert::id`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +40,24 @@ pub enum Phase {
     Updated,
     /// Over.
     Resolved,
+}
+
+impl Phase {
+    /// The word used in the API and, after `alert.`, as the type of a webhook.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Updated => "updated",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// Back from [`Self::name`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Opened, Self::Updated, Self::Resolved].into_iter().find(|phase| phase.name() == name)
+    }
 }
 
 /// One value with its share, as evidence: a called prefix, a source.
@@ -62,6 +96,40 @@ pub struct Finding {
     pub window_secs: u64,
     /// Most telling first.
     pub evidence: Vec<Evidence>,
+}
+
+/// What a detector says when something changes. Identity is [`Finding::key`]: rule, account, subject.
+///
+/// After `Open` come any number of `Update` and one `Resolve`, which carries the last finding before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Signal {
+    /// Now on.
+    Open(Finding),
+    /// Still on, and its figures changed enough to say so.
+    Update(Finding),
+    /// Over.
+    Resolve(Finding),
+}
+
+/// What makes two findings the same alert: rule, account, subject.
+pub type Key = (String, String, String);
+
+impl Finding {
+    /// What makes this finding the same alert as another.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        (self.rule.clone(), self.account.clone(), self.subject.clone())
+    }
+}
+
+impl Signal {
+    /// The finding, whatever became of it.
+    #[must_use]
+    pub const fn finding(&self) -> &Finding {
+        match self {
+            Self::Open(finding) | Self::Update(finding) | Self::Resolve(finding) => finding,
+        }
+    }
 }
 
 /// An alert: a finding with identity and history.

@@ -1,0 +1,87 @@
+//! Tables. A migration that has shipped is never changed: what is new is a new one, at the end.
+//!
+//! Times are microseconds since 1970 UTC. What is asked for by a column has a column; the rest of a record is
+//! JSON, in the form in which the API shows it.
+
+use rusqlite_migration::{M, Migrations};
+
+const STEPS: &[M<'static>] = &[M::up(
+    "CREATE TABLE limits (
+        account       TEXT NOT NULL,
+        scope         TEXT NOT NULL,
+        class         TEXT NOT NULL,
+        limit_text    TEXT NOT NULL,
+        actor         TEXT NOT NULL,
+        reason        TEXT NOT NULL,
+        set_at_us     INTEGER NOT NULL,
+        expires_at_us INTEGER,
+        PRIMARY KEY (account, scope, class)
+    ) STRICT;
+
+    CREATE TABLE measures (
+        prefix        TEXT PRIMARY KEY,
+        kind          TEXT NOT NULL,
+        actor         TEXT NOT NULL,
+        reason        TEXT NOT NULL,
+        set_at_us     INTEGER NOT NULL,
+        expires_at_us INTEGER
+    ) STRICT;
+
+    CREATE TABLE audit (
+        seq     INTEGER PRIMARY KEY,
+        at_us   INTEGER NOT NULL,
+        actor   TEXT NOT NULL,
+        action  TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        reason  TEXT NOT NULL,
+        before  TEXT NOT NULL,
+        after   TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE alerts (
+        id           TEXT PRIMARY KEY,
+        account      TEXT NOT NULL,
+        open         INTEGER NOT NULL,
+        opened_at_us INTEGER NOT NULL,
+        at_us        INTEGER NOT NULL,
+        alert        TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX alerts_by_account ON alerts (account, opened_at_us);
+    CREATE INDEX alerts_by_time ON alerts (opened_at_us);
+    CREATE INDEX alerts_open ON alerts (opened_at_us) WHERE open = 1;
+
+    CREATE TABLE outbox (
+        id            TEXT PRIMARY KEY,
+        endpoint      TEXT NOT NULL,
+        alert_id      TEXT NOT NULL,
+        phase         TEXT NOT NULL,
+        body          BLOB NOT NULL,
+        state         TEXT NOT NULL,
+        attempts      INTEGER NOT NULL,
+        at_us         INTEGER NOT NULL,
+        last_error    TEXT,
+        created_at_us INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX outbox_pending ON outbox (id) WHERE state = 'pending';
+    CREATE INDEX outbox_by_alert ON outbox (alert_id, id);
+    CREATE INDEX outbox_by_time ON outbox (created_at_us);
+
+    CREATE TABLE history (
+        at_us    INTEGER NOT NULL,
+        account  TEXT NOT NULL,
+        class    TEXT NOT NULL,
+        admitted INTEGER NOT NULL,
+        refused  INTEGER NOT NULL,
+        observed INTEGER NOT NULL,
+        exempt   INTEGER NOT NULL,
+        repeated INTEGER NOT NULL,
+        PRIMARY KEY (at_us, account, class)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE kept (
+        name  TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT;",
+)];
+
+pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);
