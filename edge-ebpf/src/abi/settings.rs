@@ -36,7 +36,7 @@ pub struct Settings {
     /// How long a SIP request counts as a retransmission of an admitted one.
     /// 32 s: timer B and F, 64 x T1 (RFC 3261 17.1).
     pub repeat_window_ns: u64,
-    /// Digits of a called number that are counted as its prefix, 1 to 9.
+    /// Digits of a called number that are counted as its prefix, 1 to 8.
     pub prefix_digits: u32,
     /// Reserved, zero.
     pub reserved: u32,

@@ -63,7 +63,7 @@ pub struct PrefixPage {
 }
 
 /// Account and called prefix in one word: the account above, below it the digits as a decimal number with a
-/// 1 before them, so that `044` and `44` differ. `digits` is that number and has at most nine digits after
+/// 1 before them, so that `044` and `44` differ. `digits` is that number and has at most eight digits after
 /// the 1, hence fits 32 bits.
 #[must_use]
 #[inline(always)]

@@ -1,3 +1,46 @@
 //! One protocol a file, each in the same order: constants, types, parse, tests.
+//!
+//! [`parse`] walks them from the wire inwards: [`ethernet`] (with VLAN tags), [`ip`] (IPv4 with options, IPv6
+//! with extension headers, fragments), [`transport`] (UDP, TCP). Lengths on the wire are never trusted further
+//! than the frame goes, and every subtraction on them is checked.
 
+pub mod ethernet;
+pub mod ip;
+pub mod number;
 pub mod sip;
+pub mod transport;
+
+use crate::packet::{Packet, TooShort};
+
+/// Why a frame has no [`Headers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The frame ends within a header, or a length on the wire contradicts itself.
+    Truncated,
+    /// A protocol that we do not read: ARP, ICMP, SCTP, a tunnel.
+    Foreign,
+}
+
+impl From<TooShort> for Reason {
+    fn from(_: TooShort) -> Self {
+        Self::Truncated
+    }
+}
+
+/// A frame's addresses and ports, and where its payload lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headers {
+    /// Addresses and the place of the transport header.
+    pub ip: ip::Header,
+    /// Ports and the place of the payload; `None` in a fragment that is not the first.
+    pub transport: Option<transport::Header>,
+}
+
+/// Reads the headers of a frame.
+#[inline(always)]
+pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Headers, Reason> {
+    let (ether_type, offset) = ethernet::parse(packet)?;
+    let ip = ip::parse(packet, ether_type, offset)?;
+    let transport = if ip.is_later_fragment() { None } else { Some(transport::parse(packet, &ip)?) };
+    Ok(Headers { ip, transport })
+}

@@ -1,0 +1,162 @@
+//! IPv4 (RFC 791) with options, IPv6 (RFC 8200) with extension headers, fragments of both.
+
+use core::mem::offset_of;
+
+use network_types::eth::EtherType;
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
+
+use super::Reason;
+use crate::packet::Packet;
+
+/// Extension headers that are looked through; one more makes the packet foreign.
+pub const EXTENSION_HEADERS_MAX: usize = 6;
+
+/// The fragment offset, of the 16 bits that hold flags and offset (RFC 791 3.1).
+const IPV4_OFFSET_MASK: u16 = 0x1fff;
+/// More fragments (RFC 791 3.1).
+const IPV4_MORE: u16 = 0x2000;
+/// The fragment offset, in RFC 8200 4.5's layout.
+const IPV6_OFFSET_MASK: u16 = 0xfff8;
+/// More fragments, in RFC 8200 4.5's layout.
+const IPV6_MORE: u16 = 0x0001;
+
+/// `::ffff:0:0/96` (RFC 4291 2.5.5.2).
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// What the IP header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Whether it is IPv6.
+    pub is_ipv6: bool,
+    /// Sender, IPv4 mapped.
+    pub source: [u8; 16],
+    /// Receiver, IPv4 mapped.
+    pub destination: [u8; 16],
+    /// Protocol number of what follows (IANA).
+    pub protocol: u8,
+    /// Whether this is a part of a larger packet, the first part included.
+    pub is_fragment: bool,
+    /// Whether it is a part that has no transport header.
+    later_fragment: bool,
+    /// Where the transport header starts.
+    pub offset: usize,
+    /// Where the packet ends by its own account; the frame may be longer (Ethernet padding) or shorter.
+    pub end: usize,
+}
+
+impl Header {
+    /// Whether there is no transport header, because an earlier fragment carried it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.later_fragment
+    }
+}
+
+/// An IPv4 address as IPv4-mapped IPv6.
+#[must_use]
+#[inline(always)]
+pub const fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11] = MAPPED;
+    let [a, b, c, d] = address;
+    [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, a, b, c, d]
+}
+
+/// Reads the IP header at `offset`. `ether_type` as [`super::ethernet::parse`] returns it.
+#[inline(always)]
+pub fn parse<P: Packet + ?Sized>(packet: &P, ether_type: u16, offset: usize) -> Result<Header, Reason> {
+    if ether_type == EtherType::Ipv4 as u16 {
+        parse_ipv4(packet, offset)
+    } else if ether_type == EtherType::Ipv6 as u16 {
+        parse_ipv6(packet, offset)
+    } else {
+        Err(Reason::Foreign)
+    }
+}
+
+#[inline(always)]
+fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Header, Reason> {
+    let header: [u8; Ipv4Hdr::LEN] = packet.read(offset)?;
+    let version_and_length = header[offset_of!(Ipv4Hdr, vihl)];
+    let header_bytes = usize::from(version_and_length & 0x0f) * 4;
+    if version_and_length >> 4 != 4 || header_bytes < Ipv4Hdr::LEN {
+        return Err(Reason::Truncated);
+    }
+    let total_bytes = usize::from(u16_at(&header, offset_of!(Ipv4Hdr, tot_len)));
+    if total_bytes < header_bytes {
+        return Err(Reason::Truncated);
+    }
+    let fragment = u16_at(&header, offset_of!(Ipv4Hdr, frags));
+    Ok(Header {
+        is_ipv6: false,
+        source: mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, src_addr))),
+        destination: mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, dst_addr))),
+        protocol: header[offset_of!(Ipv4Hdr, proto)],
+        is_fragment: fragment & (IPV4_MORE | IPV4_OFFSET_MASK) != 0,
+        later_fragment: fragment & IPV4_OFFSET_MASK != 0,
+        offset: offset + header_bytes,
+        end: offset + total_bytes,
+    })
+}
+
+#[inline(always)]
+fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Header, Reason> {
+    let fixed: [u8; 8] = packet.read(offset)?;
+    if fixed[0] >> 4 != 6 {
+        return Err(Reason::Truncated);
+    }
+    let source = packet.read(offset + offset_of!(Ipv6Hdr, src_addr))?;
+    let destination = packet.read(offset + offset_of!(Ipv6Hdr, dst_addr))?;
+    let end = offset + Ipv6Hdr::LEN + usize::from(u16_at(&fixed, offset_of!(Ipv6Hdr, payload_len)));
+    let mut protocol = fixed[offset_of!(Ipv6Hdr, next_hdr)];
+    let mut at = offset + Ipv6Hdr::LEN;
+    let (mut is_fragment, mut later_fragment) = (false, false);
+
+    for _ in 0..EXTENSION_HEADERS_MAX {
+        if protocol == IpProto::Ipv6Frag as u8 {
+            let extension: [u8; 4] = packet.read(at)?;
+            let fragment = u16_at(&extension, 2);
+            is_fragment |= fragment & (IPV6_OFFSET_MASK | IPV6_MORE) != 0;
+            later_fragment |= fragment & IPV6_OFFSET_MASK != 0;
+            protocol = extension[0];
+            at += 8;
+        } else if is_extension(protocol) {
+            let extension: [u8; 2] = packet.read(at)?;
+            // RFC 4302 2.2 counts the authentication header in 4-byte units less 2, the others in 8-byte units
+            // less 1.
+            at += if protocol == IpProto::Ah as u8 {
+                (usize::from(extension[1]) + 2) * 4
+            } else {
+                (usize::from(extension[1]) + 1) * 8
+            };
+            protocol = extension[0];
+        } else {
+            break;
+        }
+        if later_fragment {
+            break;
+        }
+    }
+    if !later_fragment && (is_extension(protocol) || protocol == IpProto::Ipv6Frag as u8) {
+        return Err(Reason::Foreign);
+    }
+    Ok(Header { is_ipv6: true, source, destination, protocol, is_fragment, later_fragment, offset: at, end })
+}
+
+#[inline(always)]
+const fn is_extension(protocol: u8) -> bool {
+    protocol == IpProto::HopOpt as u8
+        || protocol == IpProto::Ipv6Route as u8
+        || protocol == IpProto::Ipv6Opts as u8
+        || protocol == IpProto::Ah as u8
+}
+
+#[inline(always)]
+fn u16_at<const N: usize>(header: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([header[at], header[at + 1]])
+}
+
+#[inline(always)]
+fn ipv4_at<const N: usize>(header: &[u8; N], at: usize) -> [u8; 4] {
+    [header[at], header[at + 1], header[at + 2], header[at + 3]]
+}
