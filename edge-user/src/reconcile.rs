@@ -1,1 +1,250 @@
-//! x
+//! From what is wanted to what is installed: [`Desired`] and [`Installed`] give a [`Plan`], and the plan's
+//! text is the dry run. Pure; the dataplane applies the steps, in their order.
+
+mod plan;
+mod step;
+
+use std::collections::BTreeMap;
+
+use edge_ebpf::abi;
+use edge_ebpf::abi::{Class, Mode, Policy, Service, StandingKind};
+use ipnet::IpNet;
+
+use crate::api::types::Scope;
+use crate::config::{Config, PortSets};
+use crate::rate::Rate;
+
+pub use plan::{Plan, PlanError, plan};
+pub use step::Step;
+
+/// What should hold in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// By name; the account of unknown sources is among them.
+    pub accounts: BTreeMap<String, DesiredAccount>,
+    /// Bans and allowances.
+    pub standings: BTreeMap<IpNet, Standing>,
+    /// Ports by service.
+    pub ports: PortSets,
+    /// Settings for all accounts.
+    pub settings: GlobalSettings,
+    /// Room for accounts, the one of unknown sources included.
+    pub account_capacity: u32,
+    /// Room for source prefixes.
+    pub prefix_capacity: u32,
+}
+
+/// One account as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredAccount {
+    /// Name of its plan, for the reader of the dry run.
+    pub plan: String,
+    /// Limits in force.
+    pub policy: Policy,
+    /// Source prefixes, without host bits.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// What holds in the kernel, as read from its maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Installed {
+    /// By name (map `ACCOUNT_NAMES`).
+    pub accounts: BTreeMap<String, InstalledAccount>,
+    /// Prefix to account number.
+    pub prefixes: BTreeMap<IpNet, u32>,
+    /// Bans and allowances.
+    pub standings: BTreeMap<IpNet, Standing>,
+    /// Ports by service.
+    pub ports: PortSets,
+    /// `None` before the first configuration.
+    pub settings: Option<GlobalSettings>,
+}
+
+/// One account as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstalledAccount {
+    /// Its place in the kernel's arrays; 0 is the account of unknown sources.
+    pub number: u32,
+    /// Limits in force.
+    pub policy: Policy,
+}
+
+/// The parts of [`abi::Settings`] that configuration decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlobalSettings {
+    /// Observe here means observe for every account.
+    pub mode: Mode,
+    /// What of an IPv6 address makes a source.
+    pub ipv6_mask: [u8; 16],
+    /// How long a SIP request counts as a retransmission.
+    pub repeat_window_ns: u64,
+    /// Digits of a called number that are counted as its prefix.
+    pub prefix_digits: u32,
+}
+
+/// A ban or an allowance of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which.
+    pub kind: StandingKind,
+    /// When it ends by itself, on the monotonic clock; `u64::MAX` means never.
+    pub until_ns: u64,
+}
+
+/// A limit that was set by command: it goes before the account's own and before the plan's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitOverride {
+    /// Account; when no such account is configured, the override waits until one is.
+    pub account: String,
+    /// Whose bucket.
+    pub scope: Scope,
+    /// Class.
+    pub class: Class,
+    /// The limit.
+    pub limit: Rate,
+}
+
+impl Desired {
+    /// Configuration, then what was set by command on top of it.
+    #[must_use]
+    pub fn new(config: &Config, overrides: &[LimitOverride], measures: &BTreeMap<IpNet, Standing>) -> Self {
+        let mut accounts: BTreeMap<String, DesiredAccount> = config
+            .accounts
+            .iter()
+            .map(|(name, account)| {
+                let desired = DesiredAccount {
+                    plan: account.plan.clone(),
+                    policy: config.policy(account),
+                    prefixes: account.sources.clone(),
+                };
+                (name.clone(), desired)
+            })
+            .collect();
+        for set in overrides {
+            if let Some(account) = accounts.get_mut(&set.account) {
+                let limits = match set.scope {
+                    Scope::Account => &mut account.policy.account,
+                    Scope::Source => &mut account.policy.source,
+                };
+                limits[set.class.index()] = set.limit.to_limit();
+            }
+        }
+        Self {
+            accounts,
+            standings: measures.clone(),
+            ports: config.ports.clone(),
+            settings: GlobalSettings::new(config),
+            account_capacity: config.capacity.accounts,
+            prefix_capacity: config.capacity.prefixes,
+        }
+    }
+}
+
+impl GlobalSettings {
+    /// What the configuration says.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            mode: config.mode,
+            ipv6_mask: ipv6_mask(config.ipv6_source_prefix),
+            // Checked to be at most an hour; what does not fit 64 bits would mean for ever.
+            repeat_window_ns: u64::try_from(config.sip_repeat_window.as_nanos()).unwrap_or(u64::MAX),
+            prefix_digits: config.detect.pumping.prefix_digits,
+        }
+    }
+
+    /// The configured part of what the kernel holds.
+    #[must_use]
+    pub fn from_abi(settings: &abi::Settings) -> Self {
+        Self {
+            mode: usize::try_from(settings.mode).ok().and_then(Mode::from_index).unwrap_or(Mode::Observe),
+            ipv6_mask: settings.ipv6_mask,
+            repeat_window_ns: settings.repeat_window_ns,
+            prefix_digits: settings.prefix_digits,
+        }
+    }
+
+    /// Writes the configured part, and nothing else.
+    pub fn write_to(&self, settings: &mut abi::Settings) {
+        settings.mode = self.mode as u32;
+        settings.ipv6_mask = self.ipv6_mask;
+        settings.repeat_window_ns = self.repeat_window_ns;
+        settings.prefix_digits = self.prefix_digits;
+    }
+}
+
+impl From<abi::Standing> for Standing {
+    fn from(standing: abi::Standing) -> Self {
+        let kind = usize::try_from(standing.kind).ok().and_then(StandingKind::from_index);
+        Self { kind: kind.unwrap_or(StandingKind::Metered), until_ns: standing.until_ns }
+    }
+}
+
+impl From<Standing> for abi::Standing {
+    fn from(standing: Standing) -> Self {
+        Self { kind: standing.kind as u32, reserved: 0, until_ns: standing.until_ns }
+    }
+}
+
+impl PortSets {
+    /// Ports of one service, ascending.
+    #[must_use]
+    pub fn of(&self, service: Service) -> &[u16] {
+        match service {
+            Service::SipUdp => &self.sip_udp,
+            Service::SipTcp => &self.sip_tcp,
+            Service::SmppTcp => &self.smpp_tcp,
+        }
+    }
+
+    /// As the kernel reads it: bits of [`Service`] by port.
+    #[must_use]
+    pub fn to_services(&self) -> Box<[u8; 65536]> {
+        let mut services = Box::new([0; 65536]);
+        for service in Service::ALL {
+            for port in self.of(*service) {
+                services[usize::from(*port)] |= 1 << service.index();
+            }
+        }
+        services
+    }
+
+    /// Back from what the kernel reads.
+    #[must_use]
+    pub fn from_services(services: &[u8; 65536]) -> Self {
+        let with = |service: Service| {
+            (0..=u16::MAX).filter(|port| services[usize::from(*port)] & (1 << service.index()) != 0).collect()
+        };
+        Self {
+            sip_udp: with(Service::SipUdp),
+            sip_tcp: with(Service::SipTcp),
+            smpp_tcp: with(Service::SmppTcp),
+        }
+    }
+}
+
+/// The mask of an IPv6 prefix of `length` bits; everything beyond 128 counts as 128.
+fn ipv6_mask(length: u8) -> [u8; 16] {
+    let host_bits = 128 - u32::from(length.min(128));
+    u128::MAX.checked_shl(host_bits).unwrap_or(0).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_has_as_many_ones_as_the_prefix_is_long() {
+        for length in 0..=128 {
+            let mask = u128::from_be_bytes(ipv6_mask(length));
+            assert_eq!(mask.leading_ones(), u32::from(length));
+            assert_eq!(mask.count_ones(), u32::from(length));
+        }
+    }
+
+    #[test]
+    fn ports_come_back_from_the_kernels_table() {
+        let ports = PortSets { sip_udp: vec![5060, 65535], sip_tcp: vec![5060], smpp_tcp: vec![2775] };
+        assert_eq!(PortSets::from_services(&ports.to_services()), ports);
+    }
+}

@@ -4,14 +4,16 @@
 //! the other in one pass and reports every problem at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Mode};
+use edge_ebpf::abi::{Class, Mode, Policy};
 use ipnet::IpNet;
 
 use crate::alert::Severity;
+use crate::api::types::Scope;
 use crate::rate::Rate;
 
 /// The name of the account that unknown sources fall to; its number in the kernel is 0.
@@ -50,6 +52,58 @@ pub struct Config {
     pub history_retention: Duration,
 }
 
+/// Where a limit comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The account's plan, by name.
+    Plan(String),
+    /// The account's own file.
+    Account,
+    /// Nowhere: the class is not limited.
+    Unset,
+}
+
+impl Config {
+    /// The limit that configuration sets for an account, and where it stands: the account's own, else the
+    /// plan's, else none. Limits set by command go before it ([`crate::reconcile::Desired::new`]).
+    #[must_use]
+    pub fn limit(&self, account: &Account, scope: Scope, class: Class) -> (Rate, Origin) {
+        let in_plan = |plan: &Plan| match scope {
+            Scope::Account => plan.account.get(&class).copied(),
+            Scope::Source => plan.source.get(&class).copied(),
+        };
+        if let Some(rate) = in_plan(&account.overrides) {
+            return (rate, Origin::Account);
+        }
+        match self.plans.get(&account.plan).and_then(in_plan) {
+            Some(rate) => (rate, Origin::Plan(account.plan.clone())),
+            None => (Rate::Unlimited, Origin::Unset),
+        }
+    }
+
+    /// Every limit of an account and its mode, in the form that the kernel reads.
+    #[must_use]
+    pub fn policy(&self, account: &Account) -> Policy {
+        let mut policy = Policy { mode: account.mode as u32, ..Policy::OPEN };
+        for class in Class::ALL {
+            policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
+            policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
+        }
+        policy
+    }
+}
+
+/// `plan NAME`, `account` or `none`, as in [`crate::api::types::LimitView::origin`].
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(name) => write!(f, "plan {name}"),
+            Self::Account => f.write_str("account"),
+            Self::Unset => f.write_str("none"),
+        }
+    }
+}
+
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -70,8 +124,8 @@ pub enum XdpModeRequest {
     Auto,
 }
 
-/// Destination ports by service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Destination ports by service, each list ascending and without repetition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortSets {
     /// SIP over UDP.
     pub sip_udp: Vec<u16>,

@@ -1,0 +1,248 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use edge_ebpf::abi::{Class, Limit, Mode, StandingKind};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::PortSets;
+use crate::reconcile::{DesiredAccount, GlobalSettings, InstalledAccount, Standing};
+
+const CAPACITY: u32 = 4;
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn settings(mode: Mode) -> GlobalSettings {
+    GlobalSettings { mode, ipv6_mask: [0xff; 16], repeat_window_ns: 32_000_000_000, prefix_digits: 4 }
+}
+
+fn policy(interval_ns: u64) -> Policy {
+    let mut policy = Policy::OPEN;
+    policy.account[Class::SipInvite.index()] = Limit { interval_ns, burst_ns: interval_ns };
+    policy
+}
+
+fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
+    let account = |(name, interval_ns, prefixes): &(&str, u64, &[&str])| {
+        let prefixes = prefixes.iter().map(|prefix| net(prefix)).collect();
+        (
+            (*name).to_owned(),
+            DesiredAccount { plan: "standard".into(), policy: policy(*interval_ns), prefixes },
+        )
+    };
+    let mut accounts: BTreeMap<_, _> = accounts.iter().map(account).collect();
+    accounts.entry(UNKNOWN_ACCOUNT.to_owned()).or_insert_with(|| DesiredAccount {
+        plan: "unknown".into(),
+        policy: policy(7),
+        prefixes: vec![],
+    });
+    Desired {
+        accounts,
+        standings: BTreeMap::new(),
+        ports: PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775] },
+        settings: settings(Mode::Observe),
+        account_capacity: CAPACITY,
+        prefix_capacity: 16,
+    }
+}
+
+/// What the dataplane does, on the model. Panics where a packet could see a number without policy.
+fn apply(plan: &Plan, installed: &mut Installed) {
+    for step in &plan.steps {
+        match step {
+            Step::AddAccount { number, name, policy, .. } => {
+                assert!(installed.accounts.values().all(|it| it.number != *number), "{number} is taken");
+                installed
+                    .accounts
+                    .insert(name.clone(), InstalledAccount { number: *number, policy: *policy });
+            }
+            Step::SetPolicy { number, name, before, after } => {
+                let present = installed.accounts.get_mut(name).unwrap();
+                assert_eq!((present.number, present.policy), (*number, *before));
+                present.policy = *after;
+            }
+            Step::RemoveAccount { number, name } => {
+                assert_eq!(installed.accounts.remove(name).unwrap().number, *number);
+            }
+            Step::SetPrefix { prefix, number, .. } => {
+                installed.prefixes.insert(*prefix, *number);
+            }
+            Step::RemovePrefix { prefix, .. } => {
+                installed.prefixes.remove(prefix).unwrap();
+            }
+            Step::SetStanding { prefix, after, .. } => {
+                installed.standings.insert(*prefix, *after);
+            }
+            Step::RemoveStanding { prefix, .. } => {
+                installed.standings.remove(prefix).unwrap();
+            }
+            Step::SetPorts { after, .. } => installed.ports = after.clone(),
+            Step::SetSettings { after, .. } => installed.settings = Some(*after),
+        }
+        for number in installed.prefixes.values() {
+            assert!(
+                installed.accounts.values().any(|it| it.number == *number),
+                "{number} has no policy: {step}"
+            );
+        }
+    }
+}
+
+fn assert_reached(desired: &Desired, installed: &Installed) {
+    assert_eq!(installed.accounts.keys().collect::<Vec<_>>(), desired.accounts.keys().collect::<Vec<_>>());
+    assert_eq!(installed.accounts[UNKNOWN_ACCOUNT].number, 0);
+    for (name, account) in &desired.accounts {
+        let present = installed.accounts[name];
+        assert_eq!(present.policy, account.policy);
+        assert!(present.number < desired.account_capacity);
+        let prefixes: BTreeSet<IpNet> = installed
+            .prefixes
+            .iter()
+            .filter(|(_, it)| **it == present.number)
+            .map(|(prefix, _)| *prefix)
+            .collect();
+        assert_eq!(prefixes, account.prefixes.iter().copied().collect());
+    }
+    assert_eq!(installed.standings, desired.standings);
+    assert_eq!(installed.ports, desired.ports);
+    assert_eq!(installed.settings, Some(desired.settings));
+    assert!(plan(desired, installed).unwrap().is_empty(), "the plan of equal states is empty");
+}
+
+fn installed_from(desired: &Desired) -> Installed {
+    let mut installed = Installed::default();
+    apply(&plan(desired, &installed).unwrap(), &mut installed);
+    assert_reached(desired, &installed);
+    installed
+}
+
+#[test]
+fn the_first_plan_installs_everything_and_reads_well() {
+    let desired = desired(&[("acme", 50_000_000, &["203.0.113.0/24"])]);
+    let first = plan(&desired, &Installed::default()).unwrap();
+    assert_eq!(
+        first.lines(),
+        [
+            "+ account acme (#1) plan standard",
+            "+ account unknown (#0) plan unknown",
+            "+ prefix 203.0.113.0/24 to acme",
+            "~ ports sip_udp none -> 5060",
+            "~ ports smpp_tcp none -> 2775",
+            "+ mode observe",
+            "+ ipv6_source_prefix /128",
+            "+ sip_repeat_window 32s",
+            "+ detect.pumping.prefix_digits 4",
+        ]
+    );
+    assert!(first.needs_generation());
+    installed_from(&desired);
+}
+
+#[test]
+fn a_new_limit_keeps_the_number_and_needs_no_new_generation() {
+    let installed = installed_from(&desired(&[("acme", 50_000_000, &["203.0.113.0/24"])]));
+    let change = plan(&desired(&[("acme", 20_000_000, &["203.0.113.0/24"])]), &installed).unwrap();
+    assert_eq!(change.to_string(), "~ account acme sip.invite 20/s burst 1 -> 50/s burst 1");
+    assert!(!change.needs_generation());
+}
+
+#[test]
+fn a_free_number_is_taken_lowest_first_and_one_freed_by_the_plan_itself_last() {
+    let mut installed = installed_from(&desired(&[("a", 1, &[]), ("b", 1, &["203.0.113.0/24"])]));
+    let next = desired(&[("b", 1, &["203.0.113.0/24"]), ("c", 1, &["198.51.100.0/24"])]);
+    apply(&plan(&next, &installed).unwrap(), &mut installed);
+    assert_eq!((installed.accounts["b"].number, installed.accounts["c"].number), (2, 3));
+    let next = desired(&[("b", 1, &[]), ("c", 1, &[]), ("d", 1, &[])]);
+    apply(&plan(&next, &installed).unwrap(), &mut installed);
+    assert_eq!(installed.accounts["d"].number, 1);
+}
+
+#[test]
+fn a_rename_in_a_full_map_recycles_the_number_without_a_prefix_that_names_nobody() {
+    let before = desired(&[("a", 1, &["203.0.113.0/24"]), ("b", 1, &[]), ("c", 1, &[])]);
+    let mut installed = installed_from(&before);
+    let after = desired(&[("z", 1, &["203.0.113.0/24"]), ("b", 1, &[]), ("c", 1, &[])]);
+    let rename = plan(&after, &installed).unwrap();
+    assert_eq!(
+        rename.lines(),
+        [
+            "- prefix 203.0.113.0/24 from a",
+            "- account a (#1)",
+            "+ account z (#1) plan standard",
+            "+ prefix 203.0.113.0/24 to z",
+        ]
+    );
+    apply(&rename, &mut installed);
+    assert_reached(&after, &installed);
+}
+
+#[test]
+fn too_many_accounts_or_prefixes_give_no_plan() {
+    let mut many = desired(&[("a", 1, &["203.0.113.0/24"]), ("b", 1, &[]), ("c", 1, &[]), ("d", 1, &[])]);
+    let error = plan(&many, &Installed::default()).unwrap_err();
+    assert_eq!(error.to_string(), "5 accounts (`unknown` included) do not fit capacity.accounts = 4");
+    many.account_capacity = 5;
+    many.prefix_capacity = 0;
+    let error = plan(&many, &Installed::default()).unwrap_err();
+    assert_eq!(error, PlanError::TooManyPrefixes { wanted: 1, capacity: 0 });
+}
+
+#[test]
+fn installed_numbers_that_contradict_each_other_give_no_plan() {
+    let desired = desired(&[("acme", 1, &[])]);
+    let mut installed = installed_from(&desired);
+    installed.accounts.get_mut("acme").unwrap().number = 0;
+    assert!(matches!(plan(&desired, &installed), Err(PlanError::Foreign { .. })));
+}
+
+prop_compose! {
+    fn any_desired()(
+        names in prop::collection::btree_map("[a-e]", (1u64..3, 0usize..4), 0..4),
+        prefixes in prop::collection::vec(0usize..6, 6),
+        banned in prop::collection::btree_map(0u8..4, (0usize..3, 1u64..3), 0..4),
+        enforce in any::<bool>(),
+        port in 1u16..4,
+    ) -> Desired {
+        let mut made = desired(&[]);
+        let count = names.len();
+        for (name, (interval_ns, _)) in names {
+            let account = DesiredAccount { plan: "standard".into(), policy: policy(interval_ns), prefixes: vec![] };
+            made.accounts.insert(name, account);
+        }
+        for (index, choice) in prefixes.into_iter().enumerate() {
+            let named = made.accounts.iter_mut().filter(|(name, _)| *name != UNKNOWN_ACCOUNT).nth(choice);
+            if let Some((_, account)) = named.filter(|_| count > 0) {
+                account.prefixes.push(net(&format!("203.0.{index}.0/24")));
+            }
+        }
+        for (index, (kind, until_ns)) in banned {
+            let standing = Standing { kind: StandingKind::from_index(kind).unwrap(), until_ns };
+            made.standings.insert(net(&format!("198.51.{index}.0/24")), standing);
+        }
+        made.settings.mode = if enforce { Mode::Enforce } else { Mode::Observe };
+        made.ports.sip_udp = vec![port];
+        made
+    }
+}
+
+proptest! {
+    /// Each of a series of wishes is reached from the one before, safely at every step, and then stands still.
+    #[test]
+    fn any_wish_is_reached_from_any_other(wishes in prop::collection::vec(any_desired(), 1..6)) {
+        let mut installed = Installed::default();
+        for wish in &wishes {
+            let kept: Vec<(String, u32)> = installed
+                .accounts
+                .iter()
+                .filter(|(name, _)| wish.accounts.contains_key(*name))
+                .map(|(name, it)| (name.clone(), it.number))
+                .collect();
+            apply(&plan(wish, &installed).unwrap(), &mut installed);
+            assert_reached(wish, &installed);
+            for (name, number) in kept {
+                prop_assert_eq!(installed.accounts[&name].number, number);
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! One change to what is installed, and how a person reads it.
+
+use std::fmt;
+use std::time::Duration;
+
+use edge_ebpf::abi::{Class, Limit, Mode, Policy, Service, StandingKind};
+use ipnet::IpNet;
+
+use super::{GlobalSettings, Standing};
+use crate::config::PortSets;
+use crate::rate::Rate;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Name the number, clear its buckets and counters, write its policy.
+    AddAccount {
+        /// Place in the kernel's arrays.
+        number: u32,
+        /// Name.
+        name: String,
+        /// Name of its plan.
+        plan: String,
+        /// Limits.
+        policy: Policy,
+    },
+    /// Write the policy; buckets and counters stay.
+    SetPolicy {
+        /// Place in the kernel's arrays.
+        number: u32,
+        /// Name.
+        name: String,
+        /// Limits until now.
+        before: Policy,
+        /// Limits from now.
+        after: Policy,
+    },
+    /// Clear name and policy; the number is free.
+    RemoveAccount {
+        /// Place in the kernel's arrays.
+        number: u32,
+        /// Name.
+        name: String,
+    },
+    /// Let a prefix name an account.
+    SetPrefix {
+        /// Prefix.
+        prefix: IpNet,
+        /// The account's number.
+        number: u32,
+        /// The account's name.
+        account: String,
+        /// Name of the account it belonged to until now.
+        before: Option<String>,
+    },
+    /// Let a prefix name nobody.
+    RemovePrefix {
+        /// Prefix.
+        prefix: IpNet,
+        /// Name of the account it belonged to.
+        account: String,
+    },
+    /// Ban or allow a prefix.
+    SetStanding {
+        /// Prefix.
+        prefix: IpNet,
+        /// What held.
+        before: Option<Standing>,
+        /// What is to hold.
+        after: Standing,
+    },
+    /// Lift a ban or an allowance.
+    RemoveStanding {
+        /// Prefix.
+        prefix: IpNet,
+        /// What held.
+        before: Standing,
+    },
+    /// Write the table of ports.
+    SetPorts {
+        /// Until now.
+        before: PortSets,
+        /// From now.
+        after: PortSets,
+    },
+    /// Write the configured part of the settings.
+    SetSettings {
+        /// Until now; `None` at the first time.
+        before: Option<GlobalSettings>,
+        /// From now.
+        after: GlobalSettings,
+    },
+}
+
+impl Step {
+    /// Whether sources must be resolved anew: the generation has to be raised after this step and before the
+    /// next step of which this is false, so that no source keeps the number of an account that goes.
+    #[must_use]
+    pub fn changes_resolution(&self) -> bool {
+        match self {
+            Self::SetPrefix { .. }
+            | Self::RemovePrefix { .. }
+            | Self::SetStanding { .. }
+            | Self::RemoveStanding { .. } => true,
+            Self::SetSettings { before, after } => before.is_some_and(|it| it.ipv6_mask != after.ipv6_mask),
+            Self::AddAccount { .. }
+            | Self::SetPolicy { .. }
+            | Self::RemoveAccount { .. }
+            | Self::SetPorts { .. } => false,
+        }
+    }
+
+    /// One line a fact: `+` new, `~` changed, `-` gone.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::AddAccount { number, name, plan, .. } => {
+                vec![format!("+ account {name} (#{number}) plan {plan}")]
+            }
+            Self::SetPolicy { name, before, after, .. } => policy_lines(name, before, after),
+            Self::RemoveAccount { number, name } => vec![format!("- account {name} (#{number})")],
+            Self::SetPrefix { prefix, account, before: None, .. } => {
+                vec![format!("+ prefix {prefix} to {account}")]
+            }
+            Self::SetPrefix { prefix, account, before: Some(before), .. } => {
+                vec![format!("~ prefix {prefix} {before} -> {account}")]
+            }
+            Self::RemovePrefix { prefix, account } => vec![format!("- prefix {prefix} from {account}")],
+            Self::SetStanding { prefix, before: None, after } => {
+                vec![format!("+ {} {prefix}", words(*after))]
+            }
+            Self::SetStanding { prefix, before: Some(before), after } if words(*before) == words(*after) => {
+                vec![format!("~ {} {prefix}, new expiry", words(*after))]
+            }
+            Self::SetStanding { prefix, before: Some(before), after } => {
+                vec![format!("~ {} {prefix} -> {}", words(*before), words(*after))]
+            }
+            Self::RemoveStanding { prefix, before } => vec![format!("- {} {prefix}", words(*before))],
+            Self::SetPorts { before, after } => port_lines(before, after),
+            Self::SetSettings { before, after } => settings_lines(before.as_ref(), after),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().join("\n"))
+    }
+}
+
+fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
+    let mut lines = Vec::new();
+    if before.mode != after.mode {
+        lines.push(format!("~ account {name} mode {} -> {}", mode_name(before.mode), mode_name(after.mode)));
+    }
+    let mut compare = |scope: &str, before: &[Limit], after: &[Limit]| {
+        for class in Class::ALL {
+            let (was, is) = (before[class.index()], after[class.index()]);
+            if was != is {
+                let (was, is) = (Rate::from_limit(was), Rate::from_limit(is));
+                lines.push(format!("~ account {name} {scope}{class} {was} -> {is}"));
+            }
+        }
+    };
+    compare("", &before.account, &after.account);
+    compare("each source ", &before.source, &after.source);
+    if lines.is_empty() {
+        // Reserved words differ: another version wrote them.
+        lines.push(format!("~ account {name} written anew"));
+    }
+    lines
+}
+
+fn mode_name(mode: u32) -> &'static str {
+    // As the kernel reads it: any other value counts as observe.
+    if mode == Mode::Enforce as u32 { Mode::Enforce.name() } else { Mode::Observe.name() }
+}
+
+fn words(standing: Standing) -> &'static str {
+    match (standing.kind, standing.until_ns) {
+        (StandingKind::Metered, _) => "meter",
+        (StandingKind::Banned, u64::MAX) => "ban",
+        (StandingKind::Banned, _) => "ban (with expiry)",
+        (StandingKind::Allowed, u64::MAX) => "allow",
+        (StandingKind::Allowed, _) => "allow (with expiry)",
+    }
+}
+
+fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
+    let list = |ports: &[u16]| match ports {
+        [] => "none".to_owned(),
+        some => some.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
+    };
+    Service::ALL
+        .iter()
+        .filter(|service| before.of(**service) != after.of(**service))
+        .map(|service| {
+            format!("~ ports {service} {} -> {}", list(before.of(*service)), list(after.of(*service)))
+        })
+        .collect()
+}
+
+fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Vec<String> {
+    let facts = |it: &GlobalSettings| {
+        [
+            ("mode", it.mode.to_string()),
+            ("ipv6_source_prefix", format!("/{}", u128::from_be_bytes(it.ipv6_mask).leading_ones())),
+            (
+                "sip_repeat_window",
+                humantime::format_duration(Duration::from_nanos(it.repeat_window_ns)).to_string(),
+            ),
+            ("detect.pumping.prefix_digits", it.prefix_digits.to_string()),
+        ]
+    };
+    let is = facts(after);
+    let Some(before) = before else {
+        return is.iter().map(|(name, value)| format!("+ {name} {value}")).collect();
+    };
+    let was = facts(before);
+    was.iter()
+        .zip(&is)
+        .filter(|(was, is)| was != is)
+        .map(|((name, was), (_, is))| format!("~ {name} {was} -> {is}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::unwrap_used, reason = "tests")]
+    fn limit(text: &str) -> Limit {
+        text.parse::<Rate>().unwrap().to_limit()
+    }
+
+    #[test]
+    fn a_change_of_limits_reads_as_one_line_a_limit() {
+        let mut before = Policy::OPEN;
+        before.account[Class::SipInvite.index()] = limit("20/s burst 40");
+        let mut after = before;
+        after.mode = Mode::Enforce as u32;
+        after.account[Class::SipInvite.index()] = limit("50/s burst 100");
+        after.source[Class::Packets.index()] = limit("0/s");
+        let step = Step::SetPolicy { number: 3, name: "acme".into(), before, after };
+        assert_eq!(
+            step.to_string(),
+            "~ account acme mode observe -> enforce\n\
+             ~ account acme sip.invite 20/s burst 40 -> 50/s burst 100\n\
+             ~ account acme each source packets unlimited -> 0/s"
+        );
+    }
+
+    #[test]
+    fn ports_that_change_are_listed_by_service() {
+        let before = PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775] };
+        let after = PortSets { sip_udp: vec![5060, 5080], sip_tcp: vec![5060], smpp_tcp: vec![2775] };
+        assert_eq!(
+            Step::SetPorts { before, after }.lines(),
+            ["~ ports sip_udp 5060 -> 5060, 5080", "~ ports sip_tcp none -> 5060"]
+        );
+    }
+}
