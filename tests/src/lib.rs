@@ -1,1 +1,11 @@
-//! x
+//! The packet table, the harness and the suites against kernel, namespaces and real peers.
+//!
+//! * [`packet`], [`sip`], [`smpp`]: frames and messages, built with right checksums and lengths.
+//! * [`fixtures`]: THE table of packets, used by the host pipeline, by `BPF_PROG_TEST_RUN` and by the benchmark.
+//!
+//! See README.md for the topology and for what each suite proves.
+
+pub mod fixtures;
+pub mod packet;
+pub mod sip;
+pub mod smpp;
