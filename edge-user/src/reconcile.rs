@@ -199,6 +199,7 @@ impl PortSets {
 
     /// As the kernel reads it: bits of [`Service`] by port.
     #[must_use]
+    #[expect(clippy::large_stack_arrays, reason = "64 KiB, moved to the heap at once")]
     pub fn to_services(&self) -> Box<[u8; 65536]> {
         let mut services = Box::new([0; 65536]);
         for service in Service::ALL {

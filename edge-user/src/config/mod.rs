@@ -153,7 +153,7 @@ pub struct Capacity {
 pub struct Paths {
     /// bpffs directory under which pins live.
     pub pin_dir: PathBuf,
-    /// SQLite database.
+    /// Database (`SQLite`).
     pub database: PathBuf,
     /// Unix socket of the control API.
     pub socket: PathBuf,

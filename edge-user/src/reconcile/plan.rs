@@ -97,7 +97,7 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
         match installed.accounts.get(name) {
             None if !numbers.is_recycled(name) => steps.push(add_account(name, &numbers, desired)),
             Some(present) if present.policy != account.policy => {
-                steps.push(set_policy(name, present.number, present.policy, account.policy));
+                steps.push(set_policy(name, present.number, &present.policy, &account.policy));
             }
             None | Some(_) => {}
         }
@@ -259,12 +259,12 @@ fn add_account(name: &str, numbers: &Numbers, desired: &Desired) -> Step {
         number: numbers.of(name),
         name: name.to_owned(),
         plan: account.map_or_else(String::new, |account| account.plan.clone()),
-        policy: account.map_or(Policy::OPEN, |account| account.policy),
+        policy: Box::new(account.map_or(Policy::OPEN, |account| account.policy)),
     }
 }
 
-fn set_policy(name: &str, number: u32, before: Policy, after: Policy) -> Step {
-    Step::SetPolicy { number, name: name.to_owned(), before, after }
+fn set_policy(name: &str, number: u32, before: &Policy, after: &Policy) -> Step {
+    Step::SetPolicy { number, name: name.to_owned(), before: Box::new(*before), after: Box::new(*after) }
 }
 
 fn set_prefix(prefix: IpNet, number: u32, account: &str, before: Option<String>) -> Step {

@@ -55,12 +55,12 @@ fn apply(plan: &Plan, installed: &mut Installed) {
                 assert!(installed.accounts.values().all(|it| it.number != *number), "{number} is taken");
                 installed
                     .accounts
-                    .insert(name.clone(), InstalledAccount { number: *number, policy: *policy });
+                    .insert(name.clone(), InstalledAccount { number: *number, policy: **policy });
             }
             Step::SetPolicy { number, name, before, after } => {
                 let present = installed.accounts.get_mut(name).unwrap();
-                assert_eq!((present.number, present.policy), (*number, *before));
-                present.policy = *after;
+                assert_eq!((present.number, present.policy), (*number, **before));
+                present.policy = **after;
             }
             Step::RemoveAccount { number, name } => {
                 assert_eq!(installed.accounts.remove(name).unwrap().number, *number);

@@ -22,7 +22,7 @@ pub enum Step {
         /// Name of its plan.
         plan: String,
         /// Limits.
-        policy: Policy,
+        policy: Box<Policy>,
     },
     /// Write the policy; buckets and counters stay.
     SetPolicy {
@@ -31,9 +31,9 @@ pub enum Step {
         /// Name.
         name: String,
         /// Limits until now.
-        before: Policy,
+        before: Box<Policy>,
         /// Limits from now.
-        after: Policy,
+        after: Box<Policy>,
     },
     /// Clear name and policy; the number is free.
     RemoveAccount {
@@ -241,7 +241,12 @@ mod tests {
         after.mode = Mode::Enforce as u32;
         after.account[Class::SipInvite.index()] = limit("50/s burst 100");
         after.source[Class::Packets.index()] = limit("0/s");
-        let step = Step::SetPolicy { number: 3, name: "acme".into(), before, after };
+        let step = Step::SetPolicy {
+            number: 3,
+            name: "acme".into(),
+            before: Box::new(before),
+            after: Box::new(after),
+        };
         assert_eq!(
             step.to_string(),
             "~ account acme mode observe -> enforce\n\
