@@ -1,0 +1,31 @@
+//! Nanoseconds per packet.
+
+use anyhow::Result;
+
+use crate::{build_ebpf, command, workspace};
+
+/// How to print.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An array of `{"row", "ns", "net_ns", "verified_insns"}` on standard output instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Builds the kernel programs and the bench, and becomes it; as root, since it loads programs.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    build_ebpf::run()?;
+    command::run(command::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "edge-tests",
+        "--bin",
+        "edge-bench",
+    ]))?;
+    let mut bench = command::privileged_path(&workspace::target().join("release/edge-bench"))?;
+    if args.json {
+        bench.arg("--json");
+    }
+    command::become_program(&mut bench)
+}

@@ -1,0 +1,98 @@
+//! Brings what building and testing need, and does nothing where all is there.
+//!
+//! Debian's packages where we may install them, rustup's nightly elsewhere, and otherwise one message that
+//! names everything that is missing and how to get it.
+
+mod apt;
+mod kernel_toolchain;
+mod peers;
+
+use std::fs;
+
+use anyhow::{Result, bail};
+
+pub(crate) use self::{
+    kernel_toolchain::ensure as ensure_kernel_toolchain,
+    peers::{ensure as ensure_peers, programs as peer_programs},
+};
+use crate::{command, workspace};
+
+/// Where pinned maps and links live.
+const BPF_FILESYSTEM: &str = "/sys/fs/bpf";
+
+/// What to set up beside the build.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also what the tests and the demo need: SIPp, SMPP peers, tshark, promtool, cargo-nextest
+    #[arg(long)]
+    tests: bool,
+    /// Also what the virtual machines need: QEMU, a static busybox, kmod, cpio
+    #[arg(long)]
+    vm: bool,
+}
+
+/// A program that is needed, and the Debian package that has it.
+pub(crate) struct Need {
+    /// Name in `PATH`.
+    pub(crate) program: &'static str,
+    /// Debian's package.
+    pub(crate) package: &'static str,
+}
+
+/// Sets up the build, and what the flags ask for beside it.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure_kernel_toolchain()?;
+    if args.tests {
+        ensure_peers()?;
+    }
+    if args.vm {
+        ensure_vm()?;
+    }
+    if workspace::is_root() {
+        ensure_bpf_filesystem()?;
+    }
+    eprintln!("setup: all there");
+    Ok(())
+}
+
+/// QEMU and what makes an initramfs.
+pub(crate) fn ensure_vm() -> Result<()> {
+    ensure_programs(&[
+        Need { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+        Need { program: "busybox", package: "busybox-static" },
+        Need { program: "depmod", package: "kmod" },
+        Need { program: "cpio", package: "cpio" },
+    ])
+}
+
+/// Installs the packages of the programs that are not there; without Debian or root, says which they are.
+pub(crate) fn ensure_programs(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> =
+        needs.iter().filter(|need| workspace::find_program(need.program).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if apt::can_install() {
+        return apt::install(&packages);
+    }
+    let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
+    bail!(
+        "missing: {}. Install them with your system's packages (Debian: `apt-get install {}`), or run this as root.",
+        programs.join(", "),
+        packages.join(" ")
+    );
+}
+
+/// Mounts the BPF filesystem where it is not; needs root.
+pub(crate) fn ensure_bpf_filesystem() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mounted = mounts.lines().any(|line| {
+        let mut fields = line.split(' ').skip(1);
+        fields.next() == Some(BPF_FILESYSTEM) && fields.next() == Some("bpf")
+    });
+    if mounted {
+        return Ok(());
+    }
+    command::run(command::privileged("mount")?.args(["-t", "bpf", "bpf", BPF_FILESYSTEM]))
+}

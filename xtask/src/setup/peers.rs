@@ -1,0 +1,112 @@
+//! The peers that tests and demo talk to, and the programs that judge what was sent.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Need, apt, ensure_programs};
+use crate::{command, workspace};
+
+/// Runs the tests.
+const NEXTEST_VERSION: &str = "0.9.143";
+
+/// SMPP for Python (a client and a server), pinned.
+const PYTHON_REQUIREMENTS: &str = include_str!("../../peers/requirements.txt");
+
+/// Makes sure of SIPp, SMPP peers, tshark, promtool and cargo-nextest.
+pub(crate) fn ensure() -> Result<()> {
+    ensure_programs(&[
+        Need { program: "sipp", package: "sip-tester" },
+        Need { program: "tshark", package: "tshark" },
+        Need { program: "ip", package: "iproute2" },
+        Need { program: "tcpdump", package: "tcpdump" },
+        Need { program: "bpftool", package: "bpftool" },
+        Need { program: "python3", package: "python3" },
+    ])?;
+    ensure_promtool()?;
+    ensure_python_peers()?;
+    ensure_nextest()
+}
+
+/// `PATH` with our own peers first, for what is started with them.
+pub(crate) fn programs() -> Result<OsString> {
+    let peers = workspace::peers();
+    let own = [peers.join("venv/bin"), peers.join("bin")];
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let all = own.into_iter().chain(env::split_paths(&inherited)).chain(system);
+    env::join_paths(all).context("PATH holds a name that cannot be in PATH")
+}
+
+/// Prometheus's checker of metrics and rules. Its package would start a server, so it is unpacked, not installed.
+fn ensure_promtool() -> Result<()> {
+    let promtool = workspace::peers().join("bin/promtool");
+    if workspace::find_program("promtool").is_some() || workspace::is_executable(&promtool) {
+        return Ok(());
+    }
+    if workspace::find_program("apt-get").is_none() {
+        bail!("promtool is missing; install Prometheus, it comes with it");
+    }
+    let unpacked = workspace::root().join("target/debs/prometheus-unpacked");
+    apt::unpack("prometheus", &unpacked)?;
+    fs::create_dir_all(workspace::peers().join("bin"))?;
+    fs::copy(unpacked.join("usr/bin/promtool"), &promtool)
+        .context("the package prometheus has no promtool")?;
+    fs::remove_dir_all(&unpacked)?;
+    Ok(())
+}
+
+/// A virtual environment with the pinned packages; made again when the pins change.
+fn ensure_python_peers() -> Result<()> {
+    let directory = workspace::peers().join("venv");
+    let stamp = directory.join("edge-requirements.txt");
+    let is_current = fs::read_to_string(&stamp).is_ok_and(|installed| installed == PYTHON_REQUIREMENTS);
+    if is_current && workspace::is_executable(&directory.join("bin/python")) {
+        return Ok(());
+    }
+    let has_venv = command::read(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_ok();
+    if !has_venv {
+        if !apt::can_install() {
+            bail!("Python's venv is missing (Debian: `apt-get install python3-venv`)");
+        }
+        apt::install(&["python3-venv"])?;
+    }
+    command::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory))?;
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/requirements.txt");
+    command::run(
+        Command::new(directory.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--requirement",
+            ])
+            .arg(requirements),
+    )?;
+    fs::write(&stamp, PYTHON_REQUIREMENTS).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+fn ensure_nextest() -> Result<()> {
+    let in_cargo_bin = workspace::cargo_bin().map(|bin| bin.join("cargo-nextest"));
+    if workspace::find_program("cargo-nextest").is_some()
+        || in_cargo_bin.is_some_and(|path| workspace::is_executable(&path))
+    {
+        return Ok(());
+    }
+    command::run(command::cargo().args([
+        "install",
+        "--locked",
+        "cargo-nextest",
+        "--version",
+        NEXTEST_VERSION,
+    ]))
+}

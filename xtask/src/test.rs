@@ -1,0 +1,147 @@
+//! Every test, and one line that says how it went.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{build_ebpf, command, setup, vm, workspace};
+
+/// Which tests.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also the suites that need a virtual machine
+    #[arg(long)]
+    all: bool,
+    /// Only tests whose names contain one of these; everything else that nextest understands works too
+    #[arg(last = true)]
+    nextest: Vec<String>,
+}
+
+/// What nextest counted in one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+/// Host tests without privilege, then the suites as root.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure_peers()?;
+    build_ebpf::run()?;
+    setup::ensure_bpf_filesystem()?;
+    command::run(command::cargo().args(["build", "--package", "edge-user", "--bins"]))?;
+
+    let mut counts = Counts::default();
+    counts.add(run_nextest(
+        &["--package", "edge-ebpf", "--package", "edge-user", "--package", "xtask"],
+        false,
+        args,
+    )?);
+    counts.add(run_nextest(&["--package", "edge-tests"], true, args)?);
+    if args.all {
+        counts.add(run_vm());
+    }
+    println!("{} passed, {} failed", counts.passed, counts.failed);
+    if counts.failed > 0 || counts.passed == 0 {
+        bail!("not every test passed");
+    }
+    Ok(())
+}
+
+/// One run of nextest; tests that need privilege are built as the user and run as root.
+fn run_nextest(packages: &[&str], as_root: bool, args: &Args) -> Result<Counts> {
+    let report = report_path();
+    if report.exists() {
+        fs::remove_file(&report).with_context(|| format!("cannot remove {}", report.display()))?;
+    }
+    let mut nextest = command::cargo();
+    nextest.args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass"]).args(packages);
+    if workspace::is_ci() {
+        nextest.args(["--profile", "ci"]);
+    }
+    nextest
+        .args(&args.nextest)
+        .env("PATH", setup::peer_programs()?)
+        .env("EDGE_PEERS", workspace::peers())
+        .env("EDGE_BIN", workspace::target().join("debug"));
+    if as_root && !workspace::is_root() {
+        let sudo = command::sudo()?;
+        let mut runner = sudo.get_program().to_string_lossy().into_owned();
+        for argument in sudo.get_args() {
+            runner.push(' ');
+            runner.push_str(&argument.to_string_lossy());
+        }
+        nextest.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+    }
+    let outcome = command::run(&mut nextest);
+    let counts = fs::read_to_string(&report).ok().map(|report| Counts::of(&report));
+    match (outcome, counts) {
+        (Ok(()), None) => Ok(Counts::default()),
+        (Ok(()), Some(counts)) => Ok(counts),
+        // Failed tests are counted and do not hide the tests after them; anything else is not a test result.
+        (Err(_), Some(counts)) if counts.failed > 0 => Ok(counts),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// The suites in virtual machines count as one test a kernel.
+fn run_vm() -> Counts {
+    let mut counts = Counts::default();
+    for kernel in vm::KERNELS {
+        match vm::run_kernel(kernel) {
+            Ok(()) => counts.passed += 1,
+            Err(error) => {
+                eprintln!("vm {}: {error:#}", kernel.series);
+                counts.failed += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Where nextest leaves its report (.config/nextest.toml).
+fn report_path() -> PathBuf {
+    let profile = if workspace::is_ci() { "ci" } else { "default" };
+    workspace::target().join("nextest").join(profile).join(Path::new("junit.xml"))
+}
+
+impl Counts {
+    /// The totals in the root element of a JUnit report.
+    fn of(report: &str) -> Self {
+        let start = report.find("<testsuites ").unwrap_or(report.len());
+        let root = report[start..].split('>').next().unwrap_or_default();
+        let total = |attribute: &str| -> u64 {
+            root.split_once(&format!(" {attribute}=\""))
+                .and_then(|(_, rest)| rest.split('"').next()?.parse().ok())
+                .unwrap_or(0)
+        };
+        let failed = total("failures") + total("errors");
+        Self { passed: total("tests").saturating_sub(failed), failed }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn failures_and_errors_are_not_counted_as_passed() {
+        let report = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="nextest-run" tests="12" failures="2" errors="1" time="0.5">
+    <testsuite name="a" tests="99" failures="0">"#;
+        assert_eq!(Counts::of(report), Counts { passed: 9, failed: 3 });
+    }
+
+    #[test]
+    fn a_report_cut_short_counts_nothing() {
+        assert_eq!(Counts::of("<?xml version"), Counts::default());
+    }
+}
