@@ -111,7 +111,10 @@ pub(crate) fn without_cargo(program: impl AsRef<std::ffi::OsStr>) -> Command {
 fn show(command: &Command) -> String {
     let mut shown = String::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value {
+        // PATH would hide the command.
+        if let Some(value) = value
+            && name != "PATH"
+        {
             let _ = write!(shown, "{}={} ", name.to_string_lossy(), quote(&value.to_string_lossy()));
         }
     }
