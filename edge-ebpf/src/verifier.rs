@@ -43,13 +43,56 @@ pub fn byte(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> u8 {
     scratch[masked(offset)]
 }
 
+/// Bytes of the buffer for the beginning of a PDU: [`prefix_word`] reads within, [`append`] writes within.
+const PREFIX_ROOM: usize = crate::wire::smpp::PREFIX_ROOM;
+
+/// Largest offset into that buffer.
+const PREFIX_MASK: u32 = 127;
+
+/// What [`append`] writes.
+const APPENDED: usize = crate::stream::PREFIX_BYTES;
+
+const _: () = assert!(PREFIX_MASK as usize + APPENDED <= PREFIX_ROOM);
+
+/// The eight bytes at `offset`, at most 127, little-endian: the first byte is the lowest.
+#[cfg(not(target_arch = "bpf"))]
+#[must_use]
+#[inline(always)]
+pub fn prefix_word(prefix: &[u8; PREFIX_ROOM], offset: u32) -> u64 {
+    let start = (offset & PREFIX_MASK) as usize;
+    prefix[start..start + 8].try_into().map_or(0, u64::from_le_bytes)
+}
+
+/// The byte at `offset`, at most 127.
+#[must_use]
+#[inline(always)]
+pub fn prefix_byte(prefix: &[u8; PREFIX_ROOM], offset: u32) -> u8 {
+    (prefix_word(prefix, offset) & 0xff) as u8
+}
+
+/// Writes all of `more` at `offset`, at most 127.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub fn append(prefix: &mut [u8; PREFIX_ROOM], offset: u32, more: &[u8; APPENDED]) {
+    let start = (offset & PREFIX_MASK) as usize;
+    prefix[start..start + APPENDED].copy_from_slice(more);
+}
+
+/// The first `N` of `bytes`.
+#[must_use]
+#[inline(always)]
+pub fn first_octets<const N: usize, const M: usize>(bytes: &[u8; M]) -> [u8; N] {
+    const { assert!(N <= M) };
+    bytes.first_chunk().copied().unwrap_or([0; N])
+}
+
 #[cfg(target_arch = "bpf")]
-pub use kernel::{byte, masked, opaque, word};
+pub use kernel::{append, byte, masked, opaque, prefix_word, word};
 
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "inline assembly and the masked load, each argued where it stands")]
 mod kernel {
-    use super::{SCRATCH_BYTES, SCRATCH_MASK};
+    use super::{APPENDED, PREFIX_MASK, PREFIX_ROOM, SCRATCH_BYTES, SCRATCH_MASK};
 
     /// See the host's version.
     #[must_use]
@@ -89,5 +132,37 @@ mod kernel {
         let start = masked(offset);
         // SAFETY: as in `word`.
         unsafe { scratch.as_ptr().add(start).read() }
+    }
+
+    /// See the host's version.
+    #[must_use]
+    #[inline(always)]
+    pub fn prefix_word(prefix: &[u8; PREFIX_ROOM], offset: u32) -> u64 {
+        let start = prefix_masked(offset);
+        // SAFETY: `start <= PREFIX_MASK`, and the buffer has more than eight bytes behind that.
+        u64::from_le(unsafe { prefix.as_ptr().add(start).cast::<u64>().read_unaligned() })
+    }
+
+    /// See the host's version.
+    #[inline(always)]
+    pub fn append(prefix: &mut [u8; PREFIX_ROOM], offset: u32, more: &[u8; APPENDED]) {
+        let start = prefix_masked(offset);
+        // SAFETY: `start <= PREFIX_MASK`, and `PREFIX_MASK + APPENDED <= PREFIX_ROOM` is asserted above.
+        let to = unsafe { prefix.as_mut_ptr().add(start).cast::<u64>() };
+        let from = more.as_ptr().cast::<u64>();
+        for index in 0..APPENDED / 8 {
+            // SAFETY: both have `APPENDED` bytes from where they point.
+            unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
+        }
+    }
+
+    #[inline(always)]
+    fn prefix_masked(offset: u32) -> usize {
+        let mut index = u64::from(offset);
+        // SAFETY: one AND on a register.
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) index, const PREFIX_MASK, options(pure, nomem, nostack));
+        }
+        index as usize
     }
 }

@@ -8,6 +8,7 @@ pub mod ethernet;
 pub mod ip;
 pub mod number;
 pub mod sip;
+pub mod smpp;
 pub mod transport;
 
 use crate::packet::{Packet, TooShort};

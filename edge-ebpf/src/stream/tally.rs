@@ -1,0 +1,96 @@
+//! What a segment brings: counted on scratch, charged and added to the account only if it is let through.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::abi::Command;
+use crate::wire::smpp::Header;
+
+/// Runs of called prefixes that one segment can report. A full segment of 1448 octets holds 44 of the
+/// smallest messages; what a larger one has beyond this is counted in [`Tally::called_missed`].
+pub const CALLED_MAX: usize = 64;
+
+/// Consecutive messages to one called prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Called {
+    /// See [`crate::wire::number::prefix`].
+    pub prefix: u32,
+    /// Messages.
+    pub count: u32,
+}
+
+/// The PDUs whose headers a segment completes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tally {
+    /// What it costs in `smpp.submit`.
+    pub submits: u32,
+    /// What it costs in `smpp.bind`.
+    pub binds: u32,
+    /// Bit `n`: `commands[n]` is not 0.
+    pub commands_seen: u32,
+    /// How many of `called` are in use.
+    pub called_used: u32,
+    /// Messages whose prefix found no room in `called`.
+    pub called_missed: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+    /// PDUs by [`Command`]; valid where `commands_seen` has its bit.
+    pub commands: [u32; Command::SLOTS],
+    /// Called prefixes of messages whose first octets the segment completes.
+    pub called: [Called; CALLED_MAX],
+}
+
+impl Tally {
+    /// PDUs of one command.
+    #[must_use]
+    #[inline(always)]
+    pub fn command(&self, command: Command) -> u32 {
+        if self.commands_seen & (1 << command.index()) == 0 { 0 } else { self.commands[command.index()] }
+    }
+
+    /// The called prefixes, in the order of the stream.
+    #[must_use]
+    pub fn called(&self) -> &[Called] {
+        self.called.get(..self.called_used as usize).unwrap_or(&[])
+    }
+
+    /// Nothing yet. Leaves what the bits and numbers say is not in use as it is: clearing it would cost more
+    /// than reading the PDU.
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.submits = 0;
+        self.binds = 0;
+        self.commands_seen = 0;
+        self.called_used = 0;
+        self.called_missed = 0;
+    }
+
+    #[inline(always)]
+    pub(super) fn count(&mut self, header: Header) {
+        let index = header.command().index();
+        let bit = 1_u32 << index;
+        if let Some(slot) = self.commands.get_mut(index) {
+            let before = if self.commands_seen & bit == 0 { 0 } else { *slot };
+            *slot = before + 1;
+        }
+        self.commands_seen |= bit;
+        self.submits += u32::from(header.is_submit());
+        self.binds += u32::from(header.is_bind());
+    }
+
+    #[inline(always)]
+    pub(super) fn count_called(&mut self, prefix: u32) {
+        let used = self.called_used as usize;
+        if let Some(last) = self.called.get_mut(used.wrapping_sub(1))
+            && last.prefix == prefix
+        {
+            last.count += 1;
+        } else if let Some(next) = self.called.get_mut(used) {
+            *next = Called { prefix, count: 1 };
+            self.called_used += 1;
+        } else {
+            self.called_missed += 1;
+        }
+    }
+}

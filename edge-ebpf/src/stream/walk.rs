@@ -1,0 +1,560 @@
+//! One segment on scratch: what of it is new, which PDUs begin in it, and where it leaves the cursor.
+
+use core::ops::ControlFlow;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::flow::{Cursor, Flow, FlowState, ISLANDS, PREFIX_BYTES};
+use super::{Tally, before};
+use crate::abi::indexed_enum;
+use crate::packet::{Packet, TooShort};
+use crate::verifier;
+use crate::wire::smpp::{self, HEADER_BYTES, Header, PREFIX_ROOM};
+
+/// Steps that any segment ends within: 64 KiB of the smallest PDUs (a super-packet in generic mode), the
+/// seams, and the ends.
+pub const STEPS: u32 = 4200;
+
+/// Steps of a scan. It advances up to eight octets a step; where a segment of zeros holds a header beyond,
+/// the header is not seen.
+pub const SCAN_STEPS: u32 = 2048;
+
+/// [`Walk::target`]: the flow's main cursor. A smaller number is an island's.
+const MAIN: u32 = ISLANDS as u32;
+/// [`Walk::seam`]: no island begins where the walk ends.
+const NO_SEAM: u32 = u32::MAX;
+
+const PREFIX: u32 = PREFIX_BYTES as u32;
+const HEADER: u32 = HEADER_BYTES as u32;
+
+indexed_enum! {
+    /// What a segment is to its flow.
+    Finding {
+        /// Nothing new: a retransmission, or no payload. Free.
+        Repeated = 0, "repeated";
+        /// Framed; the tally says what it brings.
+        Framed = 1, "framed";
+        /// Framed up to an island that turns out to have been a wrong guess; the tally says what it brings,
+        /// and the flow is not synchronised behind it.
+        Lost = 2, "lost";
+        /// No PDU boundary is known. Costs one message.
+        Unsynchronised = 3, "unsynchronised";
+        /// Not SMPP from here on. Costs one message more than the PDUs before.
+        Malformed = 4, "malformed";
+        /// Beyond a hole, and neither does it extend an island nor is a header in sight: to be dropped.
+        BeyondHole = 5, "beyond_hole";
+        /// The frame ends before its headers say: free, and nothing is learnt from it.
+        Truncated = 6, "truncated";
+    }
+}
+
+/// The payload of one TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number of the first payload byte (of a SYN with data: one more than its own).
+    pub seq: u32,
+    /// Where the payload begins in the frame.
+    pub payload: u32,
+    /// Payload bytes, at most 64 KiB.
+    pub len: u32,
+}
+
+/// What to do after [`Walk::start`] or [`Walk::scanned`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Next {
+    /// The finding stands.
+    Done = 0,
+    /// [`Walk::scan_step`] until it breaks or [`SCAN_STEPS`] are over, then [`Walk::scanned`].
+    Scan = 1,
+    /// [`Walk::step`] until it breaks.
+    Walk = 2,
+}
+
+/// Scratch for one segment; one per CPU in the kernel. All state of the loops is in here, so that the
+/// verifier, which knows nothing of what memory holds, sees every turn of a loop as the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Walk {
+    /// What the segment brings.
+    pub tally: Tally,
+    /// [`Finding`] as integer.
+    finding: u32,
+    /// Sequence number of the segment's first byte.
+    seq: u32,
+    /// Sequence number after its last byte.
+    segment_end: u32,
+    /// Where its payload begins in the frame.
+    payload: u32,
+    /// Digits of called numbers that make a prefix.
+    digits: u32,
+    /// The cursor that is moved: [`MAIN`] or an island's index.
+    target: u32,
+    /// Not 0 if the target is begun by this segment, at a header that was found in it.
+    begun: u32,
+    /// See [`Cursor::start`].
+    start: u32,
+    /// See [`Cursor::end`].
+    end: u32,
+    /// How far the walk may go: the segment's end, or the first byte of the next island.
+    limit: u32,
+    /// The island that begins at `limit`, or [`NO_SEAM`].
+    seam: u32,
+    /// Bit `n`: the walk went over into `islands[n]`.
+    joined: u32,
+    /// Scan: offset into the payload.
+    scan_at: u32,
+    /// Scan: not 0 if there is a header at `scan_at`.
+    scan_found: u32,
+    /// The first bytes of an island that is begun.
+    head: [u8; PREFIX_BYTES],
+    /// What is appended to `prefix`.
+    more: [u8; PREFIX_BYTES],
+    /// The first bytes of the current PDU.
+    prefix: [u8; PREFIX_ROOM],
+}
+
+impl Walk {
+    /// What the segment is, once the walk is over.
+    #[must_use]
+    #[inline(always)]
+    pub fn finding(&self) -> Finding {
+        match self.finding {
+            0 => Finding::Repeated,
+            1 => Finding::Framed,
+            2 => Finding::Lost,
+            3 => Finding::Unsynchronised,
+            4 => Finding::Malformed,
+            5 => Finding::BeyondHole,
+            _ => Finding::Truncated,
+        }
+    }
+
+    /// Finds out what of the segment is new. `digits`: see [`crate::abi::Settings::prefix_digits`].
+    #[inline(always)]
+    pub fn start(&mut self, flow: &Flow, segment: Segment, digits: u32) -> Next {
+        self.tally.clear();
+        self.seq = segment.seq;
+        self.segment_end = segment.seq.wrapping_add(segment.len);
+        self.payload = segment.payload;
+        self.digits = digits;
+        self.begun = 0;
+        self.joined = 0;
+        self.seam = NO_SEAM;
+        self.target = MAIN;
+        self.limit = self.segment_end;
+        if segment.len == 0 {
+            return self.done(Finding::Repeated);
+        }
+        if flow.state == FlowState::Searching as u32 {
+            return self.scan();
+        }
+        if flow.state != FlowState::Synchronised as u32 {
+            self.tally.submits = 1;
+            return self.done(Finding::Malformed);
+        }
+        if before(self.seq, flow.base) {
+            // Older than anything that can come again: a second SYN has led us astray.
+            return self.scan();
+        }
+        if !before(flow.main.end, self.segment_end) {
+            return self.done(Finding::Repeated);
+        }
+        if before(flow.main.end, self.seq) {
+            return self.start_beyond_hole(flow);
+        }
+        self.resume(&flow.main);
+        self.bound(flow);
+        self.go()
+    }
+
+    /// Looks at one place for a header.
+    #[inline(always)]
+    pub fn scan_step<P: Packet + ?Sized>(&mut self, packet: &P) -> ControlFlow<()> {
+        let room = self.limit.wrapping_sub(self.seq);
+        let at = self.scan_at;
+        if at + HEADER > room {
+            return ControlFlow::Break(());
+        }
+        let Ok(octets) = self.header_octets(packet, at) else {
+            return ControlFlow::Break(());
+        };
+        // The first octet of a length is zero: text without zeros is passed over eight octets at a time.
+        let [o0, o1, o2, o3, o4, o5, o6, o7, ..] = octets;
+        let zero = smpp::first_zero(u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]));
+        if zero != 0 {
+            self.scan_at = at + zero;
+            return ControlFlow::Continue(());
+        }
+        let header = Header::parse(octets);
+        if header.is_plausible() && self.next_is_plausible(packet, at + header.length, room) {
+            self.scan_found = 1;
+            return ControlFlow::Break(());
+        }
+        self.scan_at = at + 1;
+        ControlFlow::Continue(())
+    }
+
+    /// What the scan means.
+    #[inline(always)]
+    pub fn scanned<P: Packet + ?Sized>(&mut self, packet: &P) -> Next {
+        let is_main = self.target == MAIN;
+        if self.scan_found == 0 {
+            if is_main {
+                return self.unsynchronised();
+            }
+            return self.done(Finding::BeyondHole);
+        }
+        self.begun = 1;
+        self.end = self.seq;
+        self.start = self.seq.wrapping_add(self.scan_at);
+        if !is_main {
+            let len = self.limit.wrapping_sub(self.seq).min(PREFIX);
+            if packet.copy_to(self.payload as usize, &mut self.head, len as usize).is_err() {
+                return self.done(Finding::Truncated);
+            }
+        }
+        self.go()
+    }
+
+    /// Reads one PDU, or as much of it as the segment has.
+    #[inline(always)]
+    pub fn step<P: Packet + ?Sized>(&mut self, flow: &Flow, packet: &P) -> ControlFlow<()> {
+        self.skip();
+        let held = self.held();
+        let available = self.limit.wrapping_sub(self.end);
+        let at_seam = available == 0;
+        let (header, total);
+        if at_seam {
+            let Some(island) = flow.islands.get(self.seam as usize) else {
+                return ControlFlow::Break(());
+            };
+            if held == 0 {
+                return self.join(flow);
+            }
+            // The PDU across the seam: its beginning is held here, the rest is the island's head.
+            let rest = island.header.wrapping_sub(island.first).min(PREFIX);
+            verifier::append(&mut self.prefix, held, &island.head);
+            total = held + rest;
+            header = self.held_header();
+            if total < HEADER || self.start.wrapping_add(header.length) != island.header {
+                return self.mismatch();
+            }
+        } else if held == 0 && available >= HEADER {
+            let Ok(octets) = self.header_octets(packet, self.end.wrapping_sub(self.seq)) else {
+                return self.stop(Finding::Truncated);
+            };
+            header = Header::parse(octets);
+            if header.is_submit() {
+                total = available.min(PREFIX);
+                if packet.copy_to(self.offset(), &mut self.prefix, total as usize).is_err() {
+                    return self.stop(Finding::Truncated);
+                }
+            } else {
+                total = HEADER;
+            }
+        } else {
+            let taken = available.min(PREFIX - held);
+            if packet.copy_to(self.offset(), &mut self.more, taken as usize).is_err() {
+                return self.stop(Finding::Truncated);
+            }
+            verifier::append(&mut self.prefix, held, &self.more);
+            total = held + taken;
+            if total < HEADER {
+                self.end = self.limit;
+                return ControlFlow::Continue(());
+            }
+            header = self.held_header();
+        }
+
+        if held < HEADER {
+            if !header.has_sane_length() {
+                return self.malformed();
+            }
+            self.tally.count(header);
+        }
+        if header.is_submit() {
+            let wanted = header.length.min(PREFIX);
+            if total < wanted {
+                self.end = self.limit;
+                return ControlFlow::Continue(());
+            }
+            if let Some(prefix) = smpp::called_prefix(&self.prefix, header, wanted, self.digits) {
+                self.tally.count_called(prefix);
+            }
+        }
+        self.start = self.start.wrapping_add(header.length);
+        if at_seam {
+            return self.join(flow);
+        }
+        self.skip();
+        if self.end == self.limit && self.seam == NO_SEAM {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The segment is let through: what it taught becomes the flow's.
+    #[inline(always)]
+    pub fn commit(&self, flow: &mut Flow) {
+        let finding = self.finding;
+        if finding == Finding::Unsynchronised as u32 {
+            flow.search();
+        } else if finding == Finding::Malformed as u32 {
+            flow.state = FlowState::Malformed as u32;
+        } else if finding == Finding::Lost as u32 {
+            flow.strict = 1;
+            flow.search();
+        } else if finding == Finding::Framed as u32 {
+            flow.islands_used &= !self.joined;
+            if self.target == MAIN {
+                if self.begun != 0 {
+                    flow.found(self.seq);
+                }
+                self.leave(&mut flow.main);
+                flow.hole_drops = 0;
+                flow.raise_base();
+            } else {
+                self.commit_island(flow);
+            }
+        }
+    }
+
+    /// Drives a whole segment with plain loops: the host's version of what the kernel does with `bpf_loop`.
+    /// Commits nothing.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn run<P: Packet + ?Sized>(
+        &mut self,
+        flow: &Flow,
+        packet: &P,
+        segment: Segment,
+        digits: u32,
+    ) -> Finding {
+        let mut next = self.start(flow, segment, digits);
+        if next == Next::Scan {
+            for _ in 0..SCAN_STEPS {
+                if self.scan_step(packet).is_break() {
+                    break;
+                }
+            }
+            next = self.scanned(packet);
+        }
+        if next == Next::Walk {
+            for _ in 0..STEPS {
+                if self.step(flow, packet).is_break() {
+                    break;
+                }
+            }
+        }
+        self.finding()
+    }
+
+    /// A segment after a hole: the island that it touches, or a new one.
+    #[inline(always)]
+    fn start_beyond_hole(&mut self, flow: &Flow) -> Next {
+        let mut free = MAIN;
+        for index in 0..ISLANDS {
+            let island = &flow.islands[index];
+            if flow.islands_used & (1 << index) == 0 {
+                free = index as u32;
+            } else if !before(self.seq, island.first) && !before(island.cursor.end, self.seq) {
+                self.target = index as u32;
+                self.resume(&island.cursor);
+            }
+        }
+        if self.target != MAIN {
+            if !before(self.end, self.segment_end) {
+                return self.done(Finding::Repeated);
+            }
+            self.bound(flow);
+            return self.go();
+        }
+        if flow.is_stuck_at(self.seq) {
+            return self.scan();
+        }
+        if free == MAIN || flow.strict != 0 {
+            return self.done(Finding::BeyondHole);
+        }
+        self.target = free;
+        self.end = self.seq;
+        self.bound(flow);
+        self.scan()
+    }
+
+    /// Goes on from where a cursor stands.
+    #[inline(always)]
+    fn resume(&mut self, cursor: &Cursor) {
+        self.start = cursor.start;
+        self.end = cursor.end;
+        if before(cursor.start, cursor.end) {
+            verifier::append(&mut self.prefix, 0, &cursor.prefix);
+        }
+    }
+
+    /// Sets how far the walk may go: to the segment's end or to the nearest island, whichever comes first.
+    #[inline(always)]
+    fn bound(&mut self, flow: &Flow) {
+        let mut limit = if before(self.end, self.segment_end) { self.segment_end } else { self.end };
+        let mut seam = NO_SEAM;
+        let passed = self.joined | 1 << (self.target & 31);
+        let ahead = flow.islands_used & !passed;
+        if ahead != 0 {
+            for index in 0..ISLANDS {
+                let first = flow.islands[index].first;
+                if ahead & (1 << index) != 0 && !before(first, self.end) && !before(limit, first) {
+                    limit = first;
+                    seam = index as u32;
+                }
+            }
+        }
+        self.limit = limit;
+        self.seam = seam;
+    }
+
+    /// The walk has arrived at an island: it must meet the island's first header, and goes on at its end.
+    #[inline(always)]
+    fn join(&mut self, flow: &Flow) -> ControlFlow<()> {
+        let Some(island) = flow.islands.get(self.seam as usize) else {
+            return ControlFlow::Break(());
+        };
+        if self.start != island.header {
+            return self.mismatch();
+        }
+        self.joined |= 1 << (self.seam & 31);
+        self.resume(&island.cursor);
+        self.bound(flow);
+        ControlFlow::Continue(())
+    }
+
+    /// Over octets that need no reading.
+    #[inline(always)]
+    fn skip(&mut self) {
+        if before(self.end, self.start) {
+            self.end = if before(self.start, self.limit) { self.start } else { self.limit };
+        }
+    }
+
+    /// Octets of the current PDU that are in `prefix`.
+    #[inline(always)]
+    fn held(&self) -> u32 {
+        let held = self.end.wrapping_sub(self.start);
+        if held < PREFIX { held } else { 0 }
+    }
+
+    #[inline(always)]
+    fn held_header(&self) -> Header {
+        Header::parse(verifier::first_octets(&self.prefix))
+    }
+
+    /// Where in the frame the walk stands.
+    #[inline(always)]
+    fn offset(&self) -> usize {
+        self.payload as usize + self.end.wrapping_sub(self.seq) as usize
+    }
+
+    /// The octets of a header at `at` in the payload.
+    #[inline(always)]
+    fn header_octets<P: Packet + ?Sized>(
+        &mut self,
+        packet: &P,
+        at: u32,
+    ) -> Result<[u8; HEADER_BYTES], TooShort> {
+        let offset = self.payload as usize + at as usize;
+        if let Ok(octets) = packet.read(offset) {
+            return Ok(octets);
+        }
+        // In the kernel: beyond the first buffer of a frame of several.
+        packet.copy_to(offset, &mut self.more, HEADER_BYTES)?;
+        Ok(verifier::first_octets(&self.more))
+    }
+
+    #[inline(always)]
+    fn next_is_plausible<P: Packet + ?Sized>(&mut self, packet: &P, at: u32, room: u32) -> bool {
+        if at + HEADER > room {
+            return true;
+        }
+        self.header_octets(packet, at).is_ok_and(|octets| Header::parse(octets).is_plausible())
+    }
+
+    #[inline(always)]
+    fn scan(&mut self) -> Next {
+        self.scan_at = 0;
+        self.scan_found = 0;
+        Next::Scan
+    }
+
+    #[inline(always)]
+    fn go(&mut self) -> Next {
+        self.finding = Finding::Framed as u32;
+        Next::Walk
+    }
+
+    #[inline(always)]
+    fn done(&mut self, finding: Finding) -> Next {
+        self.finding = finding as u32;
+        Next::Done
+    }
+
+    #[inline(always)]
+    fn stop(&mut self, finding: Finding) -> ControlFlow<()> {
+        self.finding = finding as u32;
+        ControlFlow::Break(())
+    }
+
+    #[inline(always)]
+    fn unsynchronised(&mut self) -> Next {
+        self.tally.clear();
+        self.tally.submits = 1;
+        self.done(Finding::Unsynchronised)
+    }
+
+    /// A length that cannot be one. Only where boundaries are certain does that speak against the stream;
+    /// otherwise it speaks against the guess.
+    #[inline(always)]
+    fn malformed(&mut self) -> ControlFlow<()> {
+        if self.target != MAIN {
+            return self.stop(Finding::BeyondHole);
+        }
+        if self.begun != 0 {
+            let _ = self.unsynchronised();
+            return ControlFlow::Break(());
+        }
+        self.tally.submits += 1;
+        self.stop(Finding::Malformed)
+    }
+
+    /// The walk does not meet the header from which an island was counted.
+    #[inline(always)]
+    fn mismatch(&mut self) -> ControlFlow<()> {
+        self.stop(if self.target == MAIN { Finding::Lost } else { Finding::BeyondHole })
+    }
+
+    #[inline(always)]
+    fn commit_island(&self, flow: &mut Flow) {
+        if flow.has_left_hole(self.end) {
+            flow.found(self.seq);
+            self.leave(&mut flow.main);
+            return;
+        }
+        let Some(island) = flow.islands.get_mut(self.target as usize) else {
+            return;
+        };
+        if self.begun != 0 {
+            island.first = self.seq;
+            island.header = self.seq.wrapping_add(self.scan_at);
+            island.head = self.head;
+        }
+        self.leave(&mut island.cursor);
+        flow.islands_used |= 1 << (self.target & 31);
+    }
+
+    /// Leaves a cursor where the walk stands.
+    #[inline(always)]
+    fn leave(&self, cursor: &mut Cursor) {
+        cursor.start = self.start;
+        cursor.end = self.end;
+        if before(self.start, self.end) {
+            cursor.prefix = verifier::first_octets(&self.prefix);
+        }
+    }
+}

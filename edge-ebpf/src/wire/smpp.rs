@@ -1,0 +1,395 @@
+//! SMPP (Short Message Peer-to-Peer, versions 3.3, 3.4 and 5.0): headers of PDUs, and the called number.
+
+use super::number;
+use crate::abi::Command;
+use crate::verifier;
+
+/// Octets of a PDU's header (SMPP 3.4, 3.2).
+pub const HEADER_BYTES: usize = 16;
+
+/// The longest PDU that is believed: a `message_payload` of 65,535 octets (SMPP 3.4, 5.3.2.32) and as much
+/// again for everything else. A larger length is not SMPP: `GET ` or a TLS record read as one is above 2^28.
+pub const PDU_BYTES_MAX: u32 = 128 * 1024;
+
+/// Octets of the buffer in which a PDU's first bytes are read: addressed by 7 bits, with room to read words
+/// and to append beyond.
+pub const PREFIX_ROOM: usize = 256;
+
+/// Set in the `command_id` of every response (SMPP 3.4, 3.2).
+pub const RESPONSE: u32 = 0x8000_0000;
+
+/// Values of `command_id` (SMPP 3.4, 5.1.2.1; SMPP 5.0, 4.7.5).
+pub mod id {
+    /// Answers what cannot be answered otherwise.
+    pub const GENERIC_NACK: u32 = 0x8000_0000;
+    /// Opens a session that receives.
+    pub const BIND_RECEIVER: u32 = 0x0000_0001;
+    /// Opens a session that sends.
+    pub const BIND_TRANSMITTER: u32 = 0x0000_0002;
+    /// Asks for the state of a message.
+    pub const QUERY_SM: u32 = 0x0000_0003;
+    /// Submits a message to one destination.
+    pub const SUBMIT_SM: u32 = 0x0000_0004;
+    /// Delivers a message or a receipt to the ESME.
+    pub const DELIVER_SM: u32 = 0x0000_0005;
+    /// Ends a session.
+    pub const UNBIND: u32 = 0x0000_0006;
+    /// Changes a message that was submitted.
+    pub const REPLACE_SM: u32 = 0x0000_0007;
+    /// Withdraws a message that was submitted.
+    pub const CANCEL_SM: u32 = 0x0000_0008;
+    /// Opens a session that sends and receives (since 3.4).
+    pub const BIND_TRANSCEIVER: u32 = 0x0000_0009;
+    /// Asks an ESME to bind (since 3.4).
+    pub const OUTBIND: u32 = 0x0000_000b;
+    /// Asks whether the other side is there.
+    pub const ENQUIRE_LINK: u32 = 0x0000_0015;
+    /// Submits a message to many destinations.
+    pub const SUBMIT_MULTI: u32 = 0x0000_0021;
+    /// Says that a subscriber is there (since 3.4).
+    pub const ALERT_NOTIFICATION: u32 = 0x0000_0102;
+    /// Carries data in either direction (since 3.4).
+    pub const DATA_SM: u32 = 0x0000_0103;
+    /// Broadcasts to cells (since 5.0).
+    pub const BROADCAST_SM: u32 = 0x0000_0111;
+    /// Asks for the state of a broadcast (since 5.0).
+    pub const QUERY_BROADCAST_SM: u32 = 0x0000_0112;
+    /// Withdraws a broadcast (since 5.0).
+    pub const CANCEL_BROADCAST_SM: u32 = 0x0000_0113;
+    /// First of the vendors' own (SMPP 3.4, 5.1.2.1).
+    pub const VENDOR_FIRST: u32 = 0x0001_0200;
+    /// Last of the vendors' own.
+    pub const VENDOR_LAST: u32 = 0x0001_02ff;
+}
+
+/// Type of number: letters and digits, not a number (SMPP 3.4, 5.2.5).
+const TON_ALPHANUMERIC: u8 = 5;
+/// `dest_flag`: an address, not the name of a distribution list (SMPP 3.4, 4.5.1.1).
+const DEST_FLAG_ADDRESS: u8 = 1;
+/// Words of a C-octet string that are searched for its end: 24 octets hold any address of a `submit_sm`
+/// (21, SMPP 3.4, 4.4.1). `data_sm` allows 65 (4.7.1), which no numbering plan uses.
+const ADDRESS_WORDS: usize = 3;
+
+/// A PDU's header (SMPP 3.4, 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `command_length`: octets of the PDU, this header included.
+    pub length: u32,
+    /// `command_id`: see [`id`].
+    pub id: u32,
+    /// `command_status`: zero in requests.
+    pub status: u32,
+    /// `sequence_number`: pairs requests and responses.
+    pub sequence: u32,
+}
+
+impl Header {
+    /// The header in its first octets.
+    #[must_use]
+    #[inline(always)]
+    pub const fn parse(octets: [u8; HEADER_BYTES]) -> Self {
+        let [l0, l1, l2, l3, i0, i1, i2, i3, t0, t1, t2, t3, s0, s1, s2, s3] = octets;
+        Self {
+            length: u32::from_be_bytes([l0, l1, l2, l3]),
+            id: u32::from_be_bytes([i0, i1, i2, i3]),
+            status: u32::from_be_bytes([t0, t1, t2, t3]),
+            sequence: u32::from_be_bytes([s0, s1, s2, s3]),
+        }
+    }
+
+    /// Whether the length can be one. Any `command_id` is framed: a server answers one that it does not know
+    /// and reads on.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_sane_length(self) -> bool {
+        self.length >= HEADER_BYTES as u32 && self.length <= PDU_BYTES_MAX
+    }
+
+    /// Whether these octets, seen anywhere in a stream, are a header beyond reasonable doubt: of random
+    /// octets, one place in 2^75 is taken for one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_plausible(self) -> bool {
+        self.has_sane_length() && is_known(self.id) && (self.id & RESPONSE != 0 || self.status == 0)
+    }
+
+    /// Whether it is a message: counted against `smpp.submit` (SMPP 3.4, 4.4, 4.5, 4.7).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_submit(self) -> bool {
+        matches!(self.id, id::SUBMIT_SM | id::SUBMIT_MULTI | id::DATA_SM)
+    }
+
+    /// Whether it asks for a session: counted against `smpp.bind` (SMPP 3.4, 4.1).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_bind(self) -> bool {
+        matches!(self.id, id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER)
+    }
+
+    /// The name under which it is counted.
+    #[must_use]
+    #[inline(always)]
+    pub const fn command(self) -> Command {
+        match self.id {
+            id::SUBMIT_SM => Command::SubmitSm,
+            id::ENQUIRE_LINK => Command::EnquireLink,
+            ENQUIRE_LINK_RESP => Command::EnquireLinkResp,
+            DELIVER_SM_RESP => Command::DeliverSmResp,
+            id::DATA_SM => Command::DataSm,
+            DATA_SM_RESP => Command::DataSmResp,
+            id::SUBMIT_MULTI => Command::SubmitMulti,
+            id::BIND_RECEIVER => Command::BindReceiver,
+            id::BIND_TRANSMITTER => Command::BindTransmitter,
+            id::BIND_TRANSCEIVER => Command::BindTransceiver,
+            id::UNBIND => Command::Unbind,
+            UNBIND_RESP => Command::UnbindResp,
+            id::QUERY_SM => Command::QuerySm,
+            id::CANCEL_SM => Command::CancelSm,
+            id::REPLACE_SM => Command::ReplaceSm,
+            id::GENERIC_NACK => Command::GenericNack,
+            other if other & RESPONSE == 0 => Command::OtherRequest,
+            _ => Command::OtherResponse,
+        }
+    }
+}
+
+const ENQUIRE_LINK_RESP: u32 = id::ENQUIRE_LINK | RESPONSE;
+const DELIVER_SM_RESP: u32 = id::DELIVER_SM | RESPONSE;
+const DATA_SM_RESP: u32 = id::DATA_SM | RESPONSE;
+const UNBIND_RESP: u32 = id::UNBIND | RESPONSE;
+
+/// Whether the specification names this `command_id` or gives it to vendors.
+#[must_use]
+#[inline(always)]
+pub const fn is_known(command_id: u32) -> bool {
+    if command_id == id::GENERIC_NACK {
+        return true;
+    }
+    let request = command_id & !RESPONSE;
+    matches!(
+        request,
+        id::BIND_RECEIVER..=id::BIND_TRANSCEIVER
+            | id::OUTBIND
+            | id::ENQUIRE_LINK
+            | id::SUBMIT_MULTI
+            | id::ALERT_NOTIFICATION
+            | id::DATA_SM
+            | id::BROADCAST_SM..=id::CANCEL_BROADCAST_SM
+            | id::VENDOR_FIRST..=id::VENDOR_LAST
+    )
+}
+
+/// The first `digits` digits of the called number of a message, as [`number::prefix`] gives them.
+///
+/// `pdu` holds the first `held` octets of the PDU under `header`; what lies behind them is not looked at. The
+/// number is `destination_addr` of `submit_sm` and `data_sm`, or the first `dest_address` of `submit_multi`
+/// (SMPP 3.4, 4.4.1, 4.7.1, 4.5.1.1); a `+` or other sign before the digits is skipped. `None`: not a number,
+/// shorter than `digits`, a distribution list, or not within `held`.
+#[must_use]
+#[inline(always)]
+pub fn called_prefix(pdu: &[u8; PREFIX_ROOM], header: Header, held: u32, digits: u32) -> Option<u32> {
+    // service_type: a C-octet string of at most 6; then source_addr_ton and source_addr_npi.
+    let service = first_zero(verifier::prefix_word(pdu, HEADER_BYTES as u32));
+    if service >= 6 {
+        return None;
+    }
+    let mut at = HEADER_BYTES as u32 + service + 3;
+    let mut step = 8;
+    for _ in 0..ADDRESS_WORDS {
+        step = first_zero(verifier::prefix_word(pdu, at));
+        at += step;
+        if step < 8 {
+            break;
+        }
+    }
+    if step == 8 {
+        return None;
+    }
+    at += 1;
+    if header.id == id::SUBMIT_MULTI {
+        // number_of_dests, dest_flag.
+        if verifier::prefix_byte(pdu, at + 1) != DEST_FLAG_ADDRESS {
+            return None;
+        }
+        at += 2;
+    }
+    if verifier::prefix_byte(pdu, at) == TON_ALPHANUMERIC {
+        return None;
+    }
+    // dest_addr_ton, dest_addr_npi.
+    at += 2;
+    let mut text = verifier::prefix_word(pdu, at);
+    let signs = leading_signs(text);
+    if signs != 0 {
+        at += signs;
+        text = verifier::prefix_word(pdu, at);
+    }
+    if at + digits > held {
+        return None;
+    }
+    number::prefix(text, digits)
+}
+
+/// Index of the first zero byte, counted from the lowest; 8 if there is none.
+#[must_use]
+#[inline(always)]
+pub const fn first_zero(word: u64) -> u32 {
+    first_marked(word.wrapping_sub(ONES) & !word & MARKS)
+}
+
+/// Bytes before the first digit, if a digit comes before the string's end; else 0.
+#[inline(always)]
+const fn leading_signs(word: u64) -> u32 {
+    // A byte is a digit if, with the high half of '0' taken off, it is below 10; the mark is the carry.
+    let bare = word ^ 0x3030_3030_3030_3030;
+    let digits = !((bare & !MARKS).wrapping_add(0x7676_7676_7676_7676) | bare) & MARKS;
+    let first = first_marked(digits);
+    if first < first_zero(word) { first } else { 0 }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const MARKS: u64 = 0x8080_8080_8080_8080;
+
+/// Index of the lowest byte of which the highest bit is set, of a word with no other bits set; 8 if none.
+#[inline(always)]
+const fn first_marked(marks: u64) -> u32 {
+    if marks == 0 {
+        return 8;
+    }
+    // BPF has no instruction for this: the lowest mark alone, times a word that brings its index on top.
+    let lowest = (marks & marks.wrapping_neg()) >> 7;
+    (lowest.wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A `submit_sm`, `submit_multi` or `data_sm` up to its destination address.
+    fn message(command: u32, service: &[u8], source: &[u8], ton: u8, called: &[u8]) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.extend(service);
+        body.extend([0, 1, 1]);
+        body.extend(source);
+        body.push(0);
+        if command == id::SUBMIT_MULTI {
+            body.extend([1, DEST_FLAG_ADDRESS]);
+        }
+        body.extend([ton, 1]);
+        body.extend(called);
+        body.extend([0; 12]);
+        let mut pdu = Vec::new();
+        pdu.extend(u32::try_from(HEADER_BYTES + body.len()).unwrap().to_be_bytes());
+        pdu.extend(command.to_be_bytes());
+        pdu.extend([0, 0, 0, 0, 0, 0, 0, 1]);
+        pdu.extend(body);
+        pdu
+    }
+
+    fn prefix_of(pdu: &[u8], digits: u32) -> Option<u32> {
+        // What lies behind the PDU must not matter.
+        let mut room = [b'7'; PREFIX_ROOM];
+        let held = pdu.len().min(96);
+        room[..held].copy_from_slice(&pdu[..held]);
+        let header = Header::parse(pdu[..HEADER_BYTES].try_into().unwrap());
+        called_prefix(&room, header, u32::try_from(held).unwrap(), digits)
+    }
+
+    #[test]
+    fn the_called_number_is_found_in_every_kind_of_message() {
+        for command in [id::SUBMIT_SM, id::SUBMIT_MULTI, id::DATA_SM] {
+            assert_eq!(prefix_of(&message(command, b"", b"ACME", 1, b"447700900123"), 4), Some(1_4477));
+            assert_eq!(prefix_of(&message(command, b"CMT", b"", 1, b"+447700900123"), 3), Some(1_447));
+            assert_eq!(
+                prefix_of(&message(command, b"CMT", b"12345678901234567890", 1, b"99"), 2),
+                Some(1_99)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_has_no_prefix() {
+        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"", b"1", 5, b"4477009"), 3), None, "alphanumeric");
+        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"", b"1", 1, b""), 1), None, "empty");
+        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"", b"1", 1, b"44"), 3), None, "too short");
+        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"SERVICE", b"1", 1, b"4477"), 3), None, "service_type");
+        let list = {
+            let mut pdu = message(id::SUBMIT_MULTI, b"", b"1", 1, b"4477");
+            pdu[16 + 1 + 2 + 2 + 1] = 2;
+            pdu
+        };
+        assert_eq!(prefix_of(&list, 3), None, "distribution list");
+    }
+
+    #[test]
+    fn a_pdu_that_ends_early_has_no_prefix_from_behind_its_end() {
+        let whole = message(id::SUBMIT_SM, b"", b"12345", 1, b"4477");
+        let digits_end = 16 + 3 + 6 + 2 + 4;
+        for end in HEADER_BYTES..whole.len() {
+            let expected = (end >= digits_end).then_some(1_4477);
+            assert_eq!(prefix_of(&whole[..end], 4), expected, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_name_and_is_known() {
+        for (command_id, command) in [
+            (0x0000_0001, Command::BindReceiver),
+            (0x0000_0002, Command::BindTransmitter),
+            (0x0000_0009, Command::BindTransceiver),
+            (0x0000_0006, Command::Unbind),
+            (0x8000_0006, Command::UnbindResp),
+            (0x0000_0004, Command::SubmitSm),
+            (0x0000_0021, Command::SubmitMulti),
+            (0x0000_0103, Command::DataSm),
+            (0x8000_0103, Command::DataSmResp),
+            (0x8000_0005, Command::DeliverSmResp),
+            (0x0000_0003, Command::QuerySm),
+            (0x0000_0008, Command::CancelSm),
+            (0x0000_0007, Command::ReplaceSm),
+            (0x0000_0015, Command::EnquireLink),
+            (0x8000_0015, Command::EnquireLinkResp),
+            (0x8000_0000, Command::GenericNack),
+            (0x0000_000b, Command::OtherRequest),
+            (0x8000_0004, Command::OtherResponse),
+        ] {
+            let header = Header { length: 16, id: command_id, status: 0, sequence: 1 };
+            assert_eq!(header.command(), command, "{command_id:#010x}");
+            assert!(is_known(command_id), "{command_id:#010x}");
+        }
+        for unknown in [0, 0x0a, 0x16, 0x0001_0300, 0x4745_5420, 0x1603_0102] {
+            assert!(!is_known(unknown), "{unknown:#010x}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_zero_is_found_in_any_word(bytes: [u8; 8], zero in 0_usize..9) {
+            let mut bytes = bytes;
+            if let Some(byte) = bytes.get_mut(zero) {
+                *byte = 0;
+            }
+            let expected = bytes.iter().position(|&byte| byte == 0).unwrap_or(8);
+            prop_assert_eq!(first_zero(u64::from_le_bytes(bytes)) as usize, expected);
+        }
+
+        #[test]
+        fn signs_are_skipped_as_a_plain_reading_does(text in "[+( a\u{0}]{0,4}[0-9\u{0}a]{0,8}") {
+            let mut bytes = [0_u8; 8];
+            let length = text.len().min(8);
+            bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+            let first = bytes.iter().position(u8::is_ascii_digit).unwrap_or(8);
+            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(8);
+            let expected = if first < end { first } else { 0 };
+            prop_assert_eq!(leading_signs(u64::from_le_bytes(bytes)) as usize, expected);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 96), digits in 1_u32..9) {
+            let _ = prefix_of(&bytes, digits);
+        }
+    }
+}
