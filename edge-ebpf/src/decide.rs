@@ -1,1 +1,338 @@
-//! Everything that is known of a packet, and the one outcome it comes to: the truth table.
+//! The journey of a packet from its headers to its one outcome: the truth table.
+//!
+//! [`judge`] is generic over the [`World`], which is all that it needs of state, so that the kernel programs
+//! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
+
+use crate::abi::{Allowance, Class, EventKind, Limit, Method, Outcome, Service, SourceKey, StandingKind};
+use crate::wire::{Headers, Reason, sip, transport};
+
+/// Whose bucket is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The single source.
+    Source,
+    /// The account, over all its sources.
+    Account,
+}
+
+/// What is known of a packet's source before its payload is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// What was decided about the source beforehand, where it has not ended.
+    pub standing: StandingKind,
+    /// Whether nothing may be refused: the edge or the account is in observe mode.
+    pub observe: bool,
+}
+
+/// What framing found in a segment of an SMPP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framed {
+    /// New PDUs to be metered: messages and binds, at least one of either.
+    Metered {
+        /// `submit_sm`, `submit_multi`, `data_sm`.
+        submits: u32,
+        /// `bind_*`.
+        binds: u32,
+    },
+    /// Nothing new to be metered.
+    Carried,
+    /// The boundaries of PDUs are not known: metered as one message a segment.
+    Unsynchronised,
+    /// Not SMPP: metered as one message a segment.
+    Malformed,
+    /// Beyond a hole, without a header in sight.
+    BeyondHole,
+    /// Another CPU is at work on the connection.
+    Busy,
+    /// No room to keep the connection.
+    Unkept,
+}
+
+/// State, clock and maps, as [`judge`] needs them. One value lives for one packet.
+pub trait World {
+    /// Bits of [`Service`] that listen on a destination port.
+    fn services(&self, port: u16) -> u8;
+
+    /// Nanoseconds of the monotonic clock; asked once a packet.
+    fn now_ns(&self) -> u64;
+
+    /// Finds the source and its account, as all later calls mean them; a source that is new is remembered if
+    /// `remember` says so. `None`: it is new and not to be remembered, or there is no room.
+    fn enter(&mut self, source: &SourceKey, remember: bool, now_ns: u64) -> Option<Origin>;
+
+    /// The limit in force.
+    fn limit(&self, scope: Scope, class: Class) -> Limit;
+
+    /// Charges a bucket if the cost conforms to the limit ([`crate::meter::charge`]), atomically.
+    fn charge(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) -> bool;
+
+    /// Gives back what [`Self::charge`] took.
+    fn refund(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32);
+
+    /// Counts messages of the account and the source. Under [`Class::Packets`] only what a flood or a ban
+    /// brought is counted: an admitted packet is counted as the message that it carries.
+    fn count(&mut self, class: Class, allowance: Allowance, messages: u32);
+
+    /// Counts a SIP message by method.
+    fn count_method(&mut self, method: Method);
+
+    /// Counts an admitted message by the prefix it is addressed to.
+    fn count_called(&mut self, called: u32);
+
+    /// Whether the request was admitted before and this is a retransmission that travels free.
+    fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool;
+
+    /// Remembers that a request was admitted.
+    fn remember(&mut self, fingerprint: u64, now_ns: u64);
+
+    /// Says a rare fact.
+    fn tell(&mut self, kind: EventKind, detail: u64, now_ns: u64);
+
+    /// Reads the datagram's payload as SIP.
+    fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
+
+    /// Frames the segment's payload as SMPP, on trial: nothing is kept before [`Self::keep_segment`].
+    fn frame_segment(&mut self, headers: &Headers, transport: &transport::Header) -> Framed;
+
+    /// Keeps what [`Self::frame_segment`] found, because the segment passes: the connection's state, PDUs by
+    /// command, and, if `admitted`, called prefixes.
+    fn keep_segment(&mut self, admitted: bool);
+
+    /// Forgets it, because the segment is dropped.
+    fn drop_segment(&mut self);
+}
+
+/// The outcome of a packet.
+#[inline(always)]
+pub fn judge<W: World>(world: &mut W, parsed: Result<Headers, Reason>) -> Outcome {
+    let headers = match parsed {
+        Ok(headers) => headers,
+        Err(Reason::Truncated) => return Outcome::Truncated,
+        Err(Reason::Foreign) => return Outcome::NotOurs,
+    };
+    let Some(transport) = headers.transport else {
+        return judge_fragment(world, &headers);
+    };
+    let services = world.services(u16::from_be_bytes(transport.destination_port));
+    let service = if transport.is_tcp {
+        if services & bit(Service::SmppTcp) != 0 {
+            Service::SmppTcp
+        } else if services & bit(Service::SipTcp) != 0 {
+            Service::SipTcp
+        } else {
+            return Outcome::NotOurs;
+        }
+    } else if services & bit(Service::SipUdp) != 0 {
+        Service::SipUdp
+    } else {
+        return Outcome::NotOurs;
+    };
+
+    let now_ns = world.now_ns();
+    let Some(origin) = world.enter(&headers.ip.source, true, now_ns) else { return Outcome::Unjudged };
+    if let Some(outcome) = judge_source(world, origin, now_ns) {
+        return outcome;
+    }
+    if headers.ip.is_fragment {
+        return Outcome::Fragment;
+    }
+    match service {
+        Service::SipUdp => judge_datagram(world, origin, &transport, now_ns),
+        Service::SipTcp => spare_allowed(origin, Outcome::SipStream),
+        Service::SmppTcp => judge_segment(world, origin, &headers, &transport, now_ns),
+    }
+}
+
+/// A fragment without ports: its source is metered if it is known from other traffic to our ports, so that
+/// what is not ours passes untouched.
+#[inline(always)]
+fn judge_fragment<W: World>(world: &mut W, headers: &Headers) -> Outcome {
+    let now_ns = world.now_ns();
+    match world.enter(&headers.ip.source, false, now_ns) {
+        Some(origin) => judge_source(world, origin, now_ns).unwrap_or(Outcome::Fragment),
+        None => Outcome::Fragment,
+    }
+}
+
+/// Standing and flood, from the headers alone: a flooding source costs next to nothing.
+#[inline(always)]
+fn judge_source<W: World>(world: &mut W, origin: Origin, now_ns: u64) -> Option<Outcome> {
+    match origin.standing {
+        StandingKind::Allowed => return None,
+        StandingKind::Banned if origin.observe => {
+            world.count(Class::Packets, Allowance::Observed, 1);
+            return Some(Outcome::BannedObserved);
+        }
+        StandingKind::Banned => {
+            world.count(Class::Packets, Allowance::Refused, 1);
+            return Some(Outcome::Banned);
+        }
+        StandingKind::Metered => {}
+    }
+    let (allowance, outcome) = match meter(world, Class::Packets, 1, now_ns) {
+        Metered::Within => return None,
+        Metered::Over(_) if origin.observe => (Allowance::Observed, Outcome::FloodObserved),
+        Metered::Over(Scope::Source) => (Allowance::Refused, Outcome::FloodSource),
+        Metered::Over(Scope::Account) => (Allowance::Refused, Outcome::FloodAccount),
+    };
+    world.count(Class::Packets, allowance, 1);
+    Some(outcome)
+}
+
+#[inline(always)]
+fn judge_datagram<W: World>(
+    world: &mut W,
+    origin: Origin,
+    transport: &transport::Header,
+    now_ns: u64,
+) -> Outcome {
+    let message = world.read_sip(transport);
+    match message.kind {
+        sip::Kind::Malformed => return Outcome::SipMalformed,
+        sip::Kind::Keepalive => return Outcome::SipKeepalive,
+        sip::Kind::Response => {
+            world.count_method(message.method);
+            return Outcome::SipResponse;
+        }
+        sip::Kind::InDialog | sip::Kind::Initial => world.count_method(message.method),
+    }
+    let class = sip::class(message.method);
+    if matches!(message.kind, sip::Kind::InDialog) {
+        world.count(class, Allowance::Exempt, 1);
+        return Outcome::SipInDialog;
+    }
+    if matches!(origin.standing, StandingKind::Allowed) {
+        world.count(class, Allowance::Exempt, 1);
+        return Outcome::Allowed;
+    }
+    if world.is_repeat(message.fingerprint, now_ns) {
+        world.count(class, Allowance::Repeated, 1);
+        return Outcome::SipRepeated;
+    }
+    let (allowance, outcome) = match meter(world, class, 1, now_ns) {
+        Metered::Within => (Allowance::Admitted, Outcome::SipAdmitted),
+        Metered::Over(_) if origin.observe => (Allowance::Observed, Outcome::SipObserved),
+        Metered::Over(Scope::Source) => (Allowance::Refused, Outcome::SipOverSource),
+        Metered::Over(Scope::Account) => (Allowance::Refused, Outcome::SipOverAccount),
+    };
+    world.count(class, allowance, 1);
+    if matches!(allowance, Allowance::Refused) {
+        world.tell(EventKind::SourceRefused, class.index() as u64, now_ns);
+    } else {
+        world.remember(message.fingerprint, now_ns);
+        if message.called != 0 {
+            world.count_called(message.called);
+        }
+    }
+    outcome
+}
+
+#[inline(always)]
+fn judge_segment<W: World>(
+    world: &mut W,
+    origin: Origin,
+    headers: &Headers,
+    transport: &transport::Header,
+    now_ns: u64,
+) -> Outcome {
+    let (submits, binds, within) = match world.frame_segment(headers, transport) {
+        Framed::Metered { submits, binds } => (submits, binds, Outcome::SmppAdmitted),
+        Framed::Unsynchronised => (1, 0, Outcome::SmppUnsynchronised),
+        Framed::Malformed => (1, 0, Outcome::SmppMalformed),
+        Framed::Carried => {
+            world.keep_segment(true);
+            return spare_allowed(origin, Outcome::SmppCarried);
+        }
+        Framed::BeyondHole => {
+            world.drop_segment();
+            return if origin.observe { Outcome::SmppUnsynchronised } else { Outcome::SmppBeyondHole };
+        }
+        Framed::Busy => return if origin.observe { Outcome::SmppUnsynchronised } else { Outcome::SmppBusy },
+        Framed::Unkept => return Outcome::Unjudged,
+    };
+    if matches!(origin.standing, StandingKind::Allowed) {
+        world.keep_segment(true);
+        count_pdus(world, Allowance::Exempt, submits, binds);
+        return Outcome::Allowed;
+    }
+
+    let over = match meter(world, Class::SmppBind, binds, now_ns) {
+        Metered::Over(scope) => Some((Class::SmppBind, scope)),
+        Metered::Within => match meter(world, Class::SmppSubmit, submits, now_ns) {
+            Metered::Over(scope) => Some((Class::SmppSubmit, scope)),
+            Metered::Within => None,
+        },
+    };
+    match over {
+        None => {
+            world.keep_segment(true);
+            count_pdus(world, Allowance::Admitted, submits, binds);
+            within
+        }
+        Some(_) if origin.observe => {
+            world.keep_segment(true);
+            count_pdus(world, Allowance::Observed, submits, binds);
+            Outcome::SmppObserved
+        }
+        Some((class, scope)) => {
+            world.drop_segment();
+            count_pdus(world, Allowance::Refused, submits, binds);
+            world.tell(EventKind::SourceRefused, class.index() as u64, now_ns);
+            match scope {
+                Scope::Source => Outcome::SmppOverSource,
+                Scope::Account => Outcome::SmppOverAccount,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn count_pdus<W: World>(world: &mut W, allowance: Allowance, submits: u32, binds: u32) {
+    if submits != 0 {
+        world.count(Class::SmppSubmit, allowance, submits);
+    }
+    if binds != 0 {
+        world.count(Class::SmppBind, allowance, binds);
+    }
+}
+
+/// The name of a pass: that of the allow-list, where the source is on it.
+#[inline(always)]
+const fn spare_allowed(origin: Origin, outcome: Outcome) -> Outcome {
+    match origin.standing {
+        StandingKind::Allowed => Outcome::Allowed,
+        StandingKind::Metered | StandingKind::Banned => outcome,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metered {
+    Within,
+    Over(Scope),
+}
+
+/// Charges the source's bucket, then the account's; a message that the account has no room for costs its
+/// source nothing.
+#[inline(always)]
+fn meter<W: World>(world: &mut W, class: Class, cost: u32, now_ns: u64) -> Metered {
+    if cost == 0 {
+        return Metered::Within;
+    }
+    let source_limit = world.limit(Scope::Source, class);
+    if source_limit != Limit::NONE && !world.charge(Scope::Source, class, source_limit, cost, now_ns) {
+        return Metered::Over(Scope::Source);
+    }
+    let account_limit = world.limit(Scope::Account, class);
+    if account_limit != Limit::NONE && !world.charge(Scope::Account, class, account_limit, cost, now_ns) {
+        if source_limit != Limit::NONE {
+            world.refund(Scope::Source, class, source_limit, cost);
+        }
+        return Metered::Over(Scope::Account);
+    }
+    Metered::Within
+}
+
+#[inline(always)]
+const fn bit(service: Service) -> u8 {
+    1 << service.index()
+}

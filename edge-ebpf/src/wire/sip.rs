@@ -1,10 +1,674 @@
-//! SIP
+//! SIP over UDP (RFC 3261): as much of a message as the decision needs, and no more.
+//!
+//! The parser is a machine with explicit steps, because the kernel drives its loops with `bpf_loop` and the
+//! host with `while`: [`Scratch::begin`], then [`Scratch::line`] until it breaks, then, rarely,
+//! [`Scratch::tag_byte`] until it breaks, then [`Scratch::message`].
+//!
+//! It stops as early as it can: responses, ACK, BYE and CANCEL end with the start line; other requests end
+//! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
+//! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
-use crate::verifier::SCRATCH_BYTES;
+use core::ops::ControlFlow;
 
-/// Where a payload is parsed.
+use super::number;
+use crate::abi::{Class, Method};
+use crate::verifier::{SCRATCH_BYTES, byte, word};
+
+/// Payload that is looked at; all headers that matter stand before it in practice.
+pub const PAYLOAD_BYTES_MAX: u32 = 2048;
+/// Longest header line that is read.
+pub const LINE_BYTES_MAX: u32 = 1024;
+/// Most header lines that are read.
+pub const LINES_MAX: u32 = 64;
+
+const WORDS_PER_LINE_MAX: u32 = LINE_BYTES_MAX / 8;
+
+/// The headers that a request must have for a decision (RFC 3261 8.1.1), as bits of [`Scratch::found`].
+mod header {
+    pub(super) const VIA: u32 = 1;
+    pub(super) const TO: u32 = 2;
+    pub(super) const CALL_ID: u32 = 4;
+    pub(super) const CSEQ: u32 = 8;
+    pub(super) const ALL: u32 = VIA | TO | CALL_ID | CSEQ;
+}
+
+/// What a datagram on a SIP port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// Not readable as SIP, or not surely.
+    Malformed = 0,
+    /// CRLF, nothing, or STUN (RFC 5626 3.5).
+    Keepalive = 1,
+    /// A response.
+    Response = 2,
+    /// ACK, BYE, CANCEL or a request with a To tag.
+    InDialog = 3,
+    /// A request outside a dialog: what limits are for.
+    Initial = 4,
+}
+
+/// What the decision needs to know of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it is.
+    pub kind: Kind,
+    /// Its method, or the hundred of its status; meaningless for keep-alives and the malformed.
+    pub method: Method,
+    /// Equal for retransmissions of one request and, but for a chance of 2^-64, for nothing else; 0 unless
+    /// initial. Made of the top Via line (hence its branch), Call-ID and CSeq: RFC 3261 17.2.3 and 8.2.2.2.
+    pub fingerprint: u64,
+    /// The called number's prefix as [`number::prefix`] gives it; 0 where the user part is no such number.
+    pub called: u32,
+}
+
+impl Message {
+    const MALFORMED: Self =
+        Self { kind: Kind::Malformed, method: Method::Extension, fingerprint: 0, called: 0 };
+}
+
+/// The class that a request is metered under.
+#[must_use]
+#[inline(always)]
+pub const fn class(method: Method) -> Class {
+    match method {
+        Method::Invite => Class::SipInvite,
+        Method::Register => Class::SipRegister,
+        Method::Options => Class::SipOptions,
+        Method::Message => Class::SipMessage,
+        _ => Class::SipOther,
+    }
+}
+
+/// The payload and the parser's whole state.
+///
+/// In the kernel this is a per-CPU map value: the verifier does not follow memory, so that the paths of the
+/// loops' bodies merge instead of multiplying.
 #[repr(C)]
 pub struct Scratch {
-    /// Payload
+    /// The payload; what follows its length is left over from another.
     pub bytes: [u8; SCRATCH_BYTES],
+    /// Keys the fingerprint.
+    pub hash_key: u64,
+    /// Payload bytes held.
+    pub length: u32,
+    /// Digits of a called number's prefix.
+    pub prefix_digits: u32,
+    /// Where the next line starts; in a walk over the To header, the next byte.
+    position: u32,
+    /// Headers seen, as bits.
+    found: u32,
+    /// [`Kind`] so far.
+    kind: u32,
+    /// [`Method`].
+    method: u32,
+    /// Prefix of the called number.
+    called: u32,
+    /// Where the value of a To header ends that has to be walked byte by byte; 0 if none has.
+    to_end: u32,
+    /// Where it starts.
+    to_start: u32,
+    /// State of that walk.
+    walk: u32,
+    /// Hash of the top Via line.
+    via_hash: u64,
+    /// Hash of the Call-ID line.
+    call_id_hash: u64,
+    /// Hash of the CSeq line.
+    cseq_hash: u64,
 }
+
+impl Scratch {
+    /// Reads the start line. Breaks when nothing more is needed.
+    ///
+    /// The caller has set `bytes`, `length` (at most [`PAYLOAD_BYTES_MAX`]), `hash_key` and `prefix_digits`.
+    #[inline(always)]
+    pub fn begin(&mut self) -> ControlFlow<()> {
+        self.kind = Kind::Malformed as u32;
+        self.method = Method::Extension as u32;
+        self.found = 0;
+        self.called = 0;
+        self.to_end = 0;
+        let (first, second) = (word(&self.bytes, 0), word(&self.bytes, 8));
+        if self.is_keepalive(first) {
+            self.kind = Kind::Keepalive as u32;
+            return ControlFlow::Break(());
+        }
+        if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
+            return self.begin_response(second);
+        }
+        let (method, uri) = request_method(first, second);
+        if uri == 0 {
+            return ControlFlow::Break(());
+        }
+        let Some((end, _)) = self.line_from(uri) else { return ControlFlow::Break(()) };
+        // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), after a Request-URI of at least a byte.
+        if end < uri + 10
+            || word(&self.bytes, end.wrapping_sub(9)) | text(b"\0   \0\0\0\0") != text(b" sip/2.0")
+        {
+            return ControlFlow::Break(());
+        }
+        self.method = method as u32;
+        if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
+            self.kind = Kind::InDialog as u32;
+            return ControlFlow::Break(());
+        }
+        self.called = self.called_prefix(uri);
+        self.position = end + 1;
+        ControlFlow::Continue(())
+    }
+
+    /// Reads one header line. Breaks after the last one that is needed, and at anything doubtful.
+    #[inline(always)]
+    pub fn line(&mut self) -> ControlFlow<()> {
+        let start = self.position;
+        let first = word(&self.bytes, start);
+        let Some((end, hash)) = self.line_from(start) else { return self.doubtful() };
+        if first & 0xff == u64::from(b'\r') {
+            // The blank line, before all headers were found.
+            return self.doubtful();
+        }
+        // A folded line continues what was just read (RFC 3261 7.3.1), possibly with the tag we look for.
+        let next = byte(&self.bytes, end + 1);
+        if next == b' ' || next == b'\t' {
+            return self.doubtful();
+        }
+        self.position = end + 1;
+
+        let (bit, value) = self.header_at(first, start);
+        if bit == 0 {
+            return ControlFlow::Continue(());
+        }
+        if bit == header::VIA {
+            if self.found & header::VIA == 0 {
+                self.via_hash = hash;
+            }
+        } else if self.found & bit != 0 {
+            return self.doubtful();
+        } else if bit == header::CALL_ID {
+            self.call_id_hash = hash;
+        } else if bit == header::CSEQ {
+            self.cseq_hash = hash;
+        } else if self.method != Method::Register as u32 {
+            // The To of a REGISTER names no dialog (RFC 3261 10.2): it is metered whatever it carries.
+            match self.tag_between(value, end - 1) {
+                Tag::Present => {
+                    self.kind = Kind::InDialog as u32;
+                    return ControlFlow::Break(());
+                }
+                Tag::Absent => {}
+                Tag::Unclear => {
+                    self.to_start = value;
+                    self.to_end = end - 1;
+                }
+            }
+        }
+        self.found |= bit;
+        if self.found == header::ALL {
+            self.kind = Kind::Initial as u32;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether the To header has to be walked byte by byte: it holds quotes or white space around a parameter.
+    #[must_use]
+    #[inline(always)]
+    pub const fn needs_tag_walk(&self) -> bool {
+        self.to_end != 0
+    }
+
+    /// Starts that walk.
+    #[inline(always)]
+    pub fn begin_tag_walk(&mut self) {
+        self.position = self.to_start;
+        self.walk = 0;
+    }
+
+    /// One byte of that walk; at most [`LINE_BYTES_MAX`] of them.
+    #[inline(always)]
+    pub fn tag_byte(&mut self) -> ControlFlow<()> {
+        let position = self.position;
+        if position >= self.to_end {
+            return ControlFlow::Break(());
+        }
+        self.position = position + 1;
+        let next = walk::step(self.walk, byte(&self.bytes, position));
+        self.walk = next;
+        if next == walk::FOUND {
+            self.kind = Kind::InDialog as u32;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// What was read.
+    #[must_use]
+    #[inline(always)]
+    pub fn message(&self) -> Message {
+        let kind = match self.kind {
+            1 => Kind::Keepalive,
+            2 => Kind::Response,
+            3 => Kind::InDialog,
+            4 => Kind::Initial,
+            _ => return Message::MALFORMED,
+        };
+        let fingerprint = if matches!(kind, Kind::Initial) {
+            let hash = mix(mix(self.via_hash, self.call_id_hash), self.cseq_hash);
+            // 0 marks an empty place in the table.
+            if hash == 0 { 1 } else { hash }
+        } else {
+            0
+        };
+        Message { kind, method: method_of(self.method), fingerprint, called: self.called }
+    }
+
+    #[inline(always)]
+    fn doubtful(&mut self) -> ControlFlow<()> {
+        self.kind = Kind::Malformed as u32;
+        ControlFlow::Break(())
+    }
+
+    #[inline(always)]
+    fn is_keepalive(&self, first: u64) -> bool {
+        // CRLF, CRLF CRLF, a lone NUL: no message is that short.
+        if self.length <= 4 {
+            return true;
+        }
+        // STUN: two zero bits, and the magic cookie (RFC 8489 5).
+        self.length >= 20 && first & 0xc0 == 0 && first >> 32 == 0x42a4_1221
+    }
+
+    #[inline(always)]
+    fn begin_response(&mut self, status: u64) -> ControlFlow<()> {
+        // Status-Code is three digits, then SP (RFC 3261 25.1).
+        let Some(with_one) = number::prefix(status, 3) else { return ControlFlow::Break(()) };
+        let method = match with_one {
+            1100..=1199 => Method::Status1xx,
+            1200..=1299 => Method::Status2xx,
+            1300..=1399 => Method::Status3xx,
+            1400..=1499 => Method::Status4xx,
+            1500..=1599 => Method::Status5xx,
+            1600..=1699 => Method::Status6xx,
+            _ => return ControlFlow::Break(()),
+        };
+        if self.length < 12 || status >> 24 & 0xff != u64::from(b' ') {
+            return ControlFlow::Break(());
+        }
+        self.method = method as u32;
+        self.kind = Kind::Response as u32;
+        ControlFlow::Break(())
+    }
+
+    /// Where the line that holds `start` ends (the place of its LF), and the keyed hash of what lies between.
+    /// `None` if it does not end within the payload, is too long, or ends with a bare LF.
+    #[inline(always)]
+    fn line_from(&self, start: u32) -> Option<(u32, u64)> {
+        let mut hash = self.hash_key;
+        let mut position = start;
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= self.length {
+                return None;
+            }
+            let here = word(&self.bytes, position);
+            let feeds = zero_bytes(here ^ repeated(b'\n'));
+            if feeds != 0 {
+                let lowest = lowest_bit(feeds);
+                let end = position + lane(lowest);
+                let is_whole = end < self.length && byte(&self.bytes, end.wrapping_sub(1)) == b'\r';
+                return if is_whole { Some((end, mix(hash, here & before(lowest)))) } else { None };
+            }
+            hash = mix(hash, here);
+            position += 8;
+        }
+        None
+    }
+
+    /// The header that a line is, as a bit, and where its value starts (at the colon or shortly before it).
+    #[inline(always)]
+    fn header_at(&self, first: u64, start: u32) -> (u32, u32) {
+        let (bit, name_bytes) = if first & LOW_24 | text(b"   \0\0\0\0\0") == text(b"via\0\0\0\0\0") {
+            (header::VIA, 3)
+        } else if first & LOW_16 | text(b"  \0\0\0\0\0\0") == text(b"to\0\0\0\0\0\0") {
+            (header::TO, 2)
+        } else if first & LOW_56 | text(b"    \0  \0") == text(b"call-id\0") {
+            (header::CALL_ID, 7)
+        } else if first & LOW_32 | text(b"    \0\0\0\0") == text(b"cseq\0\0\0\0") {
+            (header::CSEQ, 4)
+        } else {
+            // Compact forms (RFC 3261 20).
+            match (first & 0xff) as u8 | 0x20 {
+                b'v' => (header::VIA, 1),
+                b't' => (header::TO, 1),
+                b'i' => (header::CALL_ID, 1),
+                _ => return (0, 0),
+            }
+        };
+        if self.colon_follows(start + name_bytes) { (bit, start + name_bytes) } else { (0, 0) }
+    }
+
+    /// HCOLON: white space may stand before the colon (RFC 3261 25.1); up to seven characters are looked at.
+    #[inline(always)]
+    fn colon_follows(&self, position: u32) -> bool {
+        let here = word(&self.bytes, position);
+        if here & 0xff == u64::from(b':') {
+            return true;
+        }
+        let blanks = zero_bytes(here ^ repeated(b' ')) | zero_bytes(here ^ repeated(b'\t'));
+        let others = !blanks & HIGH_BITS;
+        let lowest = lowest_bit(others);
+        others != 0 && here >> (8 * lane(lowest)) & 0xff == u64::from(b':')
+    }
+
+    /// Looks for a `tag` parameter among the header parameters of a To value.
+    #[inline(always)]
+    fn tag_between(&self, start: u32, end: u32) -> Tag {
+        // Parameters of the header follow the `>`; without one, all parameters are the header's
+        // (RFC 3261 20.10). A quoted string may hold anything: left to the walk.
+        let mut parameters = start;
+        let mut position = start;
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= end {
+                break;
+            }
+            let here = word(&self.bytes, position);
+            if zero_bytes(here ^ repeated(b'"')) != 0 {
+                return Tag::Unclear;
+            }
+            let closing = zero_bytes(here ^ repeated(b'>'));
+            if closing != 0 {
+                parameters = position + lane(lowest_bit(closing));
+                break;
+            }
+            position += 8;
+        }
+        let mut position = parameters;
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= end {
+                return Tag::Absent;
+            }
+            let here = word(&self.bytes, position);
+            if zero_bytes(here ^ repeated(b'"')) != 0 {
+                return Tag::Unclear;
+            }
+            let semicolons = zero_bytes(here ^ repeated(b';'));
+            if semicolons == 0 {
+                position += 8;
+                continue;
+            }
+            position += lane(lowest_bit(semicolons)) + 1;
+            if position >= end {
+                return Tag::Absent;
+            }
+            let name = word(&self.bytes, position);
+            let blank = |character: u64| character == u64::from(b' ') || character == u64::from(b'\t');
+            if blank(name & 0xff) {
+                return Tag::Unclear;
+            }
+            if name & LOW_24 | text(b"   \0\0\0\0\0") == text(b"tag\0\0\0\0\0") {
+                let after = name >> 24 & 0xff;
+                if after == u64::from(b'=') {
+                    return Tag::Present;
+                }
+                if blank(after) {
+                    return Tag::Unclear;
+                }
+            }
+        }
+        Tag::Unclear
+    }
+
+    /// The prefix of the user part of a `sip:`, `sips:` or `tel:` URI, or 0.
+    #[inline(always)]
+    fn called_prefix(&self, uri: u32) -> u32 {
+        let scheme = word(&self.bytes, uri);
+        let scheme_bytes = if scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"sip:\0\0\0\0")
+            || scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"tel:\0\0\0\0")
+        {
+            4
+        } else if scheme & LOW_40 | text(b"    \0\0\0\0") == text(b"sips:\0\0\0") {
+            5
+        } else {
+            return 0;
+        };
+        let plus = u32::from(byte(&self.bytes, uri + scheme_bytes) == b'+');
+        let digits = word(&self.bytes, uri + scheme_bytes + plus);
+        number::prefix(digits, self.prefix_digits).unwrap_or(0)
+    }
+}
+
+/// Whether a To value has a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag {
+    Absent,
+    Present,
+    /// Only a byte-by-byte walk can tell.
+    Unclear,
+}
+
+/// The byte-by-byte reading of a To value: quoted strings with escapes (RFC 3261 25.1, quoted-string), angle
+/// brackets, and the parameter name after each semicolon, white space allowed around it.
+mod walk {
+    /// The tag parameter was found.
+    pub(super) const FOUND: u32 = 5;
+    /// How far into `; tag =` the walk is: 1 after the semicolon, then `t`, `ta`, `tag`.
+    const PROGRESS: u32 = 7;
+    const QUOTED: u32 = 8;
+    const ESCAPED: u32 = 16;
+    const BRACKETED: u32 = 32;
+
+    /// The next state.
+    #[inline(always)]
+    pub(super) const fn step(state: u32, byte: u8) -> u32 {
+        if state & QUOTED != 0 {
+            if state & ESCAPED != 0 {
+                return QUOTED;
+            }
+            return match byte {
+                b'\\' => QUOTED | ESCAPED,
+                b'"' => 0,
+                _ => QUOTED,
+            };
+        }
+        if state & BRACKETED != 0 {
+            return if byte == b'>' { 0 } else { BRACKETED };
+        }
+        match (byte, state & PROGRESS) {
+            (b'"', _) => QUOTED,
+            (b'<', _) => BRACKETED,
+            (b';', _) => 1,
+            (b' ' | b'\t', 1) => 1,
+            (b't' | b'T', 1) => 2,
+            (b'a' | b'A', 2) => 3,
+            (b'g' | b'G', 3) => 4,
+            (b' ' | b'\t', 4) => 4,
+            (b'=', 4) => FOUND,
+            _ => 0,
+        }
+    }
+}
+
+/// The method of a request line and where its Request-URI starts; 0 there if it is no request line.
+#[inline(always)]
+fn request_method(first: u64, second: u64) -> (Method, u32) {
+    let seven = first & LOW_56;
+    if seven == text(b"INVITE \0") {
+        (Method::Invite, 7)
+    } else if first & LOW_32 == text(b"ACK \0\0\0\0") {
+        (Method::Ack, 4)
+    } else if first & LOW_32 == text(b"BYE \0\0\0\0") {
+        (Method::Bye, 4)
+    } else if first == text(b"REGISTER") && second & 0xff == u64::from(b' ') {
+        (Method::Register, 9)
+    } else if first == text(b"OPTIONS ") {
+        (Method::Options, 8)
+    } else if seven == text(b"CANCEL \0") {
+        (Method::Cancel, 7)
+    } else if first == text(b"MESSAGE ") {
+        (Method::Message, 8)
+    } else if first == text(b"SUBSCRIB") && second & LOW_16 == text(b"E \0\0\0\0\0\0") {
+        (Method::Subscribe, 10)
+    } else if seven == text(b"NOTIFY \0") {
+        (Method::Notify, 7)
+    } else if first == text(b"PUBLISH ") {
+        (Method::Publish, 8)
+    } else if first & LOW_40 == text(b"INFO \0\0\0") {
+        (Method::Info, 5)
+    } else if first & LOW_48 == text(b"REFER \0\0") {
+        (Method::Refer, 6)
+    } else if seven == text(b"UPDATE \0") {
+        (Method::Update, 7)
+    } else if first & LOW_48 == text(b"PRACK \0\0") {
+        (Method::Prack, 6)
+    } else {
+        extension_method(first, second)
+    }
+}
+
+/// An extension method: a token of at most 15 letters, digits, `-` and `.`, then SP.
+#[inline(always)]
+fn extension_method(first: u64, second: u64) -> (Method, u32) {
+    let space = repeated(b' ');
+    let in_first = zero_bytes(first ^ space);
+    if in_first != 0 {
+        let lowest = lowest_bit(in_first);
+        let is_token = token_bytes(first) & before(lowest) == HIGH_BITS & before(lowest);
+        let bytes = lane(lowest);
+        return (Method::Extension, if is_token && bytes != 0 { bytes + 1 } else { 0 });
+    }
+    let in_second = zero_bytes(second ^ space);
+    if in_second == 0 || token_bytes(first) != HIGH_BITS {
+        return (Method::Extension, 0);
+    }
+    let lowest = lowest_bit(in_second);
+    let is_token = token_bytes(second) & before(lowest) == HIGH_BITS & before(lowest);
+    (Method::Extension, if is_token { 8 + lane(lowest) + 1 } else { 0 })
+}
+
+/// The high bit of each byte that may stand in a method's name.
+#[inline(always)]
+const fn token_bytes(word: u64) -> u64 {
+    in_range(word | repeated(0x20), b'a', b'z')
+        | in_range(word, b'0', b'9')
+        | exact_zero_bytes(word ^ repeated(b'-'))
+        | exact_zero_bytes(word ^ repeated(b'.'))
+}
+
+/// The high bit of each byte that lies in a range of ASCII.
+#[inline(always)]
+const fn in_range(word: u64, low: u8, high: u8) -> u64 {
+    let ascii = word & !HIGH_BITS;
+    let from_low = ascii + repeated(0x80 - low);
+    let past_high = ascii + repeated(0x7f - high);
+    from_low & !past_high & !word & HIGH_BITS
+}
+
+/// Back from the index; every index that [`Scratch`] holds was a method's.
+#[inline(always)]
+fn method_of(index: u32) -> Method {
+    match Method::from_index(index as usize) {
+        Some(method) => method,
+        None => Method::Extension,
+    }
+}
+
+const LOW_16: u64 = 0xffff;
+const LOW_24: u64 = 0xff_ffff;
+const LOW_32: u64 = 0xffff_ffff;
+const LOW_40: u64 = 0xff_ffff_ffff;
+const LOW_48: u64 = 0xffff_ffff_ffff;
+const LOW_56: u64 = 0xff_ffff_ffff_ffff;
+const HIGH_BITS: u64 = repeated(0x80);
+
+/// Eight characters as [`word`] reads them. Or-ed with blanks, letters become lower case.
+#[inline(always)]
+const fn text(characters: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*characters)
+}
+
+/// One byte in all eight places.
+#[inline(always)]
+const fn repeated(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
+}
+
+/// The high bit of each byte that is zero. Exact for the lowest such byte, which is all that is asked of it.
+#[inline(always)]
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeated(1)) & !word & HIGH_BITS
+}
+
+/// The high bit of each byte that is zero, exact for all.
+#[inline(always)]
+const fn exact_zero_bytes(word: u64) -> u64 {
+    !((word & !HIGH_BITS) + !HIGH_BITS | word) & HIGH_BITS
+}
+
+#[inline(always)]
+const fn lowest_bit(word: u64) -> u64 {
+    word & word.wrapping_neg()
+}
+
+/// Which of the eight places a high bit is in. BPF cannot count zeros.
+#[inline(always)]
+const fn lane(high_bit: u64) -> u32 {
+    ((high_bit >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
+}
+
+/// All bits of the places below a high bit's.
+#[inline(always)]
+const fn before(high_bit: u64) -> u64 {
+    (high_bit >> 7).wrapping_sub(1)
+}
+
+/// One step of a multiplicative hash; the odd constant is 2^64 over the golden ratio.
+#[must_use]
+#[inline(always)]
+pub const fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
+}
+
+/// Parses a payload on the host, as the kernel does.
+#[cfg(not(target_arch = "bpf"))]
+#[must_use]
+pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
+    let length = payload.len().min(PAYLOAD_BYTES_MAX as usize);
+    let mut scratch = Scratch {
+        bytes: [0; SCRATCH_BYTES],
+        hash_key,
+        length: length as u32,
+        prefix_digits,
+        position: 0,
+        found: 0,
+        kind: 0,
+        method: 0,
+        called: 0,
+        to_end: 0,
+        to_start: 0,
+        walk: 0,
+        via_hash: 0,
+        call_id_hash: 0,
+        cseq_hash: 0,
+    };
+    scratch.bytes[..length].copy_from_slice(&payload[..length]);
+    if scratch.begin().is_continue() {
+        for _ in 0..LINES_MAX {
+            if scratch.line().is_break() {
+                break;
+            }
+        }
+        if scratch.needs_tag_walk() {
+            scratch.begin_tag_walk();
+            for _ in 0..LINE_BYTES_MAX {
+                if scratch.tag_byte().is_break() {
+                    break;
+                }
+            }
+        }
+    }
+    scratch.message()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! What the parser says of single messages, and that it agrees with a plain reading of generated ones.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const INVITE: &str = "INVITE sip:+442079460123@203.0.113.9 SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 203.0.113.5:5060;branch=z9hG4bK-1\r\n\
+    From: <sip:acme@203.0.113.5>;tag=from\r\n\
+    To: <sip:+442079460123@203.0.113.9>\r\n\
+    Call-ID: 1@203.0.113.5\r\n\
+    CSeq: 1 INVITE\r\n\
+    Contact: <sip:acme@203.0.113.5>\r\n\
+    Content-Length: 0\r\n\r\n";
+
+fn read(message: &str) -> Message {
+    parse(message.as_bytes(), 7, 6)
+}
+
+fn kind(message: &str) -> Kind {
+    read(message).kind
+}
+
+#[test]
+fn an_initial_invite_is_known_with_its_called_prefix() {
+    let message = read(INVITE);
+    assert_eq!((message.kind, message.method, message.called), (Kind::Initial, Method::Invite, 1_442_079));
+}
+
+#[test]
+fn a_retransmission_has_the_same_fingerprint_and_another_request_has_not() {
+    let first = read(INVITE).fingerprint;
+    assert_eq!(first, read(INVITE).fingerprint);
+    for (what, other) in [
+        ("branch", INVITE.replace("z9hG4bK-1", "z9hG4bK-2")),
+        ("Call-ID", INVITE.replace("Call-ID: 1@", "Call-ID: 2@")),
+        ("CSeq", INVITE.replace("CSeq: 1", "CSeq: 2")),
+    ] {
+        assert_ne!(first, read(&other).fingerprint, "{what}");
+    }
+    assert_eq!(first, read(&INVITE.replace("Contact: <sip:acme", "Contact: <sip:other")).fingerprint);
+}
+
+#[test]
+fn each_method_is_known() {
+    for &method in &Method::ALL[..14] {
+        let message = read(&INVITE.replace("INVITE", method.name()));
+        assert_eq!(message.method, method);
+        let in_dialog = matches!(method, Method::Ack | Method::Bye | Method::Cancel);
+        assert_eq!(message.kind, if in_dialog { Kind::InDialog } else { Kind::Initial }, "{method}");
+    }
+    for name in ["FOO", "EIGHTLEN", "LONGEXTENSION", "a.b-c"] {
+        let message = read(&INVITE.replace("INVITE", name));
+        assert_eq!((message.kind, message.method), (Kind::Initial, Method::Extension), "{name}");
+    }
+    for name in ["", "IN\tVITE", "IN(VITE", "SIXTEENCHARACTER"] {
+        assert_eq!(kind(&INVITE.replacen("INVITE", name, 1)), Kind::Malformed, "{name:?}");
+    }
+}
+
+#[test]
+fn a_to_tag_makes_a_request_in_dialog() {
+    let to = "To: <sip:+442079460123@203.0.113.9>";
+    for (value, expected) in [
+        ("To: <sip:a@b>;tag=1", Kind::InDialog),
+        ("t:<sip:a@b>;TAG=1", Kind::InDialog),
+        ("TO : <sip:a@b> ; tag = 1", Kind::InDialog),
+        ("To: sip:a@b;tag=1", Kind::InDialog),
+        ("To: \"x\" <sip:a@b>;tag=1", Kind::InDialog),
+        ("To: \"\\\";tag=\" <sip:a@b>;x=\"y\";tag=1", Kind::InDialog),
+        ("To: <sip:a@b>;x=1;tag=1", Kind::InDialog),
+        ("To: <sip:a@b;tag=1>", Kind::Initial),
+        ("To: \";tag=1\" <sip:a@b>", Kind::Initial),
+        ("To: \"a\\\";tag=1\" <sip:a@b>", Kind::Initial),
+        ("To: <sip:a@b>;x=\";tag=1\"", Kind::Initial),
+        ("To: <sip:a@b>;tagged=1", Kind::Initial),
+        ("To: <sip:a@b>;stag=1", Kind::Initial),
+        ("To: <sip:a@b>;tag", Kind::Initial),
+        ("To: <sip:a@b>", Kind::Initial),
+    ] {
+        assert_eq!(kind(&INVITE.replace(to, value)), expected, "{value}");
+    }
+}
+
+#[test]
+fn a_register_is_metered_whatever_its_to_carries() {
+    let register =
+        INVITE.replace("INVITE", "REGISTER").replace("0123@203.0.113.9>\r", "0123@203.0.113.9>;tag=1\r");
+    assert_eq!(kind(&register), Kind::Initial);
+}
+
+#[test]
+fn compact_forms_and_odd_spacing_are_read() {
+    let compact = "INVITE sip:1@a SIP/2.0\r\nv: SIP/2.0/UDP a;branch=1\r\nf: <sip:a@b>\r\n\
+        t:<sip:b@c>\r\ni  :1\r\ncSEQ\t: 1 INVITE\r\n\r\n";
+    assert_eq!(kind(compact), Kind::Initial);
+}
+
+#[test]
+fn what_is_doubtful_is_malformed() {
+    for (what, message) in [
+        ("folded To", INVITE.replace("0.113.9>\r\n", "0.113.9>\r\n ;tag=1\r\n")),
+        ("folded CSeq", INVITE.replace("1 INVITE\r\n", "1\r\n INVITE\r\n")),
+        ("bare LF", INVITE.replace("tag=from\r\n", "tag=from\n")),
+        ("no Via", INVITE.replace("Via:", "Xia:")),
+        ("no To", INVITE.replace("To:", "Xo:")),
+        ("no Call-ID", INVITE.replace("Call-ID:", "Xall-ID:")),
+        ("no CSeq", INVITE.replace("CSeq:", "XSeq:")),
+        ("two Call-IDs", INVITE.replace("From:", "i: 2\r\nFrom:")),
+        ("headers in the body only", INVITE.replace("From:", "\r\nFrom:")),
+        ("another version", INVITE.replace("SIP/2.0\r\nVia", "SIP/3.0\r\nVia")),
+        ("no Request-URI", INVITE.replace("sip:+442079460123@203.0.113.9 SIP", "SIP")),
+        ("cut within the line", INVITE[..INVITE.find("1 INVITE").unwrap()].to_owned()),
+        ("a line too long", INVITE.replace("tag=from", &"x".repeat(1100))),
+        ("not SIP", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("status of two digits", "SIP/2.0 20 OK\r\n\r\n".to_owned()),
+        ("status 700", "SIP/2.0 700 No\r\n\r\n".to_owned()),
+    ] {
+        assert_eq!(kind(&message), Kind::Malformed, "{what}");
+    }
+}
+
+#[test]
+fn responses_and_keepalives_are_told_apart() {
+    assert_eq!(read("SIP/2.0 180 Ringing\r\n\r\n").method, Method::Status1xx);
+    assert_eq!(read("sip/2.0 603 Decline\r\n\r\n").method, Method::Status6xx);
+    for keepalive in ["", "\0", "\r\n", "\r\n\r\n"] {
+        assert_eq!(kind(keepalive), Kind::Keepalive, "{keepalive:?}");
+    }
+    let stun = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(parse(&stun, 7, 6).kind, Kind::Keepalive);
+}
+
+#[test]
+fn called_numbers_are_read_from_sip_and_tel() {
+    for (uri, called) in [
+        ("sip:442079460123@b", 1_442_079),
+        ("SIPS:+442079460123@b", 1_442_079),
+        ("tel:+442079460123", 1_442_079),
+        ("sip:1001@b", 0),
+        ("sip:alice@b", 0),
+        ("sip:b", 0),
+        ("urn:service:sos", 0),
+    ] {
+        assert_eq!(
+            read(&INVITE.replace("sip:+442079460123@203.0.113.9 ", &format!("{uri} "))).called,
+            called
+        );
+    }
+}
+
+#[test]
+fn no_truncation_is_read_as_another_message() {
+    let whole = read(INVITE);
+    for length in 0..INVITE.len() {
+        let cut = parse(&INVITE.as_bytes()[..length], 7, 6);
+        let expected = matches!(cut.kind, Kind::Malformed | Kind::Keepalive) || cut == whole;
+        assert!(expected, "length {length}: {cut:?}");
+    }
+}
+
+/// A plain reading of the same grammar, line by line and byte by byte.
+fn reference(message: &[u8]) -> Option<(Kind, Method)> {
+    let mut lines = Vec::new();
+    let mut rest = message;
+    while let Some(feed) = rest.iter().position(|&byte| byte == b'\n') {
+        let line = rest[..feed].strip_suffix(b"\r")?;
+        rest = &rest[feed + 1..];
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    let (start, headers) = lines.split_first()?;
+    let start = std::str::from_utf8(start).ok()?;
+    let name = start.split(' ').next()?;
+    let method = Method::ALL[..14].iter().copied().find(|m| m.name() == name)?;
+    if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
+        return Some((Kind::InDialog, method));
+    }
+    let (mut found, mut tagged) = (0, false);
+    for header in headers {
+        let colon = header.iter().position(|&byte| byte == b':')?;
+        let name = std::str::from_utf8(&header[..colon]).ok()?.trim_end().to_ascii_lowercase();
+        let bit = match name.as_str() {
+            "via" | "v" => 1,
+            "to" | "t" => 2,
+            "call-id" | "i" => 4,
+            "cseq" => 8,
+            _ => continue,
+        };
+        found |= bit;
+        if bit == 2 && method != Method::Register {
+            let mut state = 0;
+            for &byte in &header[colon..] {
+                state = walk::step(state, byte);
+                if state == walk::FOUND {
+                    tagged = true;
+                    break;
+                }
+            }
+        }
+        if tagged {
+            return Some((Kind::InDialog, method));
+        }
+    }
+    (found == 15).then_some((Kind::Initial, method))
+}
+
+fn header_line(names: &'static [&'static str], value: &'static str) -> impl Strategy<Value = String> {
+    (proptest::sample::select(names), "[ \t]{0,3}", value)
+        .prop_map(|(name, blank, value)| format!("{name}{blank}:{value}"))
+}
+
+prop_compose! {
+    fn message()(
+        method in proptest::sample::select(&Method::ALL[..14]),
+        via in header_line(&["Via", "v", "VIA"], " ?SIP/2.0/UDP [a-z0-9.]{1,60};branch=z9hG4bK[a-z0-9]{1,20}"),
+        to in header_line(&["To", "t", "TO"],
+            "( ?\"([a-z;=<>]|\\\\.){0,20}\" ?)?<sip:[a-z0-9]{1,20}(;tag=x)?@[a-z.]{1,20}>( ?; ?(x|tag|tags)( ?= ?[a-z0-9]{1,9})?){0,2}"),
+        call_id in header_line(&["Call-ID", "i", "CALL-id"], " ?[a-z0-9@.]{1,70}"),
+        cseq in header_line(&["CSeq", "CSEQ"], " ?[0-9]{1,9} [A-Z]{3,9}"),
+        other in proptest::collection::vec("(X-[a-z]{1,9}|From|Viable|Tom|Max): [ -~]{0,300}", 0..4),
+        order in Just((0..8).collect::<Vec<usize>>()).prop_shuffle(),
+        dropped in 0_usize..12,
+    ) -> String {
+        let mut lines = vec![via, to, call_id, cseq];
+        if dropped < lines.len() {
+            lines.remove(dropped);
+        }
+        lines.extend(other);
+        let mut message = format!("{method} sip:1@example SIP/2.0\r\n");
+        for place in order {
+            if let Some(line) = lines.get(place) {
+                message += line;
+                message += "\r\n";
+            }
+        }
+        message + "\r\nv=0\r\nTo: <sip:a@b>;tag=1\r\n"
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn generated_messages_read_as_plainly(message in message()) {
+        let read = read(&message);
+        let expected = reference(message.as_bytes());
+        match expected {
+            Some((kind, method)) => prop_assert_eq!((read.kind, read.method), (kind, method), "{}", message),
+            None => prop_assert_eq!(read.kind, Kind::Malformed, "{}", message),
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2500)) {
+        let _ = parse(&bytes, 1, 6);
+    }
+
+    #[test]
+    fn one_changed_byte_never_panics(at in 0_usize..400, value: u8) {
+        let mut bytes = INVITE.as_bytes().to_vec();
+        let at = at % bytes.len();
+        bytes[at] = value;
+        let _ = parse(&bytes, 1, 6);
+    }
+}
