@@ -6,6 +6,7 @@
 //! See README.md for the topology and for what each suite proves.
 
 pub mod fixtures;
+pub mod kernel;
 pub mod packet;
 pub mod sip;
 pub mod smpp;

@@ -1,0 +1,176 @@
+//! Nanoseconds per packet by `BPF_PROG_TEST_RUN`, for rows of the packet table.
+//!
+//! Each row's packet comes again and again from a hot cache; what the harness itself costs is the row `empty`,
+//! and `net_ns` is without it. Rows are measured in turn, round after round, and the median is told, so that
+//! other work on the machine touches all rows alike.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use edge_ebpf::abi::program;
+use edge_tests::fixtures::packets::row;
+use edge_tests::fixtures::world::Scenario;
+use edge_tests::kernel::Kernel;
+use serde::Serialize;
+
+/// Runs of one packet in one round.
+const REPEAT: u32 = 200_000;
+/// Rounds; the median of them is told.
+const ROUNDS: usize = 7;
+/// What one host serves in the row `sip_invite_1m_sources`.
+const MANY_ACCOUNTS: u32 = 100_000;
+/// See [`MANY_ACCOUNTS`].
+const MANY_SOURCES: u32 = 1_000_000;
+
+/// Rewinds the flow, then runs the ingress: the same segment is new each time.
+const BENCH_SMPP: &str = "edge_bench_smpp";
+/// Rewinds the flow and nothing else: what is subtracted from [`BENCH_SMPP`].
+const BENCH_REWIND: &str = "edge_bench_rewind";
+
+/// What is measured, in the order of the table.
+const ROWS: &[Plan] = &[
+    Plan::of("empty", "not_ours").program(program::EMPTY),
+    Plan::of("not_ours", "not_ours"),
+    Plan::of("rtp", "rtp"),
+    Plan::of("sip_options", "sip_options"),
+    Plan::of("sip_invite_474", "sip_invite_474"),
+    Plan::of("sip_invite_1095", "sip_invite_1095"),
+    Plan::of("sip_over_limit", "sip_over_limit"),
+    Plan::of("flood_drop", "flood_drop"),
+    Plan::of("sip_response", "sip_response"),
+    Plan::of("sip_unknown_source", "sip_unknown_source"),
+    Plan::of("sip_invite_1m_sources", "sip_invite_474").many(),
+    Plan::of("smpp_submit_1", "smpp_submit_1").rewound(),
+    Plan::of("smpp_submit_10", "smpp_submit_10").rewound(),
+    Plan::of("smpp_submit_30", "smpp_submit_30").rewound(),
+    Plan::of("smpp_over_limit", "smpp_over_limit"),
+];
+
+/// One row of the report.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Stable: part of the report.
+    name: &'static str,
+    /// The row of the packet table.
+    packet: &'static str,
+    program: &'static str,
+    /// What is run for the share that is not the packet's own.
+    twin: Option<&'static str>,
+    many: bool,
+}
+
+impl Plan {
+    const fn of(name: &'static str, packet: &'static str) -> Self {
+        Self { name, packet, program: program::INGRESS, twin: None, many: false }
+    }
+
+    const fn program(mut self, program: &'static str) -> Self {
+        self.program = program;
+        self
+    }
+
+    const fn rewound(mut self) -> Self {
+        self.program = BENCH_SMPP;
+        self.twin = Some(BENCH_REWIND);
+        self
+    }
+
+    const fn many(mut self) -> Self {
+        self.many = true;
+        self
+    }
+}
+
+/// One row of the report; `--json` prints an array of these.
+#[derive(Debug, Serialize)]
+struct Measured {
+    row: &'static str,
+    /// As measured, the harness's share included.
+    ns: f64,
+    /// Without `empty`, and without the rewinding where there is one.
+    net_ns: f64,
+    verified_insns: u32,
+}
+
+fn main() -> Result<()> {
+    let json = std::env::args().skip(1).any(|argument| argument == "--json");
+    let measured = measure()?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&measured)?);
+        return Ok(());
+    }
+    println!("{:<24}{:>10}{:>10}{:>16}", "row", "ns", "net ns", "verified insns");
+    for row in &measured {
+        println!("{:<24}{:>10.1}{:>10.1}{:>16}", row.row, row.ns, row.net_ns, row.verified_insns);
+    }
+    println!(
+        "\nBPF_PROG_TEST_RUN, {REPEAT} runs a round, median of {ROUNDS} rounds, rows interleaved, hot cache; \
+         net ns: without `empty`."
+    );
+    Ok(())
+}
+
+fn measure() -> Result<Vec<Measured>> {
+    let mut few = Kernel::load_sized(&[])?;
+    let mut many = load_many()?;
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); ROWS.len()];
+    let mut twins = times.clone();
+    for round in 0..=ROUNDS {
+        for (at, plan) in ROWS.iter().enumerate() {
+            let kernel = if plan.many { &mut many } else { &mut few };
+            let (time, twin) = run(kernel, plan)?;
+            // The first round warms caches and the processor's clock.
+            if round > 0 {
+                times[at].push(time);
+                twins[at].push(twin);
+            }
+        }
+    }
+    let empty = median(&mut times[0].clone());
+    let mut measured = Vec::new();
+    for (at, plan) in ROWS.iter().enumerate() {
+        let ns = median(&mut times[at]);
+        let share = if plan.twin.is_some() { median(&mut twins[at]) } else { empty };
+        let verified_insns = few.verified_instructions(plan.program)?;
+        measured.push(Measured { row: plan.name, ns, net_ns: (ns - share).max(0.0), verified_insns });
+    }
+    Ok(measured)
+}
+
+/// Nanoseconds of one packet, and of its twin.
+fn run(kernel: &mut Kernel, plan: &Plan) -> Result<(f64, f64)> {
+    let row = row(plan.packet);
+    // Without a window nothing is a retransmission, but each request is still remembered: the path of a new call.
+    let before = Scenario { repeat_window_ns: 0, ..row.before };
+    if !plan.many {
+        kernel.prepare(&before)?;
+    }
+    let time = kernel.time(plan.program, &row.frame, REPEAT)?;
+    let twin = plan.twin.map_or(Ok(Duration::ZERO), |twin| kernel.time(twin, &row.frame, REPEAT))?;
+    Ok((nanoseconds(time), nanoseconds(twin)))
+}
+
+fn load_many() -> Result<Kernel> {
+    use edge_ebpf::abi::map;
+    let mut kernel = Kernel::load_sized(&[
+        (map::ACCOUNTS, MANY_ACCOUNTS + 1),
+        (map::POLICIES, MANY_ACCOUNTS + 1),
+        (map::ACCOUNT_NAMES, MANY_ACCOUNTS + 1),
+        (map::SOURCES, 2 * MANY_SOURCES),
+        (map::MEMBERS, 2 * MANY_ACCOUNTS),
+    ])?;
+    let scenario = Scenario { repeat_window_ns: 0, ..Scenario::open() };
+    kernel.prepare(&scenario)?;
+    kernel.fill_accounts(MANY_ACCOUNTS, scenario.acme)?;
+    kernel.fill_sources(MANY_SOURCES, MANY_ACCOUNTS)?;
+    Ok(kernel)
+}
+
+fn nanoseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e9
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}

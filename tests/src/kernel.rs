@@ -1,0 +1,267 @@
+//! The object file in the kernel, without an interface: maps set by hand, packets run by `BPF_PROG_TEST_RUN`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, HashMap, PerCpuArray};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod};
+use edge_ebpf::abi::{AccountState, Outcome, Policy, Settings, SourceState, Standing, map, program};
+use zerocopy::FromZeros as _;
+
+use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
+
+/// Shortest frame that `BPF_PROG_TEST_RUN` takes: an Ethernet header (`net/bpf/test_run.c`).
+pub const SHORTEST_FRAME: usize = 14;
+
+/// `XDP_DROP`, `XDP_PASS` (include/uapi/linux/bpf.h).
+pub const XDP_DROP: u32 = 1;
+/// See [`XDP_DROP`].
+pub const XDP_PASS: u32 = 2;
+
+/// What became of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What the program returned.
+    pub verdict: u32,
+    /// The one counter that rose.
+    pub outcome: Outcome,
+}
+
+/// The programs and maps of one load. Nothing is pinned or attached: dropping it leaves nothing behind.
+#[derive(Debug)]
+pub struct Kernel {
+    ebpf: Ebpf,
+    generation: u32,
+    standings: Vec<Prefix>,
+}
+
+impl Kernel {
+    /// Loads the object with small maps: emptying them for each row of the table costs microseconds.
+    pub fn load() -> Result<Self> {
+        Self::load_sized(&[
+            (map::SOURCES, 4096),
+            (map::FLOWS, 4096),
+            (map::MEMBERS, 1024),
+            (map::STANDINGS, 1024),
+            (map::ACCOUNTS, 64),
+            (map::POLICIES, 64),
+            (map::ACCOUNT_NAMES, 64),
+        ])
+    }
+
+    /// Loads the object with other numbers of entries.
+    pub fn load_sized(entries: &[(&'static str, u32)]) -> Result<Self> {
+        let object = object_bytes()?;
+        let mut loader = EbpfLoader::new();
+        for (name, size) in entries {
+            loader.map_max_entries(name, *size);
+        }
+        let mut ebpf = loader.load(&object).context(
+            "the kernel took neither maps nor programs: these suites need root (CAP_BPF, CAP_NET_ADMIN)",
+        )?;
+        let programs: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
+        for name in programs {
+            let Some(aya::programs::Program::Xdp(program)) = ebpf.program_mut(&name) else { continue };
+            program.load().with_context(|| format!("the verifier refused {name}"))?;
+        }
+        let mut kernel = Self { ebpf, generation: 0, standings: Vec::new() };
+        kernel.set(map::PORTS, 0, ports())?;
+        for prefix in acme_prefixes() {
+            kernel.add_member(prefix, ACME)?;
+        }
+        Ok(kernel)
+    }
+
+    /// Puts everything into the state before a packet, and runs what came earlier.
+    pub fn prepare(&mut self, before: &Scenario) -> Result<()> {
+        self.clear_state()?;
+        self.set(map::POLICIES, 0, before.unknown)?;
+        self.set(map::POLICIES, ACME, before.acme)?;
+        for prefix in std::mem::take(&mut self.standings) {
+            self.standing_trie()?.remove(&Key::new(prefix.bits, prefix.address))?;
+        }
+        for (prefix, kind) in &before.standings {
+            let standing = Standing { kind: *kind as u32, reserved: 0, until_ns: u64::MAX };
+            self.standing_trie()?.insert(&Key::new(prefix.bits, prefix.address), standing, 0)?;
+            self.standings.push(*prefix);
+        }
+        // A new generation resolves sources anew; a new key makes every remembered request a stranger.
+        self.generation += 1;
+        let settings = before.settings(self.generation, [u64::from(self.generation), 0x0123_4567_89ab_cdef]);
+        self.set(map::SETTINGS, 0, settings)?;
+        for frame in &before.earlier {
+            self.run(program::INGRESS, frame, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one packet and tells its outcome by the one counter that rose by one.
+    pub fn send(&mut self, frame: &[u8]) -> Result<Run> {
+        let before = self.outcomes()?;
+        let (verdict, _) = self.run(program::INGRESS, frame, 1)?;
+        let after = self.outcomes()?;
+        let risen: Vec<(usize, u64)> = after
+            .iter()
+            .zip(before)
+            .map(|(after, before)| after - before)
+            .enumerate()
+            .filter(|(_, by)| *by > 0)
+            .collect();
+        let [(index, 1)] = risen[..] else { bail!("one packet, but counters rose by {risen:?} (index, by)") };
+        let outcome = Outcome::from_index(index).with_context(|| format!("outcome {index} has no name"))?;
+        Ok(Run { verdict, outcome })
+    }
+
+    /// Runs a packet `repeat` times; the time is that of one run, on average.
+    pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
+        Ok(self.run(program, frame, repeat)?.1)
+    }
+
+    /// Whether the object has that program.
+    #[must_use]
+    pub fn has_program(&self, name: &str) -> bool {
+        self.ebpf.program(name).is_some()
+    }
+
+    /// Instructions that the verifier walked, over all paths.
+    pub fn verified_instructions(&self, name: &str) -> Result<u32> {
+        let program: &Xdp =
+            self.ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.info()?.verified_instruction_count().context("the kernel does not tell (it does from 5.16)")
+    }
+
+    /// Packets by outcome, over all CPUs.
+    pub fn outcomes(&self) -> Result<[u64; Outcome::SLOTS]> {
+        let map = self.ebpf.map(map::OUTCOMES).context(map::OUTCOMES)?;
+        let counters: PerCpuArray<_, [u64; Outcome::SLOTS]> = PerCpuArray::try_from(map)?;
+        let mut sum = [0; Outcome::SLOTS];
+        for of_cpu in counters.get(&0, 0)?.iter() {
+            for (sum, count) in sum.iter_mut().zip(of_cpu) {
+                *sum += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Buckets and counters of an account.
+    pub fn account(&self, number: u32) -> Result<AccountState> {
+        self.get(map::ACCOUNTS, number)
+    }
+
+    /// Sets buckets and counters of an account.
+    pub fn set_account(&mut self, number: u32, state: AccountState) -> Result<()> {
+        self.set(map::ACCOUNTS, number, state)
+    }
+
+    /// Sets the limits of an account.
+    pub fn set_policy(&mut self, number: u32, policy: Policy) -> Result<()> {
+        self.set(map::POLICIES, number, policy)
+    }
+
+    /// Sets what holds for the whole program.
+    pub fn set_settings(&mut self, settings: Settings) -> Result<()> {
+        self.set(map::SETTINGS, 0, settings)
+    }
+
+    /// What is known of a source.
+    pub fn source(&self, address: [u8; 16]) -> Result<SourceState> {
+        let map = self.ebpf.map(map::SOURCES).context(map::SOURCES)?;
+        Ok(HashMap::<_, [u8; 16], SourceState>::try_from(map)?.get(&address, 0)?)
+    }
+
+    /// Makes a prefix a source of an account.
+    pub fn add_member(&mut self, prefix: Prefix, account: u32) -> Result<()> {
+        let map = self.ebpf.map_mut(map::MEMBERS).context(map::MEMBERS)?;
+        let mut members: LpmTrie<_, [u8; 16], u32> = LpmTrie::try_from(map)?;
+        Ok(members.insert(&Key::new(prefix.bits, prefix.address), account, 0)?)
+    }
+
+    /// Gives accounts 2 to `count` the policy, and each a prefix of 16 addresses in 10.0.0.0/8.
+    pub fn fill_accounts(&mut self, count: u32, policy: Policy) -> Result<()> {
+        for number in ACME + 1..=count {
+            self.set(map::POLICIES, number, policy)?;
+            let [_, high, middle, low] = (number << 4).to_be_bytes();
+            self.add_member(Prefix::v4([10, high, middle, low], 28), number)?;
+        }
+        Ok(())
+    }
+
+    /// Fills `SOURCES` with `count` addresses of 10.0.0.0/8, resolved already.
+    pub fn fill_sources(&mut self, count: u32, accounts: u32) -> Result<()> {
+        let generation = self.generation;
+        let map = self.ebpf.map_mut(map::SOURCES).context(map::SOURCES)?;
+        let mut sources: HashMap<_, [u8; 16], SourceState> = HashMap::try_from(map)?;
+        for number in 0..count {
+            let mut state = SourceState::new_zeroed();
+            state.account = 1 + number % accounts;
+            state.generation = generation;
+            let [_, high, middle, low] = number.to_be_bytes();
+            sources.insert(mapped([10, high, middle, low]), state, 0)?;
+        }
+        Ok(())
+    }
+
+    /// One value of an array map.
+    pub fn get<V: Pod>(&self, name: &str, index: u32) -> Result<V> {
+        let map = self.ebpf.map(name).with_context(|| format!("no map {name}"))?;
+        Ok(Array::try_from(map)?.get(&index, 0)?)
+    }
+
+    /// Sets one value of an array map.
+    pub fn set<V: Pod>(&mut self, name: &str, index: u32, value: V) -> Result<()> {
+        let map = self.ebpf.map_mut(name).with_context(|| format!("no map {name}"))?;
+        Ok(Array::try_from(map)?.set(index, value, 0)?)
+    }
+
+    fn run(&mut self, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
+        let program: &mut Xdp =
+            self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let result = program.test_run(options).with_context(|| format!("{name} on {} bytes", frame.len()))?;
+        Ok((result.return_value, result.duration))
+    }
+
+    fn clear_state(&mut self) -> Result<()> {
+        for number in [0, ACME] {
+            self.set(map::ACCOUNTS, number, AccountState::new_zeroed())?;
+        }
+        let map = self.ebpf.map_mut(map::SOURCES).context(map::SOURCES)?;
+        clear(&mut HashMap::<_, [u8; 16], SourceState>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::FLOWS).context(map::FLOWS)?;
+        clear(&mut HashMap::<_, edge_ebpf::abi::FlowKey, edge_ebpf::stream::Flow>::try_from(map)?)
+    }
+
+    fn standing_trie(&mut self) -> Result<LpmTrie<&mut aya::maps::MapData, [u8; 16], Standing>> {
+        let map = self.ebpf.map_mut(map::STANDINGS).context(map::STANDINGS)?;
+        Ok(LpmTrie::try_from(map)?)
+    }
+}
+
+fn clear<K: Pod, V: Pod>(map: &mut HashMap<&mut aya::maps::MapData, K, V>) -> Result<()> {
+    let keys: Vec<K> = map.keys().collect::<Result<_, _>>()?;
+    for key in keys {
+        map.remove(&key)?;
+    }
+    Ok(())
+}
+
+/// Where the object file is: `EDGE_KERNEL_OBJECT`, or where `cargo xtask build-ebpf` puts it.
+#[must_use]
+pub fn object_path() -> PathBuf {
+    std::env::var_os("EDGE_KERNEL_OBJECT").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/kernel/edge-kernel"),
+        PathBuf::from,
+    )
+}
+
+/// The object file.
+pub fn object_bytes() -> Result<Vec<u8>> {
+    let path = object_path();
+    let bytes = std::fs::read(&path)
+        .with_context(|| format!("{} is not there: run `cargo xtask build-ebpf` first", path.display()))?;
+    ensure!(bytes.starts_with(b"\x7fELF"), "{} is not an ELF file", path.display());
+    Ok(bytes)
+}

@@ -1,0 +1,6 @@
+//! What must hold of the repository and of the object file, without root and without a kernel.
+#![expect(clippy::unwrap_used, reason = "a test panics: the backtrace says where")]
+
+mod layering;
+mod object;
+mod source_tree;

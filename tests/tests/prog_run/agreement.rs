@@ -1,0 +1,1 @@
+//! The kernel build against the host build of the same core.
