@@ -2,10 +2,12 @@
 //!
 //! * [`packet`], [`sip`], [`smpp`]: frames and messages, built with right checksums and lengths.
 //! * [`fixtures`]: THE table of packets, used by the host pipeline, by `BPF_PROG_TEST_RUN` and by the benchmark.
+//! * [`host`]: the packet path on the host; [`kernel`]: the object file in the kernel, without an interface.
 //!
 //! See README.md for the topology and for what each suite proves.
 
 pub mod fixtures;
+pub mod host;
 pub mod kernel;
 pub mod packet;
 pub mod sip;

@@ -1,1 +1,93 @@
-//! The kernel build against the host build of the same core.
+//! The kernel build against the host build of the same core: whatever comes, both say the same.
+
+use std::cell::RefCell;
+
+use edge_ebpf::abi::{AccountState, Class};
+use edge_tests::fixtures::packets::{Row, table};
+use edge_tests::fixtures::world::{ACME, Scenario, at_once};
+use edge_tests::host::Host;
+use edge_tests::kernel::{Kernel, SHORTEST_FRAME};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+
+const NOW_NS: u64 = 1_000_000_000_000;
+
+#[test]
+fn every_truncation_of_every_row_ends_as_on_the_host() {
+    let mut kernel = Kernel::load().unwrap();
+    for row in table() {
+        for frame in row.truncations(SHORTEST_FRAME) {
+            assert_agreement(&mut kernel, &row.before, &[frame], row.name);
+        }
+    }
+}
+
+#[test]
+fn any_damage_to_any_row_ends_as_on_the_host() {
+    let kernel = RefCell::new(Kernel::load().unwrap());
+    let rows = table();
+    let damage = proptest::collection::vec((any::<Index>(), any::<u8>()), 0..6);
+    let strategy = (any::<Index>(), damage, any::<Index>(), any::<bool>());
+    let mut runner = TestRunner::new(Config { cases: 20_000, ..Config::default() });
+    runner
+        .run(&strategy, |(row, damage, length, cut)| {
+            let row: &Row = row.get(&rows);
+            let mut frame = row.frame.clone();
+            for (at, byte) in damage {
+                let at = at.index(frame.len());
+                frame[at] = byte;
+            }
+            if cut {
+                frame.truncate(SHORTEST_FRAME + length.index(frame.len() - SHORTEST_FRAME + 1));
+            }
+            assert_agreement(&mut kernel.borrow_mut(), &row.before, &[&frame], row.name);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Buckets of three, so that within a run of packets some are admitted and some are not.
+#[test]
+fn any_sequence_of_rows_ends_as_on_the_host() {
+    let kernel = RefCell::new(Kernel::load().unwrap());
+    let rows = table();
+    let strategy = proptest::collection::vec(any::<Index>(), 1..24);
+    let tight = Class::ALL.iter().filter(|class| **class != Class::Packets).fold(
+        Scenario::open(),
+        |before, class| {
+            before
+                .account_limit(*class, at_once(3))
+                .source_limit(*class, at_once(2))
+                .unknown_limit(*class, at_once(1))
+        },
+    );
+    let mut runner = TestRunner::new(Config { cases: 1000, ..Config::default() });
+    runner
+        .run(&strategy, |sequence| {
+            let frames: Vec<&[u8]> = sequence.iter().map(|index| &index.get(&rows).frame[..]).collect();
+            let names: Vec<&str> = sequence.iter().map(|index| index.get(&rows).name).collect();
+            assert_agreement(&mut kernel.borrow_mut(), &tight, &frames, &names.join(", "));
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn assert_agreement(kernel: &mut Kernel, before: &Scenario, frames: &[&[u8]], what: &str) {
+    kernel.prepare(before).unwrap();
+    let mut host = Host::prepare(before, NOW_NS);
+    for (at, frame) in frames.iter().enumerate() {
+        let (in_kernel, on_host) = (kernel.send(frame).unwrap().outcome, host.send(frame));
+        assert_eq!(in_kernel, on_host, "kernel and host; packet {at} of {what}: {frame:02x?}");
+    }
+    for number in [0, ACME] {
+        let (in_kernel, on_host) = (kernel.account(number).unwrap(), host.accounts[&number]);
+        assert_eq!(in_kernel.counters, on_host.counters, "counters of account {number}, after {what}");
+        assert_eq!(used(&in_kernel), used(&on_host), "buckets of account {number}, after {what}");
+    }
+}
+
+/// Which buckets were charged; the instants differ, as the clocks do.
+fn used(account: &AccountState) -> Vec<bool> {
+    account.buckets.iter().map(|tat| *tat != 0).collect()
+}

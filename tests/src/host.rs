@@ -1,0 +1,285 @@
+//! The same pipeline on the host: plain collections in the place of maps, the caller's clock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use edge_ebpf::abi::{
+    AccountState, Allowance, Class, Command, EventKind, FlowKey, Limit, Method, Mode, Outcome, Policy, Ports,
+    Settings, SourceKey, SourceState, Standing, StandingKind,
+};
+use edge_ebpf::decide::{Framed, Origin, Scope, World, judge};
+use edge_ebpf::meter::charge;
+use edge_ebpf::stream::{Finding, Flow, Segment, Walk};
+use edge_ebpf::wire::transport::flag;
+use edge_ebpf::wire::{self, Headers, sip, transport};
+use zerocopy::FromZeros as _;
+
+use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, ports};
+
+/// State of the packet path, as the maps hold it.
+#[derive(Debug)]
+pub struct Host {
+    /// Packets by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Buckets and counters by account number.
+    pub accounts: BTreeMap<u32, AccountState>,
+    /// Admitted messages by account and called prefix.
+    pub called: BTreeMap<(u32, u32), u64>,
+    /// What is known of sources.
+    pub sources: HashMap<SourceKey, SourceState>,
+    ports: Box<Ports>,
+    settings: Settings,
+    policies: BTreeMap<u32, Policy>,
+    standings: Vec<(Prefix, StandingKind)>,
+    flows: HashMap<FlowKey, Flow>,
+    repeats: HashMap<u64, u64>,
+    now_ns: u64,
+}
+
+impl Host {
+    /// The state before a packet; what came earlier is run at the same instant.
+    #[must_use]
+    pub fn prepare(before: &Scenario, now_ns: u64) -> Self {
+        let mut host = Self {
+            outcomes: BTreeMap::new(),
+            accounts: [(0, AccountState::new_zeroed()), (ACME, AccountState::new_zeroed())].into(),
+            called: BTreeMap::new(),
+            sources: HashMap::new(),
+            ports: Box::new(ports()),
+            settings: before.settings(1, [1, 2]),
+            policies: [(0, before.unknown), (ACME, before.acme)].into(),
+            standings: before.standings.clone(),
+            flows: HashMap::new(),
+            repeats: HashMap::new(),
+            now_ns,
+        };
+        for frame in &before.earlier {
+            host.send(frame);
+        }
+        host
+    }
+
+    /// Moves the clock.
+    pub const fn set_now_ns(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// Judges one packet.
+    pub fn send(&mut self, frame: &[u8]) -> Outcome {
+        let parsed = wire::parse(frame);
+        let mut journey = Journey { host: self, frame, at: None, segment: None };
+        let outcome = judge(&mut journey, parsed);
+        *self.outcomes.entry(outcome).or_default() += 1;
+        outcome
+    }
+
+    fn resolve(&self, source: &SourceKey) -> (u32, Standing) {
+        // Both members are for `acme`, so the longest prefix need not be sought.
+        let account = acme_prefixes().iter().find(|prefix| prefix.contains(source)).map_or(0, |_| ACME);
+        let longest = self.standings.iter().filter(|(prefix, _)| prefix.contains(source));
+        let kind =
+            longest.max_by_key(|(prefix, _)| prefix.bits).map_or(StandingKind::Metered, |(_, kind)| *kind);
+        (account, Standing { kind: kind as u32, reserved: 0, until_ns: u64::MAX })
+    }
+}
+
+/// One packet on its way: what `judge` sees of the state.
+struct Journey<'a> {
+    host: &'a mut Host,
+    frame: &'a [u8],
+    at: Option<(SourceKey, u32)>,
+    segment: Option<OnTrial>,
+}
+
+/// A segment that is framed, but not yet let through.
+struct OnTrial {
+    key: FlowKey,
+    flow: Flow,
+    walk: Box<Walk>,
+    finding: Finding,
+    seq: u32,
+}
+
+impl Journey<'_> {
+    /// Source and account; `judge` enters before it asks.
+    fn place(&self) -> (SourceKey, u32) {
+        self.at.unwrap_or(([0; 16], 0))
+    }
+
+    fn account(&mut self) -> &mut AccountState {
+        let (_, account) = self.place();
+        self.host.accounts.entry(account).or_insert_with(AccountState::new_zeroed)
+    }
+
+    fn source(&mut self) -> &mut SourceState {
+        let (source, _) = self.place();
+        self.host.sources.entry(source).or_insert_with(SourceState::new_zeroed)
+    }
+
+    fn bucket(&mut self, scope: Scope, class: Class) -> &mut u64 {
+        match scope {
+            Scope::Source => &mut self.source().buckets[class.index()],
+            Scope::Account => &mut self.account().buckets[class.index()],
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        self.host.policies.get(&self.place().1).copied().unwrap_or(Policy::OPEN)
+    }
+}
+
+impl World for Journey<'_> {
+    fn services(&self, port: u16) -> u8 {
+        self.host.ports.services[usize::from(port)]
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.host.now_ns
+    }
+
+    fn enter(&mut self, source: &SourceKey, remember: bool, now_ns: u64) -> Option<Origin> {
+        let key = aggregated(source, &self.host.settings);
+        if !remember && !self.host.sources.contains_key(&key) {
+            return None;
+        }
+        let (account, standing) = self.host.resolve(&key);
+        self.at = Some((key, account));
+        let state = self.source();
+        state.account = account;
+        state.standing = standing;
+        state.seen_ns = now_ns;
+        let kind = usize::try_from(standing.kind).ok().and_then(StandingKind::from_index);
+        let enforced =
+            [self.host.settings.mode, self.policy().mode].iter().all(|mode| *mode == Mode::Enforce as u32);
+        Some(Origin { standing: kind.unwrap_or(StandingKind::Metered), observe: !enforced })
+    }
+
+    fn limit(&self, scope: Scope, class: Class) -> Limit {
+        match scope {
+            Scope::Source => self.policy().source[class.index()],
+            Scope::Account => self.policy().account[class.index()],
+        }
+    }
+
+    fn charge(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) -> bool {
+        let bucket = self.bucket(scope, class);
+        match charge(*bucket, limit, cost, now_ns) {
+            Some(next) => {
+                *bucket = next;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn refund(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32) {
+        let bucket = self.bucket(scope, class);
+        *bucket = bucket.saturating_sub(limit.interval_ns.saturating_mul(u64::from(cost)));
+    }
+
+    fn count(&mut self, class: Class, allowance: Allowance, messages: u32) {
+        self.account().counters.messages[class.index()][allowance.index()] += u64::from(messages);
+        let source = self.source();
+        if class == Class::Packets {
+            source.packets_dropped += u64::from(allowance == Allowance::Refused);
+        } else {
+            source.messages[allowance.index()] += u64::from(messages);
+        }
+    }
+
+    fn count_method(&mut self, method: Method) {
+        self.account().counters.sip[method.index()] += 1;
+    }
+
+    fn count_called(&mut self, called: u32) {
+        let (_, account) = self.place();
+        *self.host.called.entry((account, called)).or_default() += 1;
+    }
+
+    fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool {
+        let window_ns = self.host.settings.repeat_window_ns;
+        self.host.repeats.get(&fingerprint).is_some_and(|admitted_ns| now_ns - admitted_ns < window_ns)
+    }
+
+    fn remember(&mut self, fingerprint: u64, now_ns: u64) {
+        self.host.repeats.insert(fingerprint, now_ns);
+    }
+
+    fn tell(&mut self, _kind: EventKind, _detail: u64, _now_ns: u64) {}
+
+    fn read_sip(&mut self, transport: &transport::Header) -> sip::Message {
+        let end = transport.end.min(self.frame.len());
+        let payload = self.frame.get(transport.payload..end).unwrap_or_default();
+        sip::parse(payload, self.host.settings.hash_key[0], self.host.settings.prefix_digits)
+    }
+
+    fn frame_segment(&mut self, headers: &Headers, transport: &transport::Header) -> Framed {
+        let key = FlowKey {
+            source: headers.ip.source,
+            destination: headers.ip.destination,
+            source_port: transport.source_port,
+            destination_port: transport.destination_port,
+        };
+        let is_syn = transport.flags & flag::SYN != 0;
+        let length = transport.end.saturating_sub(transport.payload);
+        let known = self.host.flows.get(&key).copied();
+        if !is_syn && length == 0 && known.is_none() {
+            return Framed::Carried;
+        }
+        let mut flow = known.unwrap_or_else(|| {
+            let mut flow = Flow::new_zeroed();
+            flow.begin_midstream();
+            flow
+        });
+        if is_syn {
+            flow.syn(transport.sequence);
+        }
+        let seq = transport.sequence.wrapping_add(u32::from(is_syn));
+        let segment = Segment { seq, payload: narrow(transport.payload), len: narrow(length) };
+        let mut walk = Box::new(Walk::new_zeroed());
+        let finding = walk.run(&flow, self.frame, segment, self.host.settings.prefix_digits);
+        let (submits, binds) = (walk.tally.submits, walk.tally.binds);
+        self.segment = Some(OnTrial { key, flow, walk, finding, seq });
+        match finding {
+            Finding::BeyondHole => Framed::BeyondHole,
+            Finding::Unsynchronised => Framed::Unsynchronised,
+            Finding::Malformed => Framed::Malformed,
+            _ if submits > 0 || binds > 0 => Framed::Metered { submits, binds },
+            _ => Framed::Carried,
+        }
+    }
+
+    fn keep_segment(&mut self, admitted: bool) {
+        let Some(OnTrial { key, mut flow, walk, .. }) = self.segment.take() else { return };
+        walk.commit(&mut flow);
+        self.host.flows.insert(key, flow);
+        for command in Command::ALL {
+            self.account().counters.smpp[command.index()] += u64::from(walk.tally.command(*command));
+        }
+        let (_, account) = self.place();
+        for called in walk.tally.called().iter().filter(|_| admitted) {
+            *self.host.called.entry((account, called.prefix)).or_default() += u64::from(called.count);
+        }
+    }
+
+    fn drop_segment(&mut self) {
+        let Some(OnTrial { key, mut flow, finding, seq, .. }) = self.segment.take() else { return };
+        if finding == Finding::BeyondHole {
+            flow.dropped_beyond_hole(seq);
+        }
+        self.host.flows.insert(key, flow);
+    }
+}
+
+/// The source that an address belongs to.
+fn aggregated(address: &SourceKey, settings: &Settings) -> SourceKey {
+    let is_ipv4 = address.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
+    if is_ipv4 {
+        return *address;
+    }
+    let bits = u128::from_be_bytes(*address) & u128::from_be_bytes(settings.ipv6_mask);
+    bits.to_be_bytes()
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
