@@ -1,19 +1,32 @@
 //! Detectors: pure functions of (snapshot, now). One detector a file.
 
+mod pace;
+mod prefix;
+mod pumping;
+mod spike;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edge_ebpf::abi::{AccountCounters, Class};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::alert::Finding;
 pub use crate::alert::Signal;
 use crate::config;
+use pumping::Pumping;
+use spike::Spike;
 
 /// Every detector, with what each has learnt.
 #[derive(Debug)]
 pub struct Detectors {
     config: config::Detect,
+    spike: Spike,
+    pumping: Pumping,
 }
 
 /// A saved state that cannot be taken up: detectors start to learn anew.
@@ -21,11 +34,18 @@ pub struct Detectors {
 #[error("the saved baselines cannot be read, so they are learnt anew: {0}")]
 pub struct RestoreError(#[from] serde_json::Error);
 
+/// What is kept over a restart.
+#[derive(Serialize, Deserialize)]
+struct State {
+    spike: spike::State,
+    pumping: pumping::State,
+}
+
 impl Detectors {
     /// Detectors that have learnt nothing.
     #[must_use]
     pub fn new(config: &config::Detect) -> Self {
-        Self { config: config.clone() }
+        Self { config: config.clone(), spike: Spike::default(), pumping: Pumping::default() }
     }
 
     /// Takes a new configuration and keeps what was learnt. What a detector that is now disabled had open is
@@ -38,30 +58,45 @@ impl Detectors {
     ///
     /// An account that is missing from the snapshot counts as removed: what it had open is resolved. So do
     /// not call this with a snapshot that could not be read.
-    pub fn step(&mut self, _snapshot: &Snapshot, _now: Timestamp) -> Vec<Signal> {
-        Vec::new()
+    pub fn step(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Signal> {
+        let mut signals = self.pumping.step(&self.config.pumping, snapshot, now);
+        let pumping = &self.pumping;
+        signals.extend(
+            self.spike.step(&self.config.spike, snapshot, now, |account| pumping.top_prefixes(account)),
+        );
+        signals
     }
 
-    /// The account's usual rate of a class in messages per second; `None` until enough has been seen.
+    /// The account's usual rate of a class in messages per second; `None` until a minute has been seen.
     #[must_use]
-    pub fn baseline_per_sec(&self, _account: &str, _class: Class) -> Option<f64> {
-        None
+    pub fn baseline_per_sec(&self, account: &str, class: Class) -> Option<f64> {
+        self.spike.baseline_per_sec(account, class)
     }
 
     /// What was learnt, to be kept over a restart (`Store::put_value`).
-    #[must_use]
-    pub fn state(&self) -> serde_json::Value {
-        serde_json::Value::Null
+    pub fn state(&self) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(State { spike: self.spike.state(), pumping: self.pumping.state() })
     }
 
     /// Takes up what [`Self::state`] gave before a restart. On an error nothing has changed.
-    pub fn restore(&mut self, _state: serde_json::Value) -> Result<(), RestoreError> {
+    pub fn restore(&mut self, state: serde_json::Value) -> Result<(), RestoreError> {
+        let state: State = serde_json::from_value(state)?;
+        self.spike.restore(state.spike);
+        self.pumping.restore(state.pumping);
         Ok(())
     }
 
     /// Takes up the findings of alerts that were open before a restart, whatever the saved state says of
     /// them, so that each of them is updated or resolved. Call it after [`Self::restore`].
-    pub fn adopt<'a>(&mut self, _open: impl IntoIterator<Item = &'a Finding>) {}
+    pub fn adopt<'a>(&mut self, open: impl IntoIterator<Item = &'a Finding>, now: Timestamp) {
+        for finding in open {
+            match finding.rule.as_str() {
+                spike::RULE => self.spike.adopt(finding, now),
+                pumping::RULE => self.pumping.adopt(finding, now),
+                _ => {} // Not a detector's: the daemon's own.
+            }
+        }
+    }
 }
 
 /// What is known of all accounts at one moment: the detectors' only input, taken every second.
