@@ -1,1 +1,81 @@
-//! x
+//! The kernel side as the daemon sees it: the only module that names aya.
+//!
+//! 1. [`Dataplane::load`] checks the kernel, adopts or makes the pinned maps, has the programs verified.
+//! 2. [`Accounts`] reads what is installed and applies a plan: limits are in the maps before a packet is judged.
+//! 3. [`Interfaces`] attaches, or exchanges the program under a link that is already there.
+//! 4. [`Counters`], [`Prefixes`] and [`Events`] are read from then on.
+//!
+//! Handles are typed and made once, at load. Programs and maps are pinned: they outlive the daemon, and the next
+//! one adopts them with buckets and counters as they are.
+
+mod accounts;
+mod clock;
+mod counters;
+mod detach;
+mod error;
+mod events;
+mod interfaces;
+mod keys;
+mod load;
+mod object;
+mod pins;
+mod prefixes;
+mod settings;
+
+use std::path::Path;
+
+pub use accounts::Accounts;
+pub use clock::Clocks;
+pub use counters::{Counters, SourceUse};
+pub use detach::{DetachReport, detach};
+pub use error::DataplaneError;
+pub use events::{EventStream, Events, ProgramLogs};
+pub use interfaces::{InterfaceChange, InterfaceState, Interfaces, XdpModeObtained};
+pub use load::Adoption;
+pub use prefixes::{Prefixes, RestingHalf};
+
+use crate::config::Capacity;
+
+/// Everything in the kernel, dealt out to those who use it.
+pub struct Dataplane {
+    /// Limits, prefixes, standings, ports, settings.
+    pub accounts: Accounts,
+    /// Links.
+    pub interfaces: Interfaces,
+    /// Counters.
+    pub counters: Counters,
+    /// Called prefixes.
+    pub prefixes: Prefixes,
+    /// The ring buffer.
+    pub events: Events,
+    /// The programs' log lines, where they have any.
+    pub logs: Option<ProgramLogs>,
+    /// What became of the maps that were installed before.
+    pub adoption: Adoption,
+}
+
+impl Dataplane {
+    /// Loads programs and maps. Nothing is attached yet and what is attached goes on as it was: fill the maps
+    /// through [`Accounts::apply`] first, then [`Interfaces::set`].
+    ///
+    /// The directory of pins is this process's until it ends ([`DataplaneError::Held`] for a second daemon).
+    pub fn load(pin_dir: &Path, capacity: &Capacity) -> Result<Self, DataplaneError> {
+        let pins = pins::PinDir::new(pin_dir);
+        load::check_kernel()?;
+        pins.prepare()?;
+        let lock = pins.lock()?;
+        let load::Loaded { mut ebpf, mut maps, adoption } = load::load(&pins, capacity)?;
+        let settings = settings::SettingsMap::new(maps.typed(edge_ebpf::abi::map::SETTINGS)?)?;
+        let capacities = maps.capacities()?;
+        // Accounts before counters: it copies a handle that counters take.
+        Ok(Self {
+            accounts: Accounts::new(&mut maps, settings.clone())?,
+            counters: Counters::new(&mut maps, capacities)?,
+            prefixes: Prefixes::new(&mut maps, settings)?,
+            events: Events::new(&mut maps)?,
+            logs: ProgramLogs::new(&mut ebpf),
+            interfaces: Interfaces::new(ebpf, pins, lock),
+            adoption,
+        })
+    }
+}

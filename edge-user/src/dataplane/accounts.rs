@@ -1,0 +1,253 @@
+//! Accounts, prefixes, standings, ports and settings in the kernel: read as [`Installed`], changed by [`Plan`].
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, LpmTrie, MapData, MapError};
+use edge_ebpf::abi::{
+    ABI_VERSION, AccountCounters, AccountState, Allowance, Class, Command, Method, Policy, Ports, SourceKey,
+    Standing, map,
+};
+
+use super::error::DataplaneError;
+use super::keys::{NAME_BYTES, name_bytes, name_of, prefix_of, trie_key};
+use super::load::Maps;
+use super::settings::SettingsMap;
+use crate::config::PortSets;
+use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, Plan, Step};
+
+/// Buckets full, nothing counted.
+const NO_STATE: AccountState = AccountState {
+    buckets: [0; Class::COUNT],
+    counters: AccountCounters {
+        messages: [[0; Allowance::COUNT]; Class::COUNT],
+        sip: [0; Method::SLOTS],
+        smpp: [0; Command::SLOTS],
+    },
+};
+
+/// What the daemon writes for the kernel programs to read.
+pub struct Accounts {
+    settings: SettingsMap,
+    ports: Array<MapData, Ports>,
+    policies: Array<MapData, Policy>,
+    states: Array<MapData, AccountState>,
+    names: Array<MapData, [u8; NAME_BYTES]>,
+    members: LpmTrie<MapData, SourceKey, u32>,
+    standings: LpmTrie<MapData, SourceKey, Standing>,
+    installed: Sizes,
+    capacity: u32,
+    prefix_capacity: u32,
+}
+
+/// How many entries the tries have, as far as this daemon has counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sizes {
+    members: u64,
+    standings: u64,
+}
+
+impl Accounts {
+    pub(super) fn new(maps: &mut Maps, settings: SettingsMap) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            settings,
+            capacity: maps.capacity(map::POLICIES)?,
+            prefix_capacity: maps.capacity(map::MEMBERS)?,
+            ports: maps.typed(map::PORTS)?,
+            policies: maps.typed(map::POLICIES)?,
+            states: maps.typed_copy(map::ACCOUNTS)?,
+            names: maps.typed(map::ACCOUNT_NAMES)?,
+            members: maps.typed(map::MEMBERS)?,
+            standings: maps.typed(map::STANDINGS)?,
+            installed: Sizes::default(),
+        })
+    }
+
+    /// Accounts that the installed maps have room for, whatever is configured.
+    #[must_use]
+    pub const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Source prefixes that the installed maps have room for.
+    #[must_use]
+    pub const fn prefix_capacity(&self) -> u32 {
+        self.prefix_capacity
+    }
+
+    /// Entries of the tries `MEMBERS` and `STANDINGS`, as last read or written.
+    #[must_use]
+    pub const fn trie_entries(&self) -> (u64, u64) {
+        (self.installed.members, self.installed.standings)
+    }
+
+    /// Reads what holds in the kernel.
+    pub fn read(&mut self) -> Result<Installed, DataplaneError> {
+        let mut accounts = BTreeMap::new();
+        for number in 0..self.capacity {
+            let name = get(&self.names, number, map::ACCOUNT_NAMES)?;
+            if let Some(name) = name_of(&name) {
+                let policy = get(&self.policies, number, map::POLICIES)?;
+                accounts.insert(name, InstalledAccount { number, policy });
+            }
+        }
+        let prefixes = entries(&self.members, map::MEMBERS)?;
+        let standings: BTreeMap<_, _> = entries(&self.standings, map::STANDINGS)?
+            .into_iter()
+            .map(|(prefix, standing)| (prefix, standing.into()))
+            .collect();
+        self.installed = Sizes { members: prefixes.len() as u64, standings: standings.len() as u64 };
+        let ports = get(&self.ports, 0, map::PORTS)?;
+        let settings = self.settings.read()?;
+        Ok(Installed {
+            accounts,
+            prefixes,
+            standings,
+            ports: PortSets::from_services(&ports.services),
+            settings: SettingsMap::is_configured(&settings).then(|| GlobalSettings::from_abi(&settings)),
+        })
+    }
+
+    /// Takes the steps of a plan, in their order. The generation is raised once after each run of steps that
+    /// change how sources resolve, before anything else follows.
+    ///
+    /// On an error the steps before it hold; the next plan, made from what is then installed, goes on from there.
+    pub fn apply(&mut self, plan: &Plan) -> Result<(), DataplaneError> {
+        let mut is_stale = false;
+        for step in &plan.steps {
+            if is_stale && !step.changes_resolution() {
+                self.raise_generation()?;
+                is_stale = false;
+            }
+            let taken = self.take(step);
+            is_stale |= step.changes_resolution();
+            if taken.is_err() && is_stale {
+                self.raise_generation()?;
+            }
+            taken?;
+        }
+        if is_stale {
+            self.raise_generation()?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), DataplaneError> {
+        match step {
+            Step::AddAccount { number, name, policy, .. } => {
+                // The name last: with it the account counts as installed.
+                self.set_state(*number)?;
+                self.set_policy(*number, policy)?;
+                self.set_name(*number, name_bytes(name))
+            }
+            Step::SetPolicy { number, after, .. } => self.set_policy(*number, after),
+            Step::RemoveAccount { number, .. } => {
+                self.set_name(*number, [0; NAME_BYTES])?;
+                self.set_policy(*number, &Policy::OPEN)?;
+                self.set_state(*number)
+            }
+            Step::SetPrefix { prefix, number, before, .. } => {
+                let result = self.members.insert(&trie_key(prefix), number, 0);
+                self.installed.members += u64::from(before.is_none());
+                result.map_err(|error| full_or(map::MEMBERS, &error))
+            }
+            Step::RemovePrefix { prefix, .. } => {
+                self.installed.members = self.installed.members.saturating_sub(1);
+                removed(self.members.remove(&trie_key(prefix)), map::MEMBERS)
+            }
+            Step::SetStanding { prefix, before, after } => {
+                let result = self.standings.insert(&trie_key(prefix), Standing::from(*after), 0);
+                self.installed.standings += u64::from(before.is_none());
+                result.map_err(|error| full_or(map::STANDINGS, &error))
+            }
+            Step::RemoveStanding { prefix, .. } => {
+                self.installed.standings = self.installed.standings.saturating_sub(1);
+                removed(self.standings.remove(&trie_key(prefix)), map::STANDINGS)
+            }
+            Step::SetPorts { after, .. } => {
+                let ports = Ports { services: *after.to_services() };
+                self.ports.set(0, ports, 0).map_err(|error| DataplaneError::map("write", map::PORTS, &error))
+            }
+            Step::SetSettings { after, .. } => self
+                .settings
+                .change(|settings| {
+                    settings.abi_version = ABI_VERSION;
+                    after.write_to(settings);
+                })
+                .map(drop),
+        }
+    }
+
+    fn raise_generation(&self) -> Result<(), DataplaneError> {
+        self.settings.change(|settings| settings.generation = settings.generation.wrapping_add(1)).map(drop)
+    }
+
+    fn set_policy(&mut self, number: u32, policy: &Policy) -> Result<(), DataplaneError> {
+        let result = self.policies.set(number, policy, 0);
+        result.map_err(|error| self.misfit(number, map::POLICIES, &error))
+    }
+
+    fn set_state(&mut self, number: u32) -> Result<(), DataplaneError> {
+        let result = self.states.set(number, NO_STATE, 0);
+        result.map_err(|error| self.misfit(number, map::ACCOUNTS, &error))
+    }
+
+    fn set_name(&mut self, number: u32, name: [u8; NAME_BYTES]) -> Result<(), DataplaneError> {
+        let result = self.names.set(number, name, 0);
+        result.map_err(|error| self.misfit(number, map::ACCOUNT_NAMES, &error))
+    }
+
+    fn misfit(&self, number: u32, map: &'static str, error: &MapError) -> DataplaneError {
+        match error {
+            MapError::OutOfBounds { .. } => DataplaneError::NoRoom { number, capacity: self.capacity },
+            error => DataplaneError::map("write", map, error),
+        }
+    }
+}
+
+fn get<V: aya::Pod>(array: &Array<MapData, V>, index: u32, map: &'static str) -> Result<V, DataplaneError> {
+    array.get(&index, 0).map_err(|error| DataplaneError::map("read", map, &error))
+}
+
+fn entries<V: aya::Pod>(
+    trie: &LpmTrie<MapData, SourceKey, V>,
+    map: &'static str,
+) -> Result<BTreeMap<ipnet::IpNet, V>, DataplaneError> {
+    let mut found = BTreeMap::new();
+    for entry in trie {
+        let (key, value) = entry.map_err(|error| DataplaneError::map("read", map, &error))?;
+        if let Some(prefix) = prefix_of(&key) {
+            found.insert(prefix, value);
+        }
+    }
+    Ok(found)
+}
+
+/// What is gone already is removed.
+fn removed(result: Result<(), MapError>, map: &'static str) -> Result<(), DataplaneError> {
+    match result {
+        Err(error) if !is_not_found(&error) => Err(DataplaneError::map("write", map, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_not_found(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound | MapError::ElementNotFound => true,
+        MapError::SyscallError(error) => error.io_error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// ENOSPC from a trie means that it is full (`kernel/bpf/lpm_trie.c`).
+fn full_or(map: &'static str, error: &MapError) -> DataplaneError {
+    match error {
+        MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::StorageFull => {
+            DataplaneError::Map {
+                doing: "add to",
+                map,
+                reason: "it is full; raise `capacity.prefixes`, then `edgectl detach` and start again".into(),
+            }
+        }
+        error => DataplaneError::map("write", map, error),
+    }
+}

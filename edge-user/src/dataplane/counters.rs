@@ -1,0 +1,137 @@
+//! Counters, read while the kernel counts on. Every method takes `&self`: one handle serves all tasks.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use edge_ebpf::abi::{
+    AccountCounters, AccountState, Allowance, FlowKey, Outcome, SourceKey, SourceState, map,
+};
+use edge_ebpf::stream::Flow;
+
+use super::error::DataplaneError;
+use super::keys::source_address;
+use super::load::Maps;
+
+/// What the kernel has counted.
+pub struct Counters {
+    accounts: Array<MapData, AccountState>,
+    outcomes: PerCpuArray<MapData, [u64; Outcome::SLOTS]>,
+    events_lost: PerCpuArray<MapData, u64>,
+    sources: HashMap<MapData, SourceKey, SourceState>,
+    flows: HashMap<MapData, FlowKey, Flow>,
+    capacities: BTreeMap<&'static str, u32>,
+}
+
+/// One source and what it has sent since it was last forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceUse {
+    /// Its address; for IPv6 the first of its aggregate.
+    pub address: IpAddr,
+    /// The account that its prefix names, by number.
+    pub account: u32,
+    /// Messages by [`Allowance`].
+    pub messages: [u64; Allowance::COUNT],
+    /// Packets dropped before their payload was read.
+    pub packets_dropped: u64,
+    /// When its last packet came, monotonic.
+    pub seen_ns: u64,
+}
+
+impl SourceUse {
+    /// Messages and packets that it has offered, retransmissions left out.
+    #[must_use]
+    pub fn offered(&self) -> u64 {
+        let repeated = self.messages[Allowance::Repeated.index()];
+        let messages = self.messages.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        messages.saturating_sub(repeated).saturating_add(self.packets_dropped)
+    }
+}
+
+impl Counters {
+    pub(super) fn new(
+        maps: &mut Maps,
+        capacities: BTreeMap<&'static str, u32>,
+    ) -> Result<Self, DataplaneError> {
+        Ok(Self {
+            capacities,
+            accounts: maps.typed(map::ACCOUNTS)?,
+            outcomes: maps.typed(map::OUTCOMES)?,
+            events_lost: maps.typed(map::EVENTS_LOST)?,
+            sources: maps.typed(map::SOURCES)?,
+            flows: maps.typed(map::FLOWS)?,
+        })
+    }
+
+    /// Counters of one account.
+    pub fn account(&self, number: u32) -> Result<AccountCounters, DataplaneError> {
+        let state = self.accounts.get(&number, 0);
+        state.map(|state| state.counters).map_err(|error| DataplaneError::map("read", map::ACCOUNTS, &error))
+    }
+
+    /// Packets by outcome since the maps were made, all outcomes, over all CPUs.
+    pub fn outcomes(&self) -> Result<BTreeMap<Outcome, u64>, DataplaneError> {
+        let per_cpu =
+            self.outcomes.get(&0, 0).map_err(|error| DataplaneError::map("read", map::OUTCOMES, &error))?;
+        let sum = |outcome: &Outcome| per_cpu.iter().map(|counts| counts[outcome.index()]).sum();
+        Ok(Outcome::ALL.iter().map(|outcome| (*outcome, sum(outcome))).collect())
+    }
+
+    /// Events that the ring buffer had no room for, since the maps were made.
+    pub fn events_lost(&self) -> Result<u64, DataplaneError> {
+        let per_cpu = self.events_lost.get(&0, 0);
+        per_cpu
+            .map(|counts| counts.iter().sum())
+            .map_err(|error| DataplaneError::map("read", map::EVENTS_LOST, &error))
+    }
+
+    /// Room of the maps that may fill up, in entries.
+    #[must_use]
+    pub const fn capacities(&self) -> &BTreeMap<&'static str, u32> {
+        &self.capacities
+    }
+
+    /// Entries of `SOURCES` and `FLOWS`. Walks both: for a blocking thread, and not every second.
+    #[must_use]
+    pub fn count_entries(&self) -> (u64, u64) {
+        let sources = self.sources.keys().take(self.bound(map::SOURCES)).flatten().count();
+        let flows = self.flows.keys().take(self.bound(map::FLOWS)).flatten().count();
+        (sources as u64, flows as u64)
+    }
+
+    /// The sources of one account (of all, for `None`) that were seen since a moment, those that offered most
+    /// first, and the sum that all of them offered. Walks the map: for a blocking thread.
+    #[must_use]
+    pub fn top_sources(
+        &self,
+        account: Option<u32>,
+        seen_since_ns: u64,
+        limit: usize,
+    ) -> (Vec<SourceUse>, u64) {
+        // A source that is forgotten during the walk restarts it (BPF_MAP_GET_NEXT_KEY), hence the bound.
+        let mut found: Vec<SourceUse> = self
+            .sources
+            .iter()
+            .take(self.bound(map::SOURCES))
+            .filter_map(Result::ok)
+            .filter(|(_, state)| state.seen_ns >= seen_since_ns)
+            .filter(|(_, state)| account.is_none_or(|account| state.account == account))
+            .map(|(key, state)| SourceUse {
+                address: source_address(key),
+                account: state.account,
+                messages: state.messages,
+                packets_dropped: state.packets_dropped,
+                seen_ns: state.seen_ns,
+            })
+            .collect();
+        found.sort_by(|a, b| b.offered().cmp(&a.offered()).then_with(|| a.address.cmp(&b.address)));
+        found.dedup_by(|a, b| a.address == b.address);
+        let sum = found.iter().fold(0_u64, |sum, source| sum.saturating_add(source.offered()));
+        found.truncate(limit);
+        (found, sum)
+    }
+
+    fn bound(&self, name: &str) -> usize {
+        self.capacities.get(name).map_or(0, |capacity| *capacity as usize)
+    }
+}

@@ -1,0 +1,84 @@
+//! Rare facts from the ring buffer, and the programs' own log lines.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
+use edge_ebpf::abi::{Event, map};
+use tokio::io::unix::AsyncFd;
+use zerocopy::FromBytes;
+
+use super::error::DataplaneError;
+use super::load::Maps;
+
+/// The ring buffer, not yet listened to.
+pub struct Events(RingBuf<MapData>);
+
+/// Events as they come.
+pub struct EventStream(AsyncFd<RingBuf<MapData>>);
+
+/// Log lines of the programs, not yet listened to. There are none where the object has no log statements.
+pub struct ProgramLogs(EbpfLogger<&'static dyn log::Log>);
+
+impl Events {
+    pub(super) fn new(maps: &mut Maps) -> Result<Self, DataplaneError> {
+        maps.typed(map::EVENTS).map(Self)
+    }
+
+    /// Listens; needs a tokio runtime.
+    pub fn listen(self) -> io::Result<EventStream> {
+        watch(self.0).map(EventStream)
+    }
+}
+
+impl EventStream {
+    /// Everything that has come since the last call; waits for the first.
+    pub async fn next_batch(&mut self) -> io::Result<Vec<Event>> {
+        loop {
+            let mut guard = self.0.readable_mut().await?;
+            let ring = guard.get_inner_mut();
+            let mut events = Vec::new();
+            while let Some(record) = ring.next() {
+                // A record of another size is none of ours.
+                if let Ok(event) = Event::read_from_bytes(&record) {
+                    events.push(event);
+                }
+            }
+            guard.clear_ready();
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+}
+
+impl ProgramLogs {
+    pub(super) fn new(ebpf: &mut aya::Ebpf) -> Option<Self> {
+        match EbpfLogger::init(ebpf) {
+            Ok(logger) => Some(Self(logger)),
+            Err(aya_log::Error::MapNotFound) => None,
+            Err(error) => {
+                tracing::warn!(%error, "the programs' log lines cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Passes log lines on to the daemon's log, for ever. Each comes once from a rare fault.
+    pub async fn forward(self) -> io::Result<()> {
+        let mut logs = watch(self.0)?;
+        loop {
+            let mut guard = logs.readable_mut().await?;
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    }
+}
+
+/// The replacement of the deprecated constructor is unsafe, because a type could exchange its descriptor while
+/// it is watched. aya's ring buffers keep theirs until they are dropped, and they are dropped with the watch.
+#[expect(deprecated, reason = "argued above; the alternative would be this crate's only unsafe block")]
+fn watch<T: AsRawFd>(ring: T) -> io::Result<AsyncFd<T>> {
+    AsyncFd::new(ring)
+}

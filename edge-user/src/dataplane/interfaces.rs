@@ -1,0 +1,409 @@
+//! Interfaces: attaching, adopting what is attached, and noticing when one goes and comes back.
+//!
+//! Only real links (`bpf_link`) count: they can be pinned, replaced atomically, and nobody takes them off by
+//! accident. The kernel tells through /proc/self/fdinfo which interface a link is on, so no number is remembered.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, ProgramType, XdpMode, loaded_links, loaded_programs};
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+
+use super::detach::{DetachReport, remove_everything};
+use super::error::{DataplaneError, chain};
+use super::load::ingress;
+use super::pins::{self, PinDir, PinLock};
+use crate::config::{Interface, XdpModeRequest};
+
+/// The mode that an interface really has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpModeObtained {
+    /// In the driver.
+    Native,
+    /// In the stack, after the kernel has made its own packet of it.
+    Generic,
+}
+
+impl XdpModeObtained {
+    /// `native` or `generic`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "native" => Some(Self::Native),
+            "generic" => Some(Self::Generic),
+            _ => None,
+        }
+    }
+
+    const fn satisfies(self, request: XdpModeRequest) -> bool {
+        match (self, request) {
+            (_, XdpModeRequest::Auto)
+            | (Self::Native, XdpModeRequest::Native)
+            | (Self::Generic, XdpModeRequest::Generic) => true,
+            (Self::Native, XdpModeRequest::Generic) | (Self::Generic, XdpModeRequest::Native) => false,
+        }
+    }
+}
+
+/// Where an interface stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterfaceState {
+    /// The program is on it, by a pinned link.
+    Attached {
+        /// How.
+        mode: XdpModeObtained,
+        /// Why not native, when `auto` was asked for.
+        reason: Option<String>,
+    },
+    /// There is no interface of that name; it is attached as soon as there is one.
+    Absent,
+    /// It is there, but refuses.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Something that became of an interface, worth a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceChange {
+    /// Interface.
+    pub interface: String,
+    /// Where it stands now; `None` when it is no longer ours.
+    pub state: Option<InterfaceState>,
+    /// What was done: `attached`, `adopted`, `taken over from …`, `gone`, …
+    pub what: String,
+}
+
+/// The interfaces that the configuration names.
+pub struct Interfaces {
+    ebpf: Ebpf,
+    pins: PinDir,
+    _lock: PinLock,
+    directory: PathBuf,
+    others: Vec<PathBuf>,
+    wanted: BTreeMap<String, (XdpModeRequest, InterfaceState)>,
+}
+
+impl Interfaces {
+    pub(super) fn new(ebpf: Ebpf, pins: PinDir, lock: PinLock) -> Self {
+        let (directory, others) = (pins.current(), pins.other_versions());
+        Self { ebpf, pins, _lock: lock, directory, others, wanted: BTreeMap::new() }
+    }
+
+    /// Brings the links to what is configured: attaches, adopts, takes over from other versions, detaches.
+    /// The maps must be filled before. Failures are states, one an interface; see [`Self::states`].
+    pub fn set(&mut self, wanted: &[Interface]) -> Vec<InterfaceChange> {
+        let mut changes = Vec::new();
+        self.wanted.retain(|name, _| wanted.iter().any(|interface| interface.name == *name));
+        for interface in wanted {
+            let (state, what) = self.bring_up(interface);
+            let before = self.wanted.insert(interface.name.clone(), (interface.xdp_mode, state.clone()));
+            if before.is_none_or(|(_, before)| before != state) {
+                let interface = interface.name.clone();
+                changes.push(InterfaceChange { interface, state: Some(state), what });
+            }
+        }
+        changes.extend(self.drop_unwanted());
+        changes
+    }
+
+    /// Looks after the links: an interface that went and came back gets a new one. To be called every few seconds.
+    pub fn watch(&mut self) -> Vec<InterfaceChange> {
+        let mut changes = Vec::new();
+        let names: Vec<(String, XdpModeRequest)> =
+            self.wanted.iter().map(|(name, (request, _))| (name.clone(), *request)).collect();
+        for (name, xdp_mode) in names {
+            let there = index_of(&name);
+            let linked = pinned_index(&pins::link_path(&self.directory, &name));
+            let attached = matches!(self.wanted.get(&name), Some((_, InterfaceState::Attached { .. })));
+            if there.is_some() && there == linked && attached {
+                continue;
+            }
+            let (state, what) = self.bring_up(&Interface { name: name.clone(), xdp_mode });
+            let before = self.wanted.insert(name.clone(), (xdp_mode, state.clone()));
+            // What was attached and is attached again has changed, though the two states look the same.
+            let is_news = before.is_none_or(|(_, before)| before != state) || attached;
+            if is_news {
+                changes.push(InterfaceChange { interface: name, state: Some(state), what });
+            }
+        }
+        changes
+    }
+
+    /// Every configured interface: what was asked for and where it stands.
+    #[must_use]
+    pub fn states(&self) -> &BTreeMap<String, (XdpModeRequest, InterfaceState)> {
+        &self.wanted
+    }
+
+    /// Takes everything off and all pins away: nothing is enforced any more, and nothing is left to adopt.
+    pub fn detach(&mut self) -> Result<DetachReport, DataplaneError> {
+        self.wanted.clear();
+        remove_everything(&self.pins)
+    }
+
+    fn bring_up(&mut self, interface: &Interface) -> (InterfaceState, String) {
+        let Some(index) = index_of(&interface.name) else {
+            // The kernel detached the link when the interface went.
+            if let Err(error) = pins::remove_link(&self.directory, &interface.name) {
+                tracing::warn!(interface = interface.name, %error, "a stale link pin stays");
+            }
+            return (InterfaceState::Absent, "there is no such interface".into());
+        };
+        match self.adopt(interface, index).transpose().unwrap_or_else(|| self.attach(interface, index)) {
+            Ok(done) => done,
+            Err(error) => {
+                (InterfaceState::Failed { reason: error.to_string() }, "could not be attached".into())
+            }
+        }
+    }
+
+    /// Puts the program under a link that is already there, without a gap; `None` when there is none to adopt.
+    fn adopt(
+        &mut self,
+        interface: &Interface,
+        index: u32,
+    ) -> Result<Option<(InterfaceState, String)>, DataplaneError> {
+        let name = interface.name.as_str();
+        let here = [self.directory.clone()];
+        let places: Vec<PathBuf> = here.iter().chain(&self.others).cloned().collect();
+        for place in places {
+            let path = pins::link_path(&place, name);
+            if !path.exists() {
+                continue;
+            }
+            let (mode, reason) = match pins::noted_mode(&place, name) {
+                Some((mode, reason)) => (XdpModeObtained::from_name(&mode), reason),
+                None => (None, None),
+            };
+            let usable = mode
+                .filter(|mode| mode.satisfies(interface.xdp_mode) && pinned_index(&path) == Some(index))
+                .filter(|_| self.update(&path).is_ok());
+            let Some(mode) = usable else {
+                // Gone with its interface, or in a mode that is not wanted: a link cannot change its mode.
+                pins::remove_link(&place, name)?;
+                continue;
+            };
+            if place == self.directory {
+                return Ok(Some((InterfaceState::Attached { mode, reason }, "adopted".into())));
+            }
+            repin(&path, &pins::link_path(&self.directory, name))?;
+            pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
+            pins::remove_link(&place, name)?;
+            let what = format!("taken over from {}", place.display());
+            return Ok(Some((InterfaceState::Attached { mode, reason }, what)));
+        }
+        Ok(None)
+    }
+
+    /// Exchanges the program of a pinned link for ours (`bpf_link_update`): no packet passes in between.
+    fn update(&mut self, path: &Path) -> Result<(), String> {
+        let pinned = PinnedLink::from_pin(path).map_err(|error| chain(&error))?;
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| chain(&error))?;
+        let program = ingress(&mut self.ebpf).map_err(|error| error.to_string())?;
+        let id = program.attach_to_link(link).map_err(|error| chain(&error))?;
+        // Dropped: the pin keeps the link, and nothing else should.
+        program.take_link(id).map(drop).map_err(|error| chain(&error))
+    }
+
+    fn attach(
+        &mut self,
+        interface: &Interface,
+        index: u32,
+    ) -> Result<(InterfaceState, String), DataplaneError> {
+        let name = interface.name.as_str();
+        let (mode, reason) = match interface.xdp_mode {
+            XdpModeRequest::Native => (XdpModeObtained::Native, None),
+            XdpModeRequest::Generic => (XdpModeObtained::Generic, None),
+            XdpModeRequest::Auto => match self.attach_in(name, index, XdpModeObtained::Native) {
+                Ok(()) => {
+                    let state = InterfaceState::Attached { mode: XdpModeObtained::Native, reason: None };
+                    return Ok((state, "attached".into()));
+                }
+                Err(DataplaneError::Attach { reason, .. }) => (XdpModeObtained::Generic, Some(reason)),
+                Err(error) => return Err(error),
+            },
+        };
+        self.attach_in(name, index, mode)?;
+        if reason.is_some() {
+            pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
+        }
+        Ok((InterfaceState::Attached { mode, reason }, "attached".into()))
+    }
+
+    fn attach_in(&mut self, name: &str, index: u32, mode: XdpModeObtained) -> Result<(), DataplaneError> {
+        let failed =
+            |reason: String| DataplaneError::Attach { interface: name.to_owned(), mode: mode.name(), reason };
+        let xdp_mode = match mode {
+            XdpModeObtained::Native => XdpMode::Driver,
+            XdpModeObtained::Generic => XdpMode::Skb,
+        };
+        let program = ingress(&mut self.ebpf)?;
+        let program_id = program.info().map_err(|error| failed(chain(&error)))?.id();
+        let links_before = links_of(program_id);
+        let id = program
+            .attach_to_if_index(index, xdp_mode)
+            .map_err(|error| refusal(name, mode, &error, program_id))?;
+        let link = program.take_link(id).map_err(|error| failed(chain(&error)))?;
+        if links_of(program_id) == links_before {
+            // aya fell back to netlink. Dropping its link detaches; converting it would not.
+            drop(link);
+            return Err(failed(
+                "the kernel gave no link that can be pinned (bpf_link), so limits would not outlive the daemon"
+                    .into(),
+            ));
+        }
+        let link = FdLink::try_from(link).map_err(|error| failed(chain(&error)))?;
+        let path = pins::link_path(&self.directory, name);
+        link.pin(&path).map_err(|error| failed(chain(&error)))?;
+        pins::note_mode(&self.directory, name, mode.name(), None)
+    }
+
+    /// Detaches interfaces that are no longer configured, in this version's directory and in all others, and
+    /// removes those others: whatever they had worth keeping has been taken over.
+    fn drop_unwanted(&mut self) -> Vec<InterfaceChange> {
+        let mut changes = Vec::new();
+        for name in pins::linked_interfaces(&self.directory) {
+            if !self.wanted.contains_key(&name) {
+                changes.push(dropped(&name, pins::remove_link(&self.directory, &name)));
+            }
+        }
+        for other in std::mem::take(&mut self.others) {
+            for name in pins::linked_interfaces(&other) {
+                changes.push(dropped(&name, pins::remove_link(&other, &name)));
+            }
+            match pins::remove_version(&other) {
+                Ok(()) => tracing::info!(directory = %other.display(), "removed the pins of another version"),
+                Err(error) => tracing::warn!(%error, "the pins of another version stay"),
+            }
+        }
+        changes
+    }
+}
+
+fn dropped(name: &str, result: Result<(), DataplaneError>) -> InterfaceChange {
+    let what = match result {
+        Ok(()) => "detached: it is no longer configured".to_owned(),
+        Err(error) => format!("is no longer configured, but stays attached: {error}"),
+    };
+    InterfaceChange { interface: name.to_owned(), state: None, what }
+}
+
+fn repin(from: &Path, to: &Path) -> Result<(), DataplaneError> {
+    let failed = |error: &dyn std::error::Error| DataplaneError::Io {
+        doing: "pin the link at",
+        path: to.to_owned(),
+        source: std::io::Error::other(chain(error)),
+    };
+    pins::remove_if_there(to)?;
+    let link = FdLink::from(PinnedLink::from_pin(from).map_err(|error| failed(&error))?);
+    link.pin(to).map(drop).map_err(|error| failed(&error))
+}
+
+fn index_of(interface: &str) -> Option<u32> {
+    if_nametoindex(interface).ok()
+}
+
+/// The interface that a pinned link is on, as the kernel says; `None` when the link is gone or detached.
+fn pinned_index(path: &Path) -> Option<u32> {
+    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
+    let id = link.info().ok()?.id();
+    let entries = fs::read_dir("/proc/self/fdinfo").ok()?;
+    let index = entries
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
+        .find_map(|text| index_in_fdinfo(&text, id));
+    drop(link);
+    index
+}
+
+/// `link_type:\txdp`, `link_id:\t3`, …, `ifindex:\t7`; 0 when the interface is gone (net/core/dev.c,
+/// `bpf_xdp_link_show_fdinfo`).
+fn index_in_fdinfo(text: &str, link_id: u32) -> Option<u32> {
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        value.trim().parse::<u32>().ok()
+    };
+    (field("link_id") == Some(link_id)).then(|| field("ifindex")).flatten().filter(|index| *index != 0)
+}
+
+fn links_of(program_id: u32) -> usize {
+    loaded_links().filter_map(Result::ok).filter(|link| link.program_id() == program_id).count()
+}
+
+/// What the kernel's refusal means, and what to do.
+fn refusal(interface: &str, mode: XdpModeObtained, error: &ProgramError, own: u32) -> DataplaneError {
+    let errno = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error().map(Errno::from_raw),
+        _ => None,
+    };
+    let interface = interface.to_owned();
+    let reason = match errno {
+        // EEXIST: a program in the other mode (native and generic exclude each other).
+        Some(Errno::EBUSY | Errno::EEXIST) => {
+            return DataplaneError::Busy { interface, found: other_xdp_programs(own) };
+        }
+        Some(Errno::EOPNOTSUPP) => "the driver has no XDP. Set `xdp_mode = \"generic\"` or \"auto\"".into(),
+        Some(Errno::ERANGE) => {
+            "the MTU is too large for XDP in this driver. Lower the MTU, or set `xdp_mode = \"generic\"`"
+                .into()
+        }
+        Some(Errno::EPERM | Errno::EACCES) => "not permitted. Run as root (CAP_NET_ADMIN and CAP_BPF)".into(),
+        _ => chain(error),
+    };
+    DataplaneError::Attach { interface, mode: mode.name(), reason }
+}
+
+/// XDP programs that are loaded and not ours: the kernel does not say which of them is on the interface.
+fn other_xdp_programs(own: u32) -> String {
+    let names: Vec<String> = loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| program.id() != own)
+        .filter(|program| program.program_type() == ProgramType::Xdp.into())
+        .map(|program| format!("`{}` id {}", program.name_as_str().unwrap_or("unnamed"), program.id()))
+        .collect();
+    if names.is_empty() { String::new() } else { format!(" (XDP programs loaded: {})", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_tells_its_interface_until_that_is_gone() {
+        let text = "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t31\nprog_tag:\taf\nprog_id:\t9\nifindex:\t7\n";
+        assert_eq!(index_in_fdinfo(text, 31), Some(7));
+        assert_eq!(index_in_fdinfo(text, 32), None);
+        assert_eq!(index_in_fdinfo(&text.replace("ifindex:\t7", "ifindex:\t0"), 31), None);
+    }
+
+    #[test]
+    fn auto_takes_any_mode_and_the_others_only_their_own() {
+        use XdpModeObtained::{Generic, Native};
+        assert!(Native.satisfies(XdpModeRequest::Auto) && Generic.satisfies(XdpModeRequest::Auto));
+        assert!(Native.satisfies(XdpModeRequest::Native) && !Native.satisfies(XdpModeRequest::Generic));
+        assert!(Generic.satisfies(XdpModeRequest::Generic) && !Generic.satisfies(XdpModeRequest::Native));
+    }
+
+    #[test]
+    fn a_busy_interface_is_an_error_of_its_own_and_never_falls_back() {
+        let busy = ProgramError::SyscallError(aya::sys::SyscallError {
+            call: "bpf_link_create",
+            io_error: std::io::Error::from_raw_os_error(Errno::EBUSY as i32),
+        });
+        let error = refusal("eth0", XdpModeObtained::Native, &busy, 0);
+        assert!(matches!(&error, DataplaneError::Busy { interface, .. } if interface == "eth0"), "{error}");
+    }
+}
