@@ -92,7 +92,7 @@ pub trait World {
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
 
     /// Frames the segment's payload as SMPP, on trial: nothing is kept before [`Self::keep_segment`].
-    fn frame_segment(&mut self, headers: &Headers, transport: &transport::Header) -> Framed;
+    fn frame_segment(&mut self, headers: &Headers) -> Framed;
 
     /// Keeps what [`Self::frame_segment`] found, because the segment passes: the connection's state, PDUs by
     /// command, and, if `admitted`, called prefixes.
@@ -102,17 +102,18 @@ pub trait World {
     fn drop_segment(&mut self);
 }
 
-/// The outcome of a packet.
+/// The outcome of a packet whose headers were read as `parsed` says.
 #[inline(always)]
-pub fn judge<W: World>(world: &mut W, parsed: Result<Headers, Reason>) -> Outcome {
-    let headers = match parsed {
-        Ok(headers) => headers,
+pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Headers) -> Outcome {
+    match parsed {
+        Ok(()) => {}
         Err(Reason::Truncated) => return Outcome::Truncated,
         Err(Reason::Foreign) => return Outcome::NotOurs,
-    };
-    let Some(transport) = headers.transport else {
-        return judge_fragment(world, &headers);
-    };
+    }
+    if headers.ip.is_later_fragment {
+        return judge_fragment(world, headers);
+    }
+    let transport = &headers.transport;
     let services = world.services(u16::from_be_bytes(transport.destination_port));
     let service = if transport.is_tcp {
         if services & bit(Service::SmppTcp) != 0 {
@@ -137,9 +138,9 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<Headers, Reason>) -> Outcom
         return Outcome::Fragment;
     }
     match service {
-        Service::SipUdp => judge_datagram(world, origin, &transport, now_ns),
+        Service::SipUdp => judge_datagram(world, origin, transport, now_ns),
         Service::SipTcp => spare_allowed(origin, Outcome::SipStream),
-        Service::SmppTcp => judge_segment(world, origin, &headers, &transport, now_ns),
+        Service::SmppTcp => judge_segment(world, origin, headers, now_ns),
     }
 }
 
@@ -228,14 +229,8 @@ fn judge_datagram<W: World>(
 }
 
 #[inline(always)]
-fn judge_segment<W: World>(
-    world: &mut W,
-    origin: Origin,
-    headers: &Headers,
-    transport: &transport::Header,
-    now_ns: u64,
-) -> Outcome {
-    let (submits, binds, within) = match world.frame_segment(headers, transport) {
+fn judge_segment<W: World>(world: &mut W, origin: Origin, headers: &Headers, now_ns: u64) -> Outcome {
+    let (submits, binds, within) = match world.frame_segment(headers) {
         Framed::Metered { submits, binds } => (submits, binds, Outcome::SmppAdmitted),
         Framed::Unsynchronised => (1, 0, Outcome::SmppUnsynchronised),
         Framed::Malformed => (1, 0, Outcome::SmppMalformed),

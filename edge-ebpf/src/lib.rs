@@ -23,6 +23,7 @@ pub mod abi;
 pub mod decide;
 pub mod meter;
 pub mod packet;
+pub mod repeat;
 pub mod stream;
 pub mod verifier;
 pub mod wire;

@@ -23,7 +23,7 @@ pub fn charge(tat_ns: u64, limit: Limit, cost: u32, now_ns: u64) -> Option<u64> 
         return Some(tat_ns);
     }
     // At most 2^32 x 2^64: saturates; then nothing conforms, which is what such a limit says.
-    let increment_ns = limit.interval_ns.saturating_mul(u64::from(cost));
+    let increment_ns = price_ns(limit, cost);
     let start_ns = if tat_ns > now_ns { tat_ns } else { now_ns };
     let next_ns = start_ns.saturating_add(increment_ns);
     let ahead_ns = next_ns - now_ns;
@@ -35,6 +35,19 @@ pub fn charge(tat_ns: u64, limit: Limit, cost: u32, now_ns: u64) -> Option<u64> 
         return Some(next_ns);
     }
     None
+}
+
+/// What `cost` messages cost, saturating. Written out because BPF has no 128-bit product to tell an overflow by.
+#[must_use]
+#[inline(always)]
+pub const fn price_ns(limit: Limit, cost: u32) -> u64 {
+    if cost == 1 {
+        return limit.interval_ns;
+    }
+    let high = (limit.interval_ns >> 32) * cost as u64;
+    let low = (limit.interval_ns & 0xffff_ffff) * cost as u64;
+    // Both products are below 2^64: 32 bits times 32 bits.
+    if high >> 32 != 0 { u64::MAX } else { (high << 32).saturating_add(low) }
 }
 
 #[cfg(test)]
@@ -116,6 +129,12 @@ mod tests {
                 }
             }
             prop_assert!(admitted <= burst + (now - start) / limit.interval_ns + 1);
+        }
+
+        #[test]
+        fn the_price_is_the_saturated_product(interval_ns: u64, cost: u32) {
+            let limit = Limit { interval_ns, burst_ns: 0 };
+            prop_assert_eq!(price_ns(limit, cost), interval_ns.saturating_mul(u64::from(cost)));
         }
 
         #[test]

@@ -36,8 +36,8 @@ pub struct Header {
     pub protocol: u8,
     /// Whether this is a part of a larger packet, the first part included.
     pub is_fragment: bool,
-    /// Whether it is a part that has no transport header.
-    later_fragment: bool,
+    /// Whether there is no transport header, because an earlier fragment carried it.
+    pub is_later_fragment: bool,
     /// Where the transport header starts.
     pub offset: usize,
     /// Where the packet ends by its own account; the frame may be longer (Ethernet padding) or shorter.
@@ -45,12 +45,17 @@ pub struct Header {
 }
 
 impl Header {
-    /// Whether there is no transport header, because an earlier fragment carried it.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_later_fragment(&self) -> bool {
-        self.later_fragment
-    }
+    /// To be filled by [`parse`].
+    pub const EMPTY: Self = Self {
+        is_ipv6: false,
+        source: [0; 16],
+        destination: [0; 16],
+        protocol: 0,
+        is_fragment: false,
+        is_later_fragment: false,
+        offset: 0,
+        end: 0,
+    };
 }
 
 /// An IPv4 address as IPv4-mapped IPv6.
@@ -64,18 +69,23 @@ pub const fn mapped(address: [u8; 4]) -> [u8; 16] {
 
 /// Reads the IP header at `offset`. `ether_type` as [`super::ethernet::parse`] returns it.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P, ether_type: u16, offset: usize) -> Result<Header, Reason> {
+pub fn parse<P: Packet + ?Sized>(
+    packet: &P,
+    ether_type: u16,
+    offset: usize,
+    into: &mut Header,
+) -> Result<(), Reason> {
     if ether_type == EtherType::Ipv4 as u16 {
-        parse_ipv4(packet, offset)
+        parse_ipv4(packet, offset, into)
     } else if ether_type == EtherType::Ipv6 as u16 {
-        parse_ipv6(packet, offset)
+        parse_ipv6(packet, offset, into)
     } else {
         Err(Reason::Foreign)
     }
 }
 
 #[inline(always)]
-fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Header, Reason> {
+fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) -> Result<(), Reason> {
     let header: [u8; Ipv4Hdr::LEN] = packet.read(offset)?;
     let version_and_length = header[offset_of!(Ipv4Hdr, vihl)];
     let header_bytes = usize::from(version_and_length & 0x0f) * 4;
@@ -87,43 +97,47 @@ fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Header, R
         return Err(Reason::Truncated);
     }
     let fragment = u16_at(&header, offset_of!(Ipv4Hdr, frags));
-    Ok(Header {
-        is_ipv6: false,
-        source: mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, src_addr))),
-        destination: mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, dst_addr))),
-        protocol: header[offset_of!(Ipv4Hdr, proto)],
-        is_fragment: fragment & (IPV4_MORE | IPV4_OFFSET_MASK) != 0,
-        later_fragment: fragment & IPV4_OFFSET_MASK != 0,
-        offset: offset + header_bytes,
-        end: offset + total_bytes,
-    })
+    into.is_ipv6 = false;
+    into.source = mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, src_addr)));
+    into.destination = mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, dst_addr)));
+    into.protocol = header[offset_of!(Ipv4Hdr, proto)];
+    into.is_fragment = fragment & (IPV4_MORE | IPV4_OFFSET_MASK) != 0;
+    into.is_later_fragment = fragment & IPV4_OFFSET_MASK != 0;
+    into.offset = offset + header_bytes;
+    into.end = offset + total_bytes;
+    Ok(())
 }
 
 #[inline(always)]
-fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Header, Reason> {
+fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) -> Result<(), Reason> {
     let fixed: [u8; 8] = packet.read(offset)?;
     if fixed[0] >> 4 != 6 {
         return Err(Reason::Truncated);
     }
-    let source = packet.read(offset + offset_of!(Ipv6Hdr, src_addr))?;
-    let destination = packet.read(offset + offset_of!(Ipv6Hdr, dst_addr))?;
-    let end = offset + Ipv6Hdr::LEN + usize::from(u16_at(&fixed, offset_of!(Ipv6Hdr, payload_len)));
+    into.is_ipv6 = true;
+    into.source = packet.read(offset + offset_of!(Ipv6Hdr, src_addr))?;
+    into.destination = packet.read(offset + offset_of!(Ipv6Hdr, dst_addr))?;
+    into.end = offset + Ipv6Hdr::LEN + usize::from(u16_at(&fixed, offset_of!(Ipv6Hdr, payload_len)));
+    into.is_fragment = false;
+    into.is_later_fragment = false;
     let mut protocol = fixed[offset_of!(Ipv6Hdr, next_hdr)];
     let mut at = offset + Ipv6Hdr::LEN;
-    let (mut is_fragment, mut later_fragment) = (false, false);
 
     for _ in 0..EXTENSION_HEADERS_MAX {
         if protocol == IpProto::Ipv6Frag as u8 {
             let extension: [u8; 4] = packet.read(at)?;
             let fragment = u16_at(&extension, 2);
-            is_fragment |= fragment & (IPV6_OFFSET_MASK | IPV6_MORE) != 0;
-            later_fragment |= fragment & IPV6_OFFSET_MASK != 0;
+            into.is_fragment |= fragment & (IPV6_OFFSET_MASK | IPV6_MORE) != 0;
             protocol = extension[0];
             at += 8;
+            if fragment & IPV6_OFFSET_MASK != 0 {
+                into.is_later_fragment = true;
+                break;
+            }
         } else if is_extension(protocol) {
             let extension: [u8; 2] = packet.read(at)?;
-            // RFC 4302 2.2 counts the authentication header in 4-byte units less 2, the others in 8-byte units
-            // less 1.
+            // RFC 4302 2.2 counts the authentication header in 4-byte units less 2, the others are counted in
+            // 8-byte units less 1 (RFC 8200 4).
             at += if protocol == IpProto::Ah as u8 {
                 (usize::from(extension[1]) + 2) * 4
             } else {
@@ -133,14 +147,11 @@ fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<Header, R
         } else {
             break;
         }
-        if later_fragment {
-            break;
-        }
     }
-    if !later_fragment && (is_extension(protocol) || protocol == IpProto::Ipv6Frag as u8) {
-        return Err(Reason::Foreign);
-    }
-    Ok(Header { is_ipv6: true, source, destination, protocol, is_fragment, later_fragment, offset: at, end })
+    // A chain longer than we follow ends at a protocol that is none of ours: foreign, in the next layer.
+    into.protocol = protocol;
+    into.offset = at;
+    Ok(())
 }
 
 #[inline(always)]

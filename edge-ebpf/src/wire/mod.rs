@@ -33,15 +33,22 @@ impl From<TooShort> for Reason {
 pub struct Headers {
     /// Addresses and the place of the transport header.
     pub ip: ip::Header,
-    /// Ports and the place of the payload; `None` in a fragment that is not the first.
-    pub transport: Option<transport::Header>,
+    /// Ports and the place of the payload; meaningless in a fragment that is not the first.
+    pub transport: transport::Header,
 }
 
-/// Reads the headers of a frame.
+impl Headers {
+    /// To be filled by [`parse`].
+    pub const EMPTY: Self = Self { ip: ip::Header::EMPTY, transport: transport::Header::EMPTY };
+}
+
+/// Reads the headers of a frame into `headers`: in place, because the kernel's stack has no room for copies.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P) -> Result<Headers, Reason> {
+pub fn parse<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<(), Reason> {
     let (ether_type, offset) = ethernet::parse(packet)?;
-    let ip = ip::parse(packet, ether_type, offset)?;
-    let transport = if ip.is_later_fragment() { None } else { Some(transport::parse(packet, &ip)?) };
-    Ok(Headers { ip, transport })
+    ip::parse(packet, ether_type, offset, &mut headers.ip)?;
+    if headers.ip.is_later_fragment {
+        return Ok(());
+    }
+    transport::parse(packet, &headers.ip, &mut headers.transport)
 }

@@ -38,20 +38,33 @@ pub struct Header {
     pub end: usize,
 }
 
+impl Header {
+    /// To be filled by [`parse`].
+    pub const EMPTY: Self = Self {
+        is_tcp: false,
+        source_port: [0; 2],
+        destination_port: [0; 2],
+        sequence: 0,
+        flags: 0,
+        payload: 0,
+        end: 0,
+    };
+}
+
 /// Reads the transport header that `ip` points to.
 #[inline(always)]
-pub fn parse<P: Packet + ?Sized>(packet: &P, ip: &ip::Header) -> Result<Header, Reason> {
+pub fn parse<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header) -> Result<(), Reason> {
     if ip.protocol == IpProto::Udp as u8 {
-        parse_udp(packet, ip)
+        parse_udp(packet, ip, into)
     } else if ip.protocol == IpProto::Tcp as u8 {
-        parse_tcp(packet, ip)
+        parse_tcp(packet, ip, into)
     } else {
         Err(Reason::Foreign)
     }
 }
 
 #[inline(always)]
-fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header) -> Result<Header, Reason> {
+fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header) -> Result<(), Reason> {
     let header: [u8; UdpHdr::LEN] = packet.read(ip.offset)?;
     let [s0, s1, d0, d1, l0, l1, ..] = header;
     let length = usize::from(u16::from_be_bytes([l0, l1]));
@@ -60,34 +73,32 @@ fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header) -> Result<Header, 
     if length < UdpHdr::LEN || (end > ip.end && !ip.is_fragment) {
         return Err(Reason::Truncated);
     }
-    Ok(Header {
-        is_tcp: false,
-        source_port: [s0, s1],
-        destination_port: [d0, d1],
-        sequence: 0,
-        flags: 0,
-        payload: ip.offset + UdpHdr::LEN,
-        end,
-    })
+    into.is_tcp = false;
+    into.source_port = [s0, s1];
+    into.destination_port = [d0, d1];
+    into.sequence = 0;
+    into.flags = 0;
+    into.payload = ip.offset + UdpHdr::LEN;
+    into.end = end;
+    Ok(())
 }
 
 #[inline(always)]
-fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header) -> Result<Header, Reason> {
+fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header) -> Result<(), Reason> {
+    const BITS: usize = offset_of!(TcpHdr, _bitfield_1);
     let header: [u8; 16] = packet.read(ip.offset)?;
     let [s0, s1, d0, d1, q0, q1, q2, q3, ..] = header;
-    const BITS: usize = offset_of!(TcpHdr, _bitfield_1);
     let header_bytes = usize::from(header[BITS] >> 4) * 4;
     let payload = ip.offset + header_bytes;
     if header_bytes < TcpHdr::LEN || payload > ip.end {
         return Err(Reason::Truncated);
     }
-    Ok(Header {
-        is_tcp: true,
-        source_port: [s0, s1],
-        destination_port: [d0, d1],
-        sequence: u32::from_be_bytes([q0, q1, q2, q3]),
-        flags: header[BITS + 1],
-        payload,
-        end: ip.end,
-    })
+    into.is_tcp = true;
+    into.source_port = [s0, s1];
+    into.destination_port = [d0, d1];
+    into.sequence = u32::from_be_bytes([q0, q1, q2, q3]);
+    into.flags = header[BITS + 1];
+    into.payload = payload;
+    into.end = ip.end;
+    Ok(())
 }

@@ -1,31 +1,31 @@
-//! The kernel shell: maps, programs and the few unsafe lines around the pure core.
+//! The kernel shell: programs, maps, clock, and the few unsafe lines around the pure core.
+//!
+//! [`ingress`] shows the journey; [`world`] is what the decision may know and do.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the target has no other atomic operation with a result; see `atomic`")]
 
+mod accounts;
+mod atomic;
+mod clock;
+mod counters;
+mod events;
+mod ingress;
 mod maps;
+mod sip;
+mod smpp;
+mod world;
+mod xdp_packet;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
-/// Meters what comes in.
-#[xdp(frags)]
-pub fn edge_ingress(_ctx: XdpContext) -> u32 {
-    touch();
-    xdp_action::XDP_PASS
-}
-
 /// Passes everything: what a benchmark subtracts.
 #[xdp(frags)]
-pub fn edge_empty(_ctx: XdpContext) -> u32 {
+pub(crate) fn edge_empty(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
-}
-
-fn touch() {
-    if let Some(outcomes) = maps::OUTCOMES.get_ptr_mut(0) {
-        unsafe { (*outcomes)[0] += 1 };
-    }
 }
 
 #[panic_handler]

@@ -93,3 +93,7 @@ pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 /// Where a SIP payload is parsed. Per CPU, safe because XDP runs with bottom halves off.
 #[map]
 pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// A source that is new, before it is inserted: too large for the stack. Per CPU.
+#[map]
+pub(crate) static FRESH_SOURCE: PerCpuArray<SourceState> = PerCpuArray::with_max_entries(1, 0);

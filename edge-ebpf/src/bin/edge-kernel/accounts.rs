@@ -1,0 +1,162 @@
+//! From a source to its account: one hash lookup for a source that is known, two walks of the prefix tries
+//! for one that is new or was resolved under another generation.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::maps::lpm_trie::Key;
+use edge_ebpf::abi::{
+    AccountState, Class, Limit, Policy, Settings, SourceKey, SourceState, Standing, StandingKind,
+};
+use edge_ebpf::decide::Scope;
+use edge_ebpf::meter;
+use edge_ebpf::verifier::opaque;
+
+use crate::{atomic, maps};
+
+/// Number of the account of unknown sources.
+const UNKNOWN: u32 = 0;
+/// Races that a charge may lose before it gives up and refuses.
+const CHARGE_TRIES: usize = 16;
+
+/// A source with its account, as found for one packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Party {
+    /// The account's number.
+    pub(crate) number: u32,
+    /// The source's entry.
+    pub(crate) source: *mut SourceState,
+    /// The account's limits.
+    pub(crate) policy: *const Policy,
+    /// The account's buckets and counters.
+    pub(crate) account: *mut AccountState,
+}
+
+impl Party {
+    /// Finds the source, or makes it. `None`: no room, or new and not to be remembered.
+    #[inline(always)]
+    pub(crate) fn find(key: &SourceKey, remember: bool, settings: &Settings, now_ns: u64) -> Option<Self> {
+        let source = match maps::SOURCES.get_ptr_mut(key) {
+            Some(source) => source,
+            None if remember => insert(key, settings.generation, now_ns)?,
+            None => return None,
+        };
+        // SAFETY (all of this function): pointers into map values, which outlive the program run; other CPUs
+        // may write the same words, and each word stands for itself.
+        unsafe {
+            if (*source).generation != settings.generation {
+                let (account, standing) = resolve(key);
+                (*source).account = account;
+                (*source).standing = standing;
+                (*source).generation = settings.generation;
+            }
+            (*source).seen_ns = now_ns;
+            let number = (*source).account;
+            // A number beyond the map is an account that was taken away while the source was cached.
+            match (maps::POLICIES.get_ptr(number), maps::ACCOUNTS.get_ptr_mut(number)) {
+                (Some(policy), Some(account)) => Some(Self { number, source, policy, account }),
+                _ => None,
+            }
+        }
+    }
+
+    /// The source's standing, unless it has ended.
+    #[inline(always)]
+    pub(crate) fn standing(&self, now_ns: u64) -> StandingKind {
+        // SAFETY: as in `find`.
+        let standing = unsafe { (*self.source).standing };
+        if standing.until_ns <= now_ns {
+            return StandingKind::Metered;
+        }
+        if standing.kind == StandingKind::Banned as u32 {
+            StandingKind::Banned
+        } else if standing.kind == StandingKind::Allowed as u32 {
+            StandingKind::Allowed
+        } else {
+            StandingKind::Metered
+        }
+    }
+
+    /// The limit in force.
+    #[inline(always)]
+    pub(crate) fn limit(&self, scope: Scope, class: Class) -> Limit {
+        let class = opaque(class.index() as u64) as usize;
+        if class >= Class::COUNT {
+            return Limit::NONE;
+        }
+        // SAFETY: as in `find`; the index was checked.
+        unsafe {
+            match scope {
+                Scope::Source => (*self.policy).source[class],
+                Scope::Account => (*self.policy).account[class],
+            }
+        }
+    }
+
+    /// Charges a bucket if the cost conforms.
+    #[inline(always)]
+    pub(crate) fn charge(&self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) -> bool {
+        let Some(bucket) = self.bucket(scope, class) else { return true };
+        let mut tat_ns = atomic::load(bucket);
+        for _ in 0..CHARGE_TRIES {
+            let Some(next_ns) = meter::charge(tat_ns, limit, cost, now_ns) else { return false };
+            let (before_ns, charged) = atomic::compare_exchange(bucket, tat_ns, next_ns);
+            if charged {
+                return true;
+            }
+            tat_ns = before_ns;
+        }
+        false
+    }
+
+    /// Gives back what was charged.
+    #[inline(always)]
+    pub(crate) fn refund(&self, scope: Scope, class: Class, limit: Limit, cost: u32) {
+        if let Some(bucket) = self.bucket(scope, class) {
+            atomic::add(bucket, meter::price_ns(limit, cost).wrapping_neg());
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, scope: Scope, class: Class) -> Option<*mut u64> {
+        let class = opaque(class.index() as u64) as usize;
+        if class >= Class::COUNT {
+            return None;
+        }
+        // SAFETY: as in `find`; the index was checked.
+        Some(unsafe {
+            match scope {
+                Scope::Source => &raw mut (*self.source).buckets[class],
+                Scope::Account => &raw mut (*self.account).buckets[class],
+            }
+        })
+    }
+}
+
+/// Account and standing by longest prefix.
+#[inline(always)]
+fn resolve(key: &SourceKey) -> (u32, Standing) {
+    let whole = Key::new(128, *key);
+    let account = match maps::MEMBERS.get(&whole) {
+        Some(account) => *account,
+        None => UNKNOWN,
+    };
+    let standing = match maps::STANDINGS.get(&whole) {
+        Some(standing) => *standing,
+        None => Standing { kind: StandingKind::Metered as u32, reserved: 0, until_ns: 0 },
+    };
+    (account, standing)
+}
+
+#[inline(always)]
+fn insert(key: &SourceKey, generation: u32, now_ns: u64) -> Option<*mut SourceState> {
+    let fresh = maps::FRESH_SOURCE.get_ptr_mut(0)?;
+    let (account, standing) = resolve(key);
+    // SAFETY: this CPU's own value; all that is not written here is zero in it, always.
+    let fresh = unsafe { &mut *fresh };
+    fresh.account = account;
+    fresh.generation = generation;
+    fresh.standing = standing;
+    fresh.seen_ns = now_ns;
+    // Another CPU may have been first; then its entry is found below.
+    let _ = maps::SOURCES.insert(key, &*fresh, u64::from(BPF_NOEXIST));
+    maps::SOURCES.get_ptr_mut(key)
+}

@@ -1,0 +1,96 @@
+//! Counting: packets by outcome, messages by account, prefixes by account.
+
+use edge_ebpf::abi::{
+    AccountState, Allowance, Class, Method, Outcome, PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS,
+    SourceState, prefix_key,
+};
+use edge_ebpf::verifier::opaque;
+use edge_ebpf::wire::sip::mix;
+
+use crate::{atomic, maps};
+
+/// Tries to charge or claim before giving up: losing that often to other CPUs in a row does not happen.
+const CLAIM_TRIES: usize = PREFIX_WAYS;
+
+/// Counts a packet under its one outcome.
+#[inline(always)]
+pub(crate) fn outcome(outcome: Outcome) {
+    let index = opaque(outcome.index() as u64) as usize;
+    let Some(outcomes) = maps::OUTCOMES.get_ptr_mut(0) else { return };
+    if index < Outcome::SLOTS {
+        // SAFETY: this CPU's own value, and nothing interrupts XDP on it but XDP on no other value.
+        unsafe { (*outcomes)[index] += 1 };
+    }
+}
+
+/// Counts messages of an account.
+#[inline(always)]
+pub(crate) fn messages(account: *mut AccountState, class: Class, allowance: Allowance, messages: u32) {
+    let (class, allowance) =
+        (opaque(class.index() as u64) as usize, opaque(allowance.index() as u64) as usize);
+    if class < Class::COUNT && allowance < Allowance::COUNT {
+        // SAFETY: within the map value that `account` points to.
+        let cell = unsafe { &raw mut (*account).counters.messages[class][allowance] };
+        atomic::add(cell, u64::from(messages));
+    }
+}
+
+/// Counts messages of a source; of packets, only how many were dropped.
+#[inline(always)]
+pub(crate) fn source_messages(source: *mut SourceState, class: Class, allowance: Allowance, messages: u32) {
+    if matches!(class, Class::Packets) {
+        if matches!(allowance, Allowance::Refused) {
+            // SAFETY: within the map value that `source` points to.
+            atomic::add(unsafe { &raw mut (*source).packets_dropped }, u64::from(messages));
+        }
+        return;
+    }
+    let allowance = opaque(allowance.index() as u64) as usize;
+    if allowance < Allowance::COUNT {
+        // SAFETY: as above.
+        atomic::add(unsafe { &raw mut (*source).messages[allowance] }, u64::from(messages));
+    }
+}
+
+/// Counts a SIP message of an account by method.
+#[inline(always)]
+pub(crate) fn method(account: *mut AccountState, method: Method) {
+    let method = opaque(method.index() as u64) as usize;
+    if method < Method::SLOTS {
+        // SAFETY: within the map value that `account` points to.
+        atomic::add(unsafe { &raw mut (*account).counters.sip[method] }, 1);
+    }
+}
+
+/// Counts admitted messages by called prefix, in the half of the table that is being written.
+/// `false` if the prefix's set is full.
+#[inline(always)]
+pub(crate) fn called(account: u32, epoch: u32, called: u32, messages: u64) -> bool {
+    let key = prefix_key(account, called);
+    let hash = mix(0, key);
+    let page = epoch & 1 != 0;
+    let page = (hash as u32 & (PREFIX_PAGES - 1)) + if page { PREFIX_PAGES } else { 0 };
+    let Some(page) = maps::PREFIXES.get_ptr_mut(page) else { return false };
+    let set = opaque(hash >> 32) as usize & (PREFIX_SETS_PER_PAGE - 1);
+    let set = opaque(set as u64) as usize;
+    if set >= PREFIX_SETS_PER_PAGE {
+        return false;
+    }
+    for way in 0..CLAIM_TRIES {
+        // SAFETY: within the map value that `page` points to.
+        let (key_cell, count_cell) = unsafe {
+            let way = &raw mut (*page).sets[set].ways[way];
+            (&raw mut (*way).key, &raw mut (*way).count)
+        };
+        let mut there = atomic::load(key_cell);
+        if there == 0 {
+            let (before, claimed) = atomic::compare_exchange(key_cell, 0, key);
+            there = if claimed { key } else { before };
+        }
+        if there == key {
+            atomic::add(count_cell, messages);
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,44 @@
+//! Ingress: from the frame to its verdict.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use edge_ebpf::abi::{Outcome, Verdict};
+use edge_ebpf::{decide, wire};
+
+use crate::world::Kernel;
+use crate::xdp_packet::XdpPacket;
+use crate::{counters, maps};
+
+/// Meters what comes in.
+#[xdp(frags)]
+pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
+    let outcome = judge(&ctx);
+    counters::outcome(outcome);
+    match outcome.verdict() {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+#[inline(always)]
+fn judge(ctx: &XdpContext) -> Outcome {
+    // Neither can be missing: arrays have all their entries. Without them nothing is ours.
+    let (Some(settings), Some(ports)) = (maps::SETTINGS.get(0), maps::PORTS.get(0)) else {
+        return Outcome::Unjudged;
+    };
+    let mut headers = wire::Headers::EMPTY;
+    let parsed = wire::parse(&XdpPacket(ctx), &mut headers);
+    if headers.ip.is_ipv6 {
+        aggregate(&mut headers.ip.source, &settings.ipv6_mask);
+    }
+    decide::judge(&mut Kernel::new(ctx, settings, ports), parsed, &headers)
+}
+
+/// Many IPv6 addresses make one source: a customer owns a whole prefix of them.
+#[inline(always)]
+fn aggregate(address: &mut [u8; 16], mask: &[u8; 16]) {
+    for (byte, mask) in address.iter_mut().zip(mask) {
+        *byte &= mask;
+    }
+}

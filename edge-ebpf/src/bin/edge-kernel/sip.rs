@@ -1,0 +1,87 @@
+//! Drives the SIP parser's loops with `bpf_loop`, and keeps what was admitted.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_loop;
+use aya_ebpf::programs::XdpContext;
+use edge_ebpf::abi::REPEAT_SETS_DEFAULT;
+use edge_ebpf::packet::Packet;
+use edge_ebpf::repeat;
+use edge_ebpf::wire::sip::{LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Scratch};
+use edge_ebpf::wire::transport;
+
+use crate::maps;
+use crate::xdp_packet::XdpPacket;
+
+/// What the loops' bodies are given: on the stack, where `bpf_loop` wants it.
+struct Turn {
+    scratch: *mut Scratch,
+}
+
+/// Reads a datagram's payload. `None` if it is not in the frame.
+#[inline(always)]
+pub(crate) fn read(
+    ctx: &XdpContext,
+    transport: &transport::Header,
+    hash_key: u64,
+    prefix_digits: u32,
+) -> Option<Message> {
+    let scratch = maps::SIP_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
+    let scratch = unsafe { &mut *scratch };
+    let length = (transport.end - transport.payload) as u32;
+    let length = if length > PAYLOAD_BYTES_MAX { PAYLOAD_BYTES_MAX } else { length };
+    if length != 0 {
+        XdpPacket(ctx).copy_to(transport.payload, &mut scratch.bytes, length as usize).ok()?;
+    }
+    scratch.length = length;
+    scratch.hash_key = hash_key;
+    scratch.prefix_digits = prefix_digits;
+    if scratch.begin().is_continue() {
+        let mut turn = Turn { scratch };
+        run(LINES_MAX, line, &mut turn);
+        if scratch.needs_tag_walk() {
+            scratch.begin_tag_walk();
+            run(LINE_BYTES_MAX, tag_byte, &mut turn);
+        }
+    }
+    Some(scratch.message())
+}
+
+/// Whether the request was admitted before and travels free.
+#[inline(always)]
+pub(crate) fn is_repeat(fingerprint: u64, window_ns: u64, now_ns: u64) -> bool {
+    let Some(set) = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT)) else {
+        return false;
+    };
+    // SAFETY: a map value; its words are read and written one at a time, and a race costs a retransmission
+    // its free passage, as the map's comment says.
+    repeat::is_repeat(unsafe { &mut *set }, fingerprint, window_ns, now_ns)
+}
+
+/// Remembers an admitted request.
+#[inline(always)]
+pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
+    if let Some(set) = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT)) {
+        // SAFETY: as in `is_repeat`.
+        repeat::remember(unsafe { &mut *set }, fingerprint, now_ns);
+    }
+}
+
+#[inline(always)]
+fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: &mut Turn) {
+    // SAFETY: the helper calls `body` with `turn`, which lives on this function's stack meanwhile.
+    unsafe { bpf_loop(turns, body as *const () as *mut c_void, core::ptr::from_mut(turn).cast(), 0) };
+}
+
+extern "C" fn line(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `run` passes a `Turn`, whose scratch outlives the loop.
+    let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
+    i64::from(scratch.line().is_break())
+}
+
+extern "C" fn tag_byte(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `line`.
+    let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
+    i64::from(scratch.tag_byte().is_break())
+}

@@ -1,0 +1,156 @@
+//! The kernel's side of [`edge_ebpf::decide`]: its state is in maps, its clock and copies are helpers.
+
+use aya_ebpf::programs::XdpContext;
+use edge_ebpf::abi::{Allowance, Class, EventKind, Limit, Method, Mode, Ports, Settings, SourceKey};
+use edge_ebpf::decide::{Framed, Origin, Scope, World};
+use edge_ebpf::wire::sip::{Kind, Message, mix};
+use edge_ebpf::wire::{Headers, transport};
+
+use crate::accounts::Party;
+use crate::{clock, counters, events, sip, smpp};
+
+/// All that one packet is judged with.
+pub(crate) struct Kernel<'a> {
+    ctx: &'a XdpContext,
+    settings: &'static Settings,
+    ports: &'static Ports,
+    source: SourceKey,
+    party: Option<Party>,
+    segment: smpp::Segment,
+}
+
+impl<'a> Kernel<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext, settings: &'static Settings, ports: &'static Ports) -> Self {
+        Self { ctx, settings, ports, source: [0; 16], party: None, segment: smpp::Segment::NONE }
+    }
+}
+
+impl World for Kernel<'_> {
+    #[inline(always)]
+    fn services(&self, port: u16) -> u8 {
+        self.ports.services[usize::from(port)]
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        clock::now_ns()
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, source: &SourceKey, remember: bool, now_ns: u64) -> Option<Origin> {
+        self.source = *source;
+        let Some(party) = Party::find(source, remember, self.settings, now_ns) else {
+            if remember {
+                events::send(EventKind::MapFull, 0, *source, events::full::SOURCES, 0, now_ns);
+            }
+            return None;
+        };
+        self.party = Some(party);
+        let enforce = Mode::Enforce as u32;
+        // SAFETY: a map value.
+        let observe = self.settings.mode != enforce || unsafe { (*party.policy).mode } != enforce;
+        Some(Origin { standing: party.standing(now_ns), observe })
+    }
+
+    #[inline(always)]
+    fn limit(&self, scope: Scope, class: Class) -> Limit {
+        match &self.party {
+            Some(party) => party.limit(scope, class),
+            None => Limit::NONE,
+        }
+    }
+
+    #[inline(always)]
+    fn charge(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) -> bool {
+        match &self.party {
+            Some(party) => party.charge(scope, class, limit, cost, now_ns),
+            None => true,
+        }
+    }
+
+    #[inline(always)]
+    fn refund(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32) {
+        if let Some(party) = self.party {
+            party.refund(scope, class, limit, cost);
+        }
+    }
+
+    #[inline(always)]
+    fn count(&mut self, class: Class, allowance: Allowance, messages: u32) {
+        if let Some(party) = self.party {
+            counters::messages(party.account, class, allowance, messages);
+            counters::source_messages(party.source, class, allowance, messages);
+        }
+    }
+
+    #[inline(always)]
+    fn count_method(&mut self, method: Method) {
+        if let Some(party) = self.party {
+            counters::method(party.account, method);
+        }
+    }
+
+    #[inline(always)]
+    fn count_called(&mut self, called: u32) {
+        if let Some(party) = self.party {
+            counters::called(party.number, self.settings.prefix_epoch, called, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool {
+        sip::is_repeat(fingerprint, self.settings.repeat_window_ns, now_ns)
+    }
+
+    #[inline(always)]
+    fn remember(&mut self, fingerprint: u64, now_ns: u64) {
+        sip::remember(fingerprint, now_ns);
+    }
+
+    #[inline(always)]
+    fn tell(&mut self, kind: EventKind, detail: u64, now_ns: u64) {
+        let Some(party) = self.party else { return };
+        // SAFETY: a map value.
+        let refused = unsafe { (*party.source).messages[Allowance::Refused as usize] };
+        // The 1st, 2nd, 4th, 8th … refusal: an attacker can send few of them however long he tries.
+        if refused.is_power_of_two() {
+            events::send(kind, party.number, self.source, detail, refused, now_ns);
+        }
+    }
+
+    #[inline(always)]
+    fn read_sip(&mut self, transport: &transport::Header) -> Message {
+        // The fingerprint is keyed with the source too: nobody travels on another's admission.
+        let (low, high) = halves(&self.source);
+        let [key0, key1] = self.settings.hash_key;
+        let hash_key = mix(mix(key0, low), high ^ key1);
+        let malformed =
+            Message { kind: Kind::Malformed, method: Method::Extension, fingerprint: 0, called: 0 };
+        sip::read(self.ctx, transport, hash_key, self.settings.prefix_digits).unwrap_or(malformed)
+    }
+
+    #[inline(always)]
+    fn frame_segment(&mut self, headers: &Headers) -> Framed {
+        self.segment.frame(self.ctx, headers, self.settings)
+    }
+
+    #[inline(always)]
+    fn keep_segment(&mut self, admitted: bool) {
+        if let Some(party) = self.party {
+            self.segment.keep(&party, self.settings, admitted);
+        }
+    }
+
+    #[inline(always)]
+    fn drop_segment(&mut self) {
+        self.segment.forget();
+    }
+}
+
+/// An address as two words.
+#[inline(always)]
+fn halves(address: &SourceKey) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]))
+}

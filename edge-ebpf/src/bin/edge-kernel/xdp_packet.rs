@@ -1,0 +1,48 @@
+//! The one unsafe read of packet memory, and the copy of payloads.
+
+use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
+use aya_ebpf::programs::XdpContext;
+use edge_ebpf::packet::{Packet, TooShort};
+use edge_ebpf::verifier::opaque;
+
+/// Headers end before this offset: 14 + 8 bytes of link layer, an IPv6 header, six extension headers of at
+/// most 264 bytes and a TCP header make fewer; so the verifier knows a bound for offsets.
+const HEADER_OFFSET_MAX: usize = 2047;
+
+/// A frame as XDP sees it. Reads reach the linear part, which holds the headers; payloads are copied by
+/// helper from wherever they lie.
+pub(crate) struct XdpPacket<'a>(pub(crate) &'a XdpContext);
+
+impl Packet for XdpPacket<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], TooShort> {
+        let offset = opaque(offset as u64) as usize;
+        if offset > HEADER_OFFSET_MAX {
+            return Err(TooShort);
+        }
+        let start = self.0.data() + offset;
+        if start + N > self.0.data_end() {
+            return Err(TooShort);
+        }
+        // SAFETY: `start .. start + N` lies between data and data_end, as was just checked, and the verifier
+        // holds us to it; any bytes are valid for `[u8; N]`.
+        Ok(unsafe { (start as *const [u8; N]).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn copy_to<const N: usize>(
+        &self,
+        offset: usize,
+        buffer: &mut [u8; N],
+        len: usize,
+    ) -> Result<(), TooShort> {
+        let len = opaque(len as u64);
+        if len == 0 || len > N as u64 {
+            return Err(TooShort);
+        }
+        // SAFETY: the helper writes at most `len <= N` bytes; it fails where the frame ends before.
+        let result =
+            unsafe { bpf_xdp_load_bytes(self.0.ctx, offset as u32, buffer.as_mut_ptr().cast(), len as u32) };
+        if result == 0 { Ok(()) } else { Err(TooShort) }
+    }
+}
