@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""An SMSC: answers every request with status 0 and counts PDUs by command.
+
+The counts go to --report as one JSON object, written anew (atomically) five times a second and at the end:
+{"commands": {name: count}, "submits_at": [seconds since start of each submit_sm]}.
+"""
+
+import argparse
+import asyncio
+import collections
+import json
+import os
+import signal
+import struct
+import time
+
+NAMES = {
+    0x01: "bind_receiver", 0x02: "bind_transmitter", 0x03: "query_sm", 0x04: "submit_sm", 0x06: "unbind",
+    0x07: "replace_sm", 0x08: "cancel_sm", 0x09: "bind_transceiver", 0x15: "enquire_link",
+    0x21: "submit_multi", 0x103: "data_sm", 0x80000005: "deliver_sm_resp", 0x80000015: "enquire_link_resp",
+}
+RESPONSE = 0x80000000
+
+
+class Smsc:
+    def __init__(self, report):
+        self.report = report
+        self.commands = collections.Counter()
+        self.submits_at = []
+        self.started = time.monotonic()
+
+    async def serve(self, reader, writer):
+        try:
+            while True:
+                length, command, _, sequence = struct.unpack(">LLLL", await reader.readexactly(16))
+                body = await reader.readexactly(length - 16)
+                self.commands[NAMES.get(command, f"0x{command:08x}")] += 1
+                if command == 0x04:
+                    self.submits_at.append(time.monotonic() - self.started)
+                if command & RESPONSE == 0:
+                    writer.write(answer(command, sequence, body))
+                    await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def write_report(self):
+        temporary = f"{self.report}.new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"commands": self.commands, "submits_at": self.submits_at}, file)
+        os.replace(temporary, self.report)
+
+    async def report_forever(self):
+        while True:
+            self.write_report()
+            await asyncio.sleep(0.2)
+
+
+def answer(command, sequence, body):
+    if command in (0x01, 0x02, 0x09):
+        content = body[: body.index(b"\0") + 1]
+    elif command in (0x04, 0x21, 0x103):
+        content = b"%d\0" % sequence
+        content += b"\0" if command == 0x21 else b""
+    else:
+        content = b""
+    return struct.pack(">LLLL", 16 + len(content), command | RESPONSE, 0, sequence) + content
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, default=2775)
+    parser.add_argument("--report", required=True)
+    arguments = parser.parse_args()
+    smsc = Smsc(arguments.report)
+    server = await asyncio.start_server(smsc.serve, arguments.host, arguments.port)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    reports = asyncio.create_task(smsc.report_forever())
+    await stop.wait()
+    reports.cancel()
+    server.close()
+    smsc.write_report()
+
+
+asyncio.run(main())
