@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use edge_ebpf::abi::{
     AccountState, Allowance, Class, Command, EventKind, FlowKey, Limit, Method, Mode, Outcome, Policy, Ports,
-    Settings, SourceKey, SourceState, Standing, StandingKind,
+    REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
 };
 use edge_ebpf::decide::{Framed, Origin, Scope, World, judge};
-use edge_ebpf::meter::charge;
+use edge_ebpf::meter::{charge, price_ns};
+use edge_ebpf::repeat;
 use edge_ebpf::stream::{Finding, Flow, Segment, Walk};
 use edge_ebpf::wire::transport::flag;
 use edge_ebpf::wire::{self, Headers, sip, transport};
@@ -31,7 +32,7 @@ pub struct Host {
     policies: BTreeMap<u32, Policy>,
     standings: Vec<(Prefix, StandingKind)>,
     flows: HashMap<FlowKey, Flow>,
-    repeats: HashMap<u64, u64>,
+    repeats: HashMap<u32, RepeatSet>,
     now_ns: u64,
 }
 
@@ -65,11 +66,17 @@ impl Host {
 
     /// Judges one packet.
     pub fn send(&mut self, frame: &[u8]) -> Outcome {
-        let parsed = wire::parse(frame);
+        let mut headers = Headers::EMPTY;
+        let parsed = wire::parse(frame, &mut headers);
         let mut journey = Journey { host: self, frame, at: None, segment: None };
-        let outcome = judge(&mut journey, parsed);
+        let outcome = judge(&mut journey, parsed, &headers);
         *self.outcomes.entry(outcome).or_default() += 1;
         outcome
+    }
+
+    fn repeat_set(&mut self, fingerprint: u64) -> &mut RepeatSet {
+        let index = repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT);
+        self.repeats.entry(index).or_insert_with(RepeatSet::new_zeroed)
     }
 
     fn resolve(&self, source: &SourceKey) -> (u32, Standing) {
@@ -173,7 +180,7 @@ impl World for Journey<'_> {
 
     fn refund(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32) {
         let bucket = self.bucket(scope, class);
-        *bucket = bucket.saturating_sub(limit.interval_ns.saturating_mul(u64::from(cost)));
+        *bucket = bucket.wrapping_sub(price_ns(limit, cost));
     }
 
     fn count(&mut self, class: Class, allowance: Allowance, messages: u32) {
@@ -197,22 +204,26 @@ impl World for Journey<'_> {
 
     fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool {
         let window_ns = self.host.settings.repeat_window_ns;
-        self.host.repeats.get(&fingerprint).is_some_and(|admitted_ns| now_ns - admitted_ns < window_ns)
+        repeat::is_repeat(self.host.repeat_set(fingerprint), fingerprint, window_ns, now_ns)
     }
 
     fn remember(&mut self, fingerprint: u64, now_ns: u64) {
-        self.host.repeats.insert(fingerprint, now_ns);
+        repeat::remember(self.host.repeat_set(fingerprint), fingerprint, now_ns);
     }
 
     fn tell(&mut self, _kind: EventKind, _detail: u64, _now_ns: u64) {}
 
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message {
-        let end = transport.end.min(self.frame.len());
-        let payload = self.frame.get(transport.payload..end).unwrap_or_default();
+        let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);
+        let Some(payload) = self.frame.get(transport.payload..end) else {
+            let (kind, method) = (sip::Kind::Malformed, Method::Extension);
+            return sip::Message { kind, method, fingerprint: 0, called: 0 };
+        };
         sip::parse(payload, self.host.settings.hash_key[0], self.host.settings.prefix_digits)
     }
 
-    fn frame_segment(&mut self, headers: &Headers, transport: &transport::Header) -> Framed {
+    fn frame_segment(&mut self, headers: &Headers) -> Framed {
+        let transport = &headers.transport;
         let key = FlowKey {
             source: headers.ip.source,
             destination: headers.ip.destination,
