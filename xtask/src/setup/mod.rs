@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 
 pub(crate) use self::{
     kernel_toolchain::ensure as ensure_kernel_toolchain,
-    peers::{ensure as ensure_peers, programs as peer_programs},
+    peers::{ensure as ensure_peers, ensure_talkers, programs as peer_programs},
 };
 use crate::{command, workspace};
 

@@ -19,18 +19,26 @@ const NEXTEST_VERSION: &str = "0.9.143";
 /// SMPP for Python (a client and a server), pinned.
 const PYTHON_REQUIREMENTS: &str = include_str!("../../peers/requirements.txt");
 
-/// Makes sure of SIPp, SMPP peers, tshark, promtool and cargo-nextest.
-pub(crate) fn ensure() -> Result<()> {
+/// Makes sure of what talks to Edge: SIPp and the SMPP peers. It is all that the demo needs.
+pub(crate) fn ensure_talkers() -> Result<()> {
     ensure_programs(&[
         Need { program: "sipp", package: "sip-tester" },
-        Need { program: "tshark", package: "tshark" },
         Need { program: "ip", package: "iproute2" },
-        Need { program: "tcpdump", package: "tcpdump" },
-        Need { program: "bpftool", package: "bpftool" },
+        Need { program: "nsenter", package: "util-linux" },
         Need { program: "python3", package: "python3" },
     ])?;
+    ensure_python_peers()
+}
+
+/// Makes sure of the peers, and of what judges them: tshark, tcpdump, bpftool, promtool, cargo-nextest.
+pub(crate) fn ensure() -> Result<()> {
+    ensure_talkers()?;
+    ensure_programs(&[
+        Need { program: "tshark", package: "tshark" },
+        Need { program: "tcpdump", package: "tcpdump" },
+        Need { program: "bpftool", package: "bpftool" },
+    ])?;
     ensure_promtool()?;
-    ensure_python_peers()?;
     ensure_nextest()
 }
 

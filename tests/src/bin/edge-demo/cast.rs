@@ -1,0 +1,171 @@
+//! Who plays: SIPp on both sides, an SMPP server and a client, and `edged` between them.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::receiver;
+use crate::stage::{CLIENT, Process, SERVER, SERVER_INTERFACE, Stage};
+
+/// The client's local SIP port in the first phase; each phase has its own, since calls of the last one go on.
+const FIRST_CLIENT_PORT: u16 = 5061;
+const SIP_PORT: &str = "5060";
+const SMPP_PORT: &str = "2775";
+/// A refused INVITE is sent again that often (RFC 3261 17.1.1.2 allows six; the demo is short).
+const INVITE_REPEATS: &str = "2";
+
+/// What a peer says of itself.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct PeerCounts {
+    /// Calls or messages that it began.
+    pub(crate) sent: u64,
+    /// Those that were answered with success.
+    pub(crate) ok: u64,
+}
+
+/// Starts the daemon on the server's interface with config/demo.toml, changed where this run differs.
+pub(crate) fn edged(stage: &Stage) -> Result<Process> {
+    let secret = stage.file("webhook.secret");
+    fs::write(&secret, receiver::SECRET).context("cannot write the webhook's secret")?;
+    restrict(&secret)?;
+    let config = stage.file("edge.toml");
+    fs::write(&config, configuration(stage, &secret)?).context("cannot write the configuration")?;
+    let mut command = stage.server.command(&program("edged")?);
+    command.arg("--config").arg(&config);
+    Process::start("edged", &mut command, &stage.file("edged.log"))
+}
+
+/// SIPp answering every call.
+pub(crate) fn sip_server(stage: &Stage) -> Result<Process> {
+    let mut command = stage.server.command(Path::new("sipp"));
+    command.args(["-sn", "uas", "-i", SERVER, "-p", SIP_PORT, "-nostdin"]);
+    command.current_dir(stage.file("."));
+    Process::start("the SIP server", &mut command, &stage.file("uas.log"))
+}
+
+/// SIPp calling at a rate for some seconds; returns the file of its figures too.
+pub(crate) fn sip_client(
+    stage: &Stage,
+    index: u16,
+    calls_per_sec: u32,
+    secs: u32,
+    numbers: &Path,
+) -> Result<(Process, PathBuf)> {
+    let scenario = stage.file("uac.xml");
+    fs::write(&scenario, include_str!("peers/uac.xml")).context("cannot write SIPp's scenario")?;
+    let list = numbers.with_extension("csv");
+    let lines = fs::read_to_string(numbers).context("cannot read the numbers")?;
+    let rows = lines.replace('\n', ";\n");
+    fs::write(&list, format!("SEQUENTIAL\n{rows}")).context("cannot write SIPp's numbers")?;
+
+    let figures = stage.file(&format!("uac-{index}.csv"));
+    let mut command = stage.client.command(Path::new("sipp"));
+    command.arg(format!("{SERVER}:{SIP_PORT}")).arg("-sf").arg(&scenario).arg("-inf").arg(&list);
+    command.args(["-i", CLIENT, "-p", &(FIRST_CLIENT_PORT + index).to_string(), "-nostdin"]);
+    command.args(["-r", &calls_per_sec.to_string(), "-m", &(calls_per_sec * secs).to_string()]);
+    command.args(["-max_invite_retrans", INVITE_REPEATS, "-recv_timeout", "5000"]);
+    command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&figures);
+    command.current_dir(stage.file("."));
+    let process = Process::start("a SIP client", &mut command, &stage.file(&format!("uac-{index}.log")))?;
+    Ok((process, figures))
+}
+
+/// Calls and successful calls from SIPp's file of figures.
+pub(crate) fn sip_counts(figures: &Path) -> Result<PeerCounts> {
+    let text = fs::read_to_string(figures).with_context(|| format!("SIPp left no {}", figures.display()))?;
+    let mut lines = text.lines();
+    let (names, last) = (lines.next().unwrap_or_default(), lines.next_back().unwrap_or_default());
+    let value = |name: &str| -> Result<u64> {
+        let column = names.split(';').position(|column| column == name);
+        let value = column.and_then(|column| last.split(';').nth(column)?.parse().ok());
+        value.with_context(|| format!("SIPp's figures have no {name}"))
+    };
+    Ok(PeerCounts { sent: value("TotalCallCreated")?, ok: value("SuccessfulCall(C)")? })
+}
+
+/// An SMPP server that accepts everything.
+pub(crate) fn smpp_server(stage: &Stage) -> Result<Process> {
+    let script = stage.file("smsc.py");
+    fs::write(&script, include_str!("peers/smsc.py")).context("cannot write a script")?;
+    let mut command = stage.server.command(&python()?);
+    command.arg(script).args([SERVER, SMPP_PORT]);
+    Process::start("the SMPP server", &mut command, &stage.file("smsc.log"))
+}
+
+/// An SMPP client that stays bound through all phases: (seconds, messages per second, file of numbers) each.
+pub(crate) fn smpp_client(stage: &Stage, phases: &[(u32, u32, PathBuf)]) -> Result<Process> {
+    let script = stage.file("esme.py");
+    fs::write(&script, include_str!("peers/esme.py")).context("cannot write a script")?;
+    let mut command = stage.client.command(&python()?);
+    command.arg(script).args([SERVER, SMPP_PORT, "acme"]);
+    for (secs, per_sec, numbers) in phases {
+        command.arg(format!("{secs},{per_sec},{}", numbers.display()));
+    }
+    Process::start("the SMPP client", &mut command, &stage.file("esme.log"))
+}
+
+/// Messages and positive answers, from what the client printed at its end.
+pub(crate) fn smpp_counts(stage: &Stage) -> Result<PeerCounts> {
+    let log = fs::read_to_string(stage.file("esme.log")).context("the SMPP client left no log")?;
+    let counts = log.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+    counts.with_context(|| format!("the SMPP client gave no figures; it said:\n{}", log.trim()))
+}
+
+/// One of our own binaries.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let directory = match env::var_os("EDGE_BIN") {
+        Some(directory) => PathBuf::from(directory),
+        None => env::current_exe()?.parent().context("this program is in no directory")?.to_owned(),
+    };
+    let program = directory.join(name);
+    if !program.exists() {
+        bail!("{} is not there; `cargo xtask demo` builds it", program.display());
+    }
+    Ok(program)
+}
+
+/// The Python that has the SMPP peers.
+fn python() -> Result<PathBuf> {
+    let peers = env::var_os("EDGE_PEERS").context("EDGE_PEERS is not set; use `cargo xtask demo`")?;
+    Ok(Path::new(&peers).join("venv/bin/python"))
+}
+
+/// config/demo.toml with this run's interface, paths and webhook.
+fn configuration(stage: &Stage, secret: &Path) -> Result<String> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/demo.toml");
+    let text = fs::read_to_string(&shipped).with_context(|| format!("cannot read {}", shipped.display()))?;
+    let mut config: toml::Table = text.parse().context("config/demo.toml is not TOML")?;
+    let changes: toml::Table = format!(
+        "interfaces = [{{ name = '{SERVER_INTERFACE}', xdp_mode = 'native' }}]\n\
+         [paths]\npin_dir = '{}'\ndatabase = '{}'\nsocket = '{}'\n\
+         [webhooks.demo]\nurl = 'http://{}/'\nsecret_files = ['{}']\nmin_severity = 'info'\n",
+        stage.pins().display(),
+        stage.file("edge.db").display(),
+        stage.file("edge.sock").display(),
+        receiver::ADDRESS,
+        secret.display(),
+    )
+    .parse()
+    .context("the demo's own settings are not TOML")?;
+    for (key, change) in changes {
+        if let (Some(toml::Value::Table(section)), toml::Value::Table(change)) =
+            (config.get_mut(&key), &change)
+            && key != "webhooks"
+        {
+            section.extend(change.clone());
+        } else {
+            config.insert(key, change);
+        }
+    }
+    toml::to_string(&config).context("cannot write the configuration as TOML")
+}
+
+/// Secrets are for their owner only; `edged` insists.
+fn restrict(file: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+        .context("cannot restrict the webhook's secret")
+}

@@ -1,0 +1,132 @@
+//! How it went: a table for people, one JSON object for machines.
+
+use anyhow::Result;
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Value, json};
+
+use crate::cast::PeerCounts;
+use crate::counts::{Counts, Look};
+
+/// An alert that arrived by webhook.
+pub(crate) struct Opened {
+    /// `spike`, `pumping`.
+    pub(crate) rule: String,
+    /// Account.
+    pub(crate) account: String,
+    /// What within the account.
+    pub(crate) subject: String,
+    /// Milliseconds from the beginning of the phase that it opened in.
+    pub(crate) after_onset_ms: u64,
+}
+
+/// Everything that is told at the end.
+pub(crate) struct Report {
+    /// As the kernel saw it.
+    pub(crate) total: Look,
+    /// As SIPp reports it.
+    pub(crate) sip_peer: PeerCounts,
+    /// As the SMPP client reports it.
+    pub(crate) smpp_peer: PeerCounts,
+    /// Alerts.
+    pub(crate) opened: Vec<Opened>,
+    /// Webhooks that arrived.
+    pub(crate) delivered: usize,
+    /// Whether there were some, and all of them were signed with our secret.
+    pub(crate) is_signature_valid: bool,
+    /// `native` or `generic`.
+    pub(crate) xdp_mode: String,
+}
+
+impl Report {
+    /// Prints it; `true` if the demo showed everything that it is for.
+    pub(crate) fn print(&self, is_json: bool) -> Result<bool> {
+        if is_json {
+            eprintln!("{}", self.table());
+            println!("{}", serde_json::to_string(&self.json())?);
+        } else {
+            println!("{}", self.table());
+        }
+        let missing = self.missing();
+        for thing in &missing {
+            eprintln!("NOT SHOWN: {thing}");
+        }
+        Ok(missing.is_empty())
+    }
+
+    /// What the demo should have shown and did not.
+    fn missing(&self) -> Vec<&'static str> {
+        let has_opened = |rule: &str| self.opened.iter().any(|alert| alert.rule == rule);
+        let shown = [
+            (self.total.sip.refused > 0, "refused SIP calls"),
+            (self.total.smpp.refused > 0, "refused SMPP messages"),
+            (self.sip_peer.ok > 0, "successful SIP calls"),
+            (self.smpp_peer.ok > 0, "successful SMPP messages"),
+            (has_opened("spike"), "a spike alert"),
+            (has_opened("pumping"), "a pumping alert"),
+            (self.is_signature_valid, "webhooks with a valid signature"),
+        ];
+        shown.into_iter().filter(|(is_shown, _)| !is_shown).map(|(_, thing)| thing).collect()
+    }
+
+    fn table(&self) -> String {
+        let mut counts = Table::new();
+        counts.load_preset(UTF8_FULL_CONDENSED);
+        counts.set_header(["", "offered", "admitted", "refused", "peer sent", "peer ok"]);
+        for (name, kernel, peer) in
+            [("SIP calls", self.total.sip, self.sip_peer), ("SMPP messages", self.total.smpp, self.smpp_peer)]
+        {
+            let figures = [kernel.offered(), kernel.admitted, kernel.refused, peer.sent, peer.ok];
+            counts.add_row(std::iter::once(name.to_owned()).chain(figures.map(|figure| figure.to_string())));
+        }
+        for column in counts.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut alerts = Table::new();
+        alerts.load_preset(UTF8_FULL_CONDENSED);
+        alerts.set_header(["alert", "account", "what", "opened after"]);
+        for alert in &self.opened {
+            alerts.add_row([
+                alert.rule.clone(),
+                alert.account.clone(),
+                alert.subject.clone(),
+                format!("{} ms", alert.after_onset_ms),
+            ]);
+        }
+        let signature = if self.is_signature_valid { "all signatures valid" } else { "SIGNATURES NOT VALID" };
+        format!(
+            "\n{counts}\n{alerts}\nwebhooks delivered: {}, {signature}; XDP mode: {}\n\
+             Offered, admitted and refused are the kernel's: what was refused and sent again counts again.",
+            self.delivered, self.xdp_mode
+        )
+    }
+
+    fn json(&self) -> Value {
+        let class = |kernel: Counts, peer: PeerCounts| {
+            json!({
+                "offered": kernel.offered(),
+                "admitted": kernel.admitted,
+                "refused": kernel.refused,
+                "peer_sent": peer.sent,
+                "peer_ok": peer.ok,
+            })
+        };
+        let alerts: Vec<Value> = self
+            .opened
+            .iter()
+            .map(|alert| {
+                json!({
+                    "rule": alert.rule,
+                    "account": alert.account,
+                    "opened_after_ms": alert.after_onset_ms,
+                })
+            })
+            .collect();
+        json!({
+            "sip": class(self.total.sip, self.sip_peer),
+            "smpp": class(self.total.smpp, self.smpp_peer),
+            "alerts": alerts,
+            "webhook": { "delivered": self.delivered, "signature_valid": self.is_signature_valid },
+            "xdp_mode": self.xdp_mode,
+        })
+    }
+}

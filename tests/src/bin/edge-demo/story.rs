@@ -1,0 +1,304 @@
+//! What happens, in order.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::cast::{self, PeerCounts};
+use crate::counts::{Edgectl, Look};
+use crate::receiver::{self, Receiver};
+use crate::report::{Opened, Report};
+use crate::stage::{Process, SERVER, SERVER_INTERFACE, Stage};
+
+/// One stretch of traffic.
+struct Phase {
+    name: &'static str,
+    what: &'static str,
+    secs: u32,
+    calls_per_sec: u32,
+    messages_per_sec: u32,
+    is_pumped: bool,
+}
+
+const PHASES: [Phase; 4] = [
+    Phase {
+        name: "normal",
+        what: "within the limits",
+        secs: 20,
+        calls_per_sec: 8,
+        messages_per_sec: 10,
+        is_pumped: false,
+    },
+    Phase {
+        name: "spike",
+        what: "seven times as much: over the limits",
+        secs: 8,
+        calls_per_sec: 60,
+        messages_per_sec: 60,
+        is_pumped: false,
+    },
+    Phase {
+        name: "normal",
+        what: "within the limits again",
+        secs: 10,
+        calls_per_sec: 8,
+        messages_per_sec: 10,
+        is_pumped: false,
+    },
+    Phase {
+        name: "pumping",
+        what: "within the limits, but nearly all to one prefix",
+        secs: 16,
+        calls_per_sec: 12,
+        messages_per_sec: 15,
+        is_pumped: true,
+    },
+];
+
+/// Ranges that regulators keep free for films, one a country: nobody answers there.
+const ORDINARY_PREFIXES: [&str; 8] =
+    ["441632960", "120255501", "614915701", "331990012", "353209100", "493023125", "463139006", "358401234"];
+
+/// +999 is not assigned to anybody (ITU-T E.164, list of codes).
+const PUMPED_PREFIX: &str = "999110420";
+
+/// How long things may take to get ready.
+const START_LIMIT: Duration = Duration::from_secs(15);
+/// How long to wait for calls to end and for the last alert.
+const END_LIMIT: Duration = Duration::from_secs(12);
+
+/// Plays the whole demo; whoever drops the future stops it, and everything is removed.
+pub(crate) async fn tell() -> Result<Report> {
+    let stage = Stage::make()?;
+    let receiver = Receiver::serve(stage.server.listen(receiver::ADDRESS)?)?;
+    let edgectl = Edgectl { program: cast::program("edgectl")?, socket: stage.file("edge.sock") };
+    let mut daemon = cast::edged(&stage)?;
+    let xdp_mode = wait_for_daemon(&stage, &mut daemon, &edgectl).await?;
+    eprintln!("edged is attached to {SERVER_INTERFACE} ({SERVER}), XDP mode: {xdp_mode}");
+
+    let _servers = [cast::sip_server(&stage)?, cast::smpp_server(&stage)?];
+    wait_for_log(&stage, "smsc.log", "listening").await?;
+
+    let peers = Peers::prepare(&stage)?;
+    let mut watch = Watch::new(&edgectl, &receiver);
+    let smpp = cast::smpp_client(&stage, &peers.smpp_phases())?;
+    let mut sip = Vec::new();
+    for (index, phase) in (0..).zip(&PHASES) {
+        eprintln!("\n{}: {}", phase.name, phase.what);
+        watch.onsets.push(Timestamp::now());
+        let numbers = peers.numbers(phase);
+        sip.push(cast::sip_client(&stage, index, phase.calls_per_sec, phase.secs, &numbers)?);
+        watch.follow(phase.name, Instant::now() + Duration::from_secs(phase.secs.into())).await?;
+    }
+    eprintln!("\nafter: the last calls end");
+    watch.until_quiet(smpp, &mut sip).await?;
+
+    let total = edgectl.look().await?;
+    let messages = receiver.received();
+    Ok(Report {
+        total,
+        sip_peer: add_up(sip.iter().map(|(_, figures)| cast::sip_counts(figures)))?,
+        smpp_peer: cast::smpp_counts(&stage)?,
+        opened: watch.opened,
+        delivered: messages.len(),
+        is_signature_valid: !messages.is_empty() && messages.iter().all(|message| message.is_signed),
+        xdp_mode,
+    })
+}
+
+/// Files of numbers.
+struct Peers {
+    ordinary: PathBuf,
+    pumped: PathBuf,
+}
+
+impl Peers {
+    fn prepare(stage: &Stage) -> Result<Self> {
+        let peers = Self { ordinary: stage.file("ordinary.txt"), pumped: stage.file("pumped.txt") };
+        let mut ordinary = String::new();
+        let mut pumped = String::new();
+        for number in 0..25 {
+            for (index, prefix) in ORDINARY_PREFIXES.iter().enumerate() {
+                let _ = writeln!(ordinary, "{prefix}{number:03}");
+                // Seven of eight: real traffic goes on beside the fraud.
+                let prefix = if index == 0 { prefix } else { &PUMPED_PREFIX };
+                let _ = writeln!(pumped, "{prefix}{number:03}");
+            }
+        }
+        fs::write(&peers.ordinary, ordinary).context("cannot write the numbers")?;
+        fs::write(&peers.pumped, pumped).context("cannot write the numbers")?;
+        Ok(peers)
+    }
+
+    fn numbers(&self, phase: &Phase) -> PathBuf {
+        if phase.is_pumped { self.pumped.clone() } else { self.ordinary.clone() }
+    }
+
+    fn smpp_phases(&self) -> Vec<(u32, u32, PathBuf)> {
+        PHASES.iter().map(|phase| (phase.secs, phase.messages_per_sec, self.numbers(phase))).collect()
+    }
+}
+
+/// Prints what happens, each second.
+struct Watch<'a> {
+    edgectl: &'a Edgectl,
+    receiver: &'a Receiver,
+    began: Instant,
+    before: Look,
+    seen: usize,
+    /// When each phase began.
+    onsets: Vec<Timestamp>,
+    opened: Vec<Opened>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(edgectl: &'a Edgectl, receiver: &'a Receiver) -> Self {
+        eprintln!("{:>7} {:<8}  {:^26}  {:^26}", "", "", "SIP calls per second", "SMPP messages per second");
+        let heads = "offered  admitted  refused";
+        eprintln!("{:>7} {:<8}  {heads}  {heads}", "seconds", "phase");
+        Self {
+            edgectl,
+            receiver,
+            began: Instant::now(),
+            before: Look::default(),
+            seen: 0,
+            onsets: Vec::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    /// A line each second until then.
+    async fn follow(&mut self, phase: &str, until: Instant) -> Result<()> {
+        let mut next = Instant::now() + Duration::from_secs(1);
+        while next <= until {
+            sleep_until(next).await;
+            self.line(phase).await?;
+            next += Duration::from_secs(1);
+        }
+        Ok(())
+    }
+
+    /// Goes on until the clients have ended and both alerts are there, at most [`END_LIMIT`].
+    async fn until_quiet(&mut self, mut smpp: Process, sip: &mut [(Process, PathBuf)]) -> Result<()> {
+        let limit = Instant::now() + END_LIMIT;
+        while Instant::now() < limit {
+            self.follow("after", Instant::now() + Duration::from_secs(1)).await?;
+            let mut is_over = smpp.has_ended()?;
+            for (process, _) in sip.iter_mut() {
+                is_over &= process.has_ended()?;
+            }
+            if is_over
+                && ["spike", "pumping"].iter().all(|rule| self.opened.iter().any(|alert| alert.rule == *rule))
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn line(&mut self, phase: &str) -> Result<()> {
+        let now = self.edgectl.look().await?;
+        let (sip, smpp) = (now.sip.since(self.before.sip), now.smpp.since(self.before.smpp));
+        self.before = now;
+        eprintln!(
+            "{:>7} {phase:<8}  {:>7}  {:>8}  {:>7}  {:>7}  {:>8}  {:>7}",
+            self.began.elapsed().as_secs(),
+            sip.offered(),
+            sip.admitted,
+            sip.refused,
+            smpp.offered(),
+            smpp.admitted,
+            smpp.refused,
+        );
+        self.tell_messages();
+        Ok(())
+    }
+
+    fn tell_messages(&mut self) {
+        let received = self.receiver.received();
+        for message in &received[self.seen..] {
+            let signature = if message.is_signed { "signature valid" } else { "SIGNATURE NOT VALID" };
+            let Some(alert) = &message.alert else {
+                eprintln!("  >> webhook {} ({signature})", message.kind);
+                continue;
+            };
+            let finding = &alert.finding;
+            eprintln!(
+                "  >> webhook {} ({signature}): {} of account {}, {}: {:.2} {} against {:.2}; {}",
+                message.kind,
+                finding.rule,
+                finding.account,
+                finding.subject,
+                finding.observed,
+                finding.unit,
+                finding.threshold,
+                alert.action,
+            );
+            if message.kind == "alert.opened" {
+                let onset = self.onsets.iter().rev().find(|onset| **onset <= alert.opened_at);
+                let after_ms = onset.map_or(0, |onset| alert.opened_at.duration_since(*onset).as_millis());
+                self.opened.push(Opened {
+                    rule: finding.rule.clone(),
+                    account: finding.account.clone(),
+                    subject: finding.subject.clone(),
+                    after_onset_ms: u64::try_from(after_ms).unwrap_or(0),
+                });
+            }
+        }
+        self.seen = received.len();
+    }
+}
+
+/// Until the daemon answers and is attached; returns the XDP mode.
+async fn wait_for_daemon(stage: &Stage, daemon: &mut Process, edgectl: &Edgectl) -> Result<String> {
+    let limit = Instant::now() + START_LIMIT;
+    loop {
+        let log = || fs::read_to_string(stage.file("edged.log")).unwrap_or_default();
+        if daemon.has_ended()? {
+            bail!("edged ended at once; it said:\n{}", log().trim());
+        }
+        let why = match edgectl.status().await {
+            Ok(status) => {
+                let interface = status.interfaces.into_iter().find(|one| one.name == SERVER_INTERFACE);
+                match interface {
+                    Some(interface) if interface.xdp_mode != "absent" => return Ok(interface.xdp_mode),
+                    _ => format!("it is not attached to {SERVER_INTERFACE}"),
+                }
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        if Instant::now() > limit {
+            bail!("edged is not ready: {why}\nIts log:\n{}", log().trim());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn wait_for_log(stage: &Stage, name: &str, word: &str) -> Result<()> {
+    let limit = Instant::now() + START_LIMIT;
+    loop {
+        let log = fs::read_to_string(stage.file(name)).unwrap_or_default();
+        if log.contains(word) {
+            return Ok(());
+        }
+        if Instant::now() > limit {
+            bail!("{name} does not say `{word}` but:\n{}", log.trim());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn add_up(counts: impl Iterator<Item = Result<PeerCounts>>) -> Result<PeerCounts> {
+    let mut total = PeerCounts::default();
+    for counts in counts {
+        let counts = counts?;
+        total.sent += counts.sent;
+        total.ok += counts.ok;
+    }
+    Ok(total)
+}
