@@ -41,6 +41,7 @@ impl Book {
     }
 
     /// Alerts open now.
+    #[must_use]
     pub fn open(&self) -> impl ExactSizeIterator<Item = &Alert> {
         self.open.values()
     }
@@ -157,7 +158,8 @@ mod tests {
         );
         assert_eq!([&updated.id, &resolved.id], [&opened.id, &opened.id]);
         assert_eq!((resolved.opened_at, resolved.at), (at(0), at(60)));
-        assert_eq!([opened.peak, updated.peak, resolved.peak], [50.0, 90.0, 90.0]);
+        let peaks = [opened.peak, updated.peak, resolved.peak].map(f64::to_bits);
+        assert_eq!(peaks, [50.0, 90.0, 90.0].map(f64::to_bits));
         assert_eq!(opened.action, "nothing (observe mode)");
         assert_eq!(book.open().len(), 0);
 

@@ -43,7 +43,8 @@ impl Pace {
         }
         let grown = self.highest_since >= self.peak_reported * GROWTH;
         let changed = (self.highest_since - self.reported).abs() >= self.reported * CHANGE;
-        if !grown && !(changed && waited_secs >= self.wait_secs) {
+        let due = changed && waited_secs >= self.wait_secs;
+        if !grown && !due {
             return None;
         }
         if !grown {

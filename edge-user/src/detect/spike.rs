@@ -278,7 +278,6 @@ impl Series {
     /// An alert is open: is it over, or worth an update?
     fn follow(&mut self, config: &config::Spike, threshold: f64, reading: &Reading) -> Option<Signal> {
         let open = self.alert.as_mut()?;
-        let update = open.pace.take(reading.per_sec, reading.now);
         if reading.per_sec < threshold * config.resolve_ratio {
             let since = *open.below_since.get_or_insert(reading.now);
             // Measured from the first reading below; a clock that was set back starts it again.
@@ -292,7 +291,7 @@ impl Series {
             return None;
         }
         open.below_since = None;
-        let observed = update?;
+        let observed = open.pace.take(reading.per_sec, reading.now)?;
         open.finding = Finding { observed, threshold, severity: config.severity, ..open.finding.clone() };
         Some(Signal::Update(open.finding.clone()))
     }

@@ -42,7 +42,7 @@ impl Window {
             _ => self.slots.push_back(Slot { counts, length, suspected }),
         }
         let mut past = Vec::new();
-        while self.slots.front().is_some_and(|oldest| self.length() - oldest.length >= window) {
+        while self.slots.front().is_some_and(|oldest| self.length() >= window + oldest.length) {
             past.extend(self.slots.pop_front().filter(|slot| !slot.suspected).map(|slot| slot.counts));
         }
         past

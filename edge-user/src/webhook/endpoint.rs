@@ -1,22 +1,28 @@
-//! One endpoint with its secrets, ready to sign and send.
+//! One endpoint with its secrets, ready to sign.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alert::Severity;
 use crate::config;
 
-/// One endpoint. `Debug` shows no secret.
+/// Bytes that a secret may have (Standard Webhooks 1.0, "Symmetric").
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// One endpoint. `Debug` shows its name only: the url may hold a token.
 #[derive(Clone)]
 pub struct Endpoint {
-    name: String,
-    url: String,
-    min_severity: Severity,
-    timeout: Duration,
-    give_up_after: Duration,
+    pub(super) name: String,
+    pub(super) url: reqwest::Url,
+    pub(super) min_severity: Severity,
+    pub(super) timeout: Duration,
+    pub(super) give_up_after: Duration,
+    signers: Vec<Arc<standardwebhooks::Webhook>>,
 }
 
-/// Why an endpoint cannot be used. No text contains a secret.
+/// Why an endpoint cannot be used. No text contains a secret or the url.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// A secret file cannot be read.
@@ -59,12 +65,66 @@ pub enum EndpointError {
 impl Endpoint {
     /// Reads the secret files. Called at start and at every reload, so that a rotation needs no restart.
     pub fn from_config(name: &str, webhook: &config::Webhook) -> Result<Self, EndpointError> {
+        let url_error = |reason: String| EndpointError::Url { name: name.to_owned(), reason };
+        let url: reqwest::Url = webhook.url.parse().map_err(|error| url_error(format!("{error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(url_error(format!("its scheme is {}", url.scheme())));
+        }
+        if webhook.secret_files.is_empty() {
+            return Err(EndpointError::NoSecret { name: name.to_owned() });
+        }
+        let signers = webhook.secret_files.iter().map(|path| signer(name, path)).collect::<Result<_, _>>()?;
         Ok(Self {
             name: name.to_owned(),
-            url: webhook.url.clone(),
+            url,
             min_severity: webhook.min_severity,
             timeout: webhook.timeout,
             give_up_after: webhook.give_up_after,
+            signers,
         })
     }
+
+    /// The name it has in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Value of `webhook-signature`: one signature a secret, so that a receiver that knows only the old or only
+    /// the new one accepts it while secrets are rotated.
+    pub(super) fn sign(
+        &self,
+        id: &str,
+        timestamp_secs: i64,
+        body: &[u8],
+    ) -> Result<String, standardwebhooks::WebhookError> {
+        let signatures: Vec<String> = self
+            .signers
+            .iter()
+            .map(|signer| signer.sign(id, timestamp_secs, body))
+            .collect::<Result<_, _>>()?;
+        Ok(signatures.join(" "))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn signer(name: &str, path: &Path) -> Result<Arc<standardwebhooks::Webhook>, EndpointError> {
+    let text = std::fs::read_to_string(path).map_err(|source| EndpointError::SecretUnreadable {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        source,
+    })?;
+    let invalid = || EndpointError::SecretInvalid { name: name.to_owned(), path: path.to_owned() };
+    let secret = text.trim();
+    let base64 = secret.strip_prefix("whsec_").ok_or_else(invalid)?;
+    let bytes = base64.trim_end_matches('=').len() * 3 / 4;
+    if !SECRET_BYTES.contains(&bytes) {
+        return Err(invalid());
+    }
+    standardwebhooks::Webhook::new(secret).map(Arc::new).map_err(|_| invalid())
 }
