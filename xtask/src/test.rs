@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     )?);
     counts.add(run_nextest(&["--package", "edge-tests"], true, args)?);
     if args.all {
-        counts.add(run_vm());
+        counts.add(run_vm()?);
     }
     println!("{} passed, {} failed", counts.passed, counts.failed);
     if counts.failed > 0 || counts.passed == 0 {
@@ -88,18 +88,19 @@ fn run_nextest(packages: &[&str], as_root: bool, args: &Args) -> Result<Counts> 
 }
 
 /// The suites in virtual machines count as one test a kernel.
-fn run_vm() -> Counts {
+fn run_vm() -> Result<Counts> {
+    let suite = vm::prepare()?;
     let mut counts = Counts::default();
-    for kernel in vm::KERNELS {
-        match vm::run_kernel(kernel) {
+    for series in vm::SERIES {
+        match vm::run_kernel(series, &suite) {
             Ok(()) => counts.passed += 1,
             Err(error) => {
-                eprintln!("vm {}: {error:#}", kernel.series);
+                eprintln!("vm {series}: {error:#}");
                 counts.failed += 1;
             }
         }
     }
-    counts
+    Ok(counts)
 }
 
 /// Where nextest leaves its report (.config/nextest.toml).

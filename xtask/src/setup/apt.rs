@@ -73,7 +73,8 @@ pub(crate) fn unpack(package: &str, directory: &Path) -> Result<()> {
     fs::remove_dir_all(&downloads).with_context(|| format!("cannot remove {}", downloads.display()))
 }
 
-fn update() {
+/// Fetches the lists, once a run.
+pub(crate) fn update() {
     if UPDATED.swap(true, Ordering::Relaxed) {
         return;
     }

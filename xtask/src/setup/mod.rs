@@ -12,6 +12,7 @@ use std::fs;
 use anyhow::{Result, bail};
 
 pub(crate) use self::{
+    apt::{unpack as unpack_debian_package, update as update_debian_lists},
     kernel_toolchain::ensure as ensure_kernel_toolchain,
     peers::{ensure as ensure_peers, ensure_talkers, programs as peer_programs},
 };

@@ -1,0 +1,142 @@
+//! One limit, enforced by the daemon's own loader on a real interface: `edge-vm RECEIVER SENDER`.
+//!
+//! The two interfaces are the ends of one wire. The programs are attached to the first one natively; calls are
+//! sent into the second one. What passes is counted by a socket behind the programs and by their own counters,
+//! and both must say the burst, no more and no less. `cargo xtask vm` runs this on other kernels.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use edge_ebpf::abi::{Class, Mode, Outcome, Policy};
+use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, at_once};
+use edge_tests::packet::Frame;
+use edge_tests::sip::Request;
+use edge_user::config::{Capacity, Interface, PortSets, UNKNOWN_ACCOUNT, XdpModeRequest};
+use edge_user::dataplane::{Dataplane, InterfaceState, XdpModeObtained};
+use edge_user::reconcile::{Desired, DesiredAccount, GlobalSettings, plan};
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, sendmsg, socket,
+};
+
+/// Calls that the account may make.
+const BURST: u64 = 10;
+/// Calls that are sent.
+const CALLS: u64 = 100;
+/// How long a call may take from one end of the wire to the other; the machine may be an emulated one.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [receiver, sender] = &arguments[..] else { bail!("usage: edge-vm RECEIVER SENDER") };
+
+    let pins = PathBuf::from(format!("/sys/fs/bpf/edge-vm-{receiver}"));
+    let capacity = Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64 };
+    let mut dataplane = Dataplane::load(&pins, &capacity).context("the programs do not load")?;
+    let installed = dataplane.accounts.read()?;
+    dataplane.accounts.apply(&plan(&desired(), &installed)?)?;
+    let wanted = Interface { name: receiver.clone(), xdp_mode: XdpModeRequest::Native };
+    dataplane.interfaces.set(&[wanted]);
+    match dataplane.interfaces.states().get(receiver) {
+        Some((_, InterfaceState::Attached { mode: XdpModeObtained::Native, .. })) => (),
+        state => bail!("not attached natively to {receiver}: {state:?}"),
+    }
+
+    let behind = packet_socket(receiver)?;
+    let wire = packet_socket(sender)?;
+    let address = link_address(sender)?;
+    for number in 0..CALLS {
+        sendmsg(wire.as_raw_fd(), &[IoSlice::new(&call(number))], &[], MsgFlags::empty(), Some(&address))
+            .context("cannot send")?;
+    }
+
+    let of = |outcomes: &BTreeMap<Outcome, u64>, outcome| outcomes.get(&outcome).copied().unwrap_or(0);
+    let until = Instant::now() + PATIENCE;
+    let (admitted, refused) = loop {
+        let outcomes = dataplane.counters.outcomes()?;
+        let counted = (of(&outcomes, Outcome::SipAdmitted), of(&outcomes, Outcome::SipOverAccount));
+        if counted.0 + counted.1 >= CALLS {
+            break counted;
+        }
+        ensure!(Instant::now() < until, "of {CALLS} calls only {counted:?} were judged: {outcomes:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let passed = count_calls(&behind)?;
+    dataplane.interfaces.detach()?;
+
+    ensure!(admitted == BURST && refused == CALLS - BURST, "admitted {admitted}, refused {refused}");
+    ensure!(passed == BURST, "{passed} calls passed, but {BURST} were admitted");
+    println!("{receiver}: native XDP, {CALLS} calls sent, {admitted} admitted and passed, {refused} refused");
+    Ok(())
+}
+
+/// One account with a burst of calls and hardly any rate.
+fn desired() -> Desired {
+    let mut policy = Policy { mode: Mode::Enforce as u32, ..Policy::OPEN };
+    policy.account[Class::SipInvite.index()] = at_once(BURST);
+    let [a, b, c, d] = ACME_SOURCE;
+    let source = std::net::IpAddr::from([a, b, c, d]).into();
+    let account = |policy, prefixes| DesiredAccount { plan: "vm".to_owned(), policy, prefixes };
+    Desired {
+        accounts: BTreeMap::from([
+            (UNKNOWN_ACCOUNT.to_owned(), account(Policy::OPEN, Vec::new())),
+            ("acme".to_owned(), account(policy, vec![source])),
+        ]),
+        standings: BTreeMap::new(),
+        ports: PortSets { sip_udp: vec![SIP_PORT], ..PortSets::default() },
+        settings: GlobalSettings {
+            mode: Mode::Enforce,
+            ipv6_mask: [0xff; 16],
+            repeat_window_ns: 32_000_000_000,
+            prefix_digits: 5,
+        },
+        account_capacity: 16,
+        prefix_capacity: 64,
+    }
+}
+
+/// A call of its own: another Call-ID and branch than all others.
+fn call(number: u64) -> Vec<u8> {
+    let invite = Request::new("INVITE")
+        .call_id(&format!("{number}@203.0.113.7"))
+        .branch(&format!("z9hG4bK{number}"))
+        .bytes();
+    Frame::ipv4(ACME_SOURCE, SERVER).udp(SIP_PORT, SIP_PORT).payload(&invite).bytes()
+}
+
+/// A socket that sees what the interface hands to the stack.
+fn packet_socket(interface: &str) -> Result<OwnedFd> {
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::EthAll)
+        .context("cannot make a packet socket")?;
+    bind(socket.as_raw_fd(), &link_address(interface)?).context("cannot bind a packet socket")?;
+    Ok(socket)
+}
+
+fn link_address(interface: &str) -> Result<LinkAddr> {
+    getifaddrs()
+        .context("cannot list interfaces")?
+        .filter(|address| address.interface_name == interface)
+        .find_map(|address| address.address?.as_link_addr().copied())
+        .with_context(|| format!("there is no interface {interface}"))
+}
+
+/// Calls among the frames that wait at a socket.
+fn count_calls(socket: &OwnedFd) -> Result<u64> {
+    let mut calls = 0;
+    let mut frame = [0; 2048];
+    loop {
+        match recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            Ok(length) => {
+                let is_call = frame[..length].windows(7).any(|window| window == b"INVITE ");
+                calls += u64::from(is_call);
+            }
+            Err(Errno::EAGAIN) => return Ok(calls),
+            Err(error) => return Err(error).context("cannot receive"),
+        }
+    }
+}

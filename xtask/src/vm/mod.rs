@@ -1,0 +1,95 @@
+//! The kernels that Edge is meant for, in virtual machines.
+//!
+//! QEMU emulates the processor (TCG): no privilege, no `/dev/kvm`, about ten seconds to boot and be gone. The
+//! guest has no disk: its initramfs is ours. See docs/decisions/0002-kernels.md.
+
+mod debian_kernel;
+mod guest;
+mod initramfs;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{build_ebpf, command, setup, workspace};
+
+/// Which kernel.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this kernel series; all of them when missing
+    #[arg(long, value_parser = ["6.1", "6.12"])]
+    kernel: Option<String>,
+}
+
+/// The oldest kernel that Edge runs on, and the newest that Debian 12 has.
+pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
+
+/// The binaries run in machines that have no libraries.
+const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What runs inside.
+pub(crate) struct Suite {
+    /// The packet table by `BPF_PROG_TEST_RUN`.
+    prog_run: PathBuf,
+    /// One limit enforced on virtio-net and on veth.
+    enforcement: PathBuf,
+    /// The kernel programs.
+    object: PathBuf,
+}
+
+/// Builds the suite once and runs it on each kernel.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let suite = prepare()?;
+    for series in SERIES {
+        if args.kernel.as_deref().is_none_or(|wanted| wanted == series) {
+            run_kernel(series, &suite)?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs QEMU, builds the kernel programs and the static binaries.
+pub(crate) fn prepare() -> Result<Suite> {
+    setup::ensure_vm()?;
+    build_ebpf::run()?;
+    let target = workspace::root().join("target/vm-build");
+    let mut cargo = command::cargo();
+    cargo
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
+        .args(["test", "--no-run", "--package", "edge-tests", "--test", "prog_run", "--bin", "edge-vm"])
+        .args(["--target", STATIC_TARGET]);
+    command::run(&mut cargo)?;
+    let built = target.join(STATIC_TARGET).join("debug");
+    Ok(Suite {
+        prog_run: newest(&built.join("deps"), "prog_run-")?,
+        enforcement: built.join("edge-vm"),
+        object: workspace::kernel_object(),
+    })
+}
+
+/// Runs the suite on one kernel; an error tells what failed.
+pub(crate) fn run_kernel(series: &str, suite: &Suite) -> Result<()> {
+    let kernel = debian_kernel::find(series)?;
+    let image = initramfs::make(&kernel, suite)?;
+    eprintln!("Linux {} in a virtual machine", kernel.version);
+    guest::run(&kernel, &image)?;
+    eprintln!("Linux {}: passed", kernel.version);
+    Ok(())
+}
+
+/// The newest executable of that name; cargo adds a hash to the names of tests.
+fn newest(directory: &Path, prefix: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))? {
+        let entry = entry?;
+        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix);
+        if is_ours && workspace::is_executable(&entry.path()) {
+            found.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    let Some((_, path)) = found.into_iter().max() else {
+        bail!("no {prefix}… in {}", directory.display());
+    };
+    Ok(path)
+}
