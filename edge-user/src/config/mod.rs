@@ -3,6 +3,16 @@
 //! File types (`file`) say what may be written; checked types (here) say what holds. [`load`] goes from one to
 //! the other in one pass and reports every problem at once.
 
+mod accounts;
+mod check;
+mod defaults;
+mod field;
+mod file;
+mod load;
+mod problem;
+mod values;
+mod webhooks;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,6 +25,9 @@ use ipnet::IpNet;
 use crate::alert::Severity;
 use crate::api::types::Scope;
 use crate::rate::Rate;
+
+pub use load::load;
+pub use problem::{Problem, Problems};
 
 /// The name of the account that unknown sources fall to; its number in the kernel is 0.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
@@ -50,6 +63,13 @@ pub struct Config {
     pub webhooks: BTreeMap<String, Webhook>,
     /// How long the per-minute history is kept.
     pub history_retention: Duration,
+}
+
+/// Every key that configuration knows, for documents and their tests: `detect.spike.factor`,
+/// `interfaces[].name`, `accounts.NAME.sources`, `plans.NAME.account` (a table of classes).
+#[must_use]
+pub fn every_key() -> Vec<String> {
+    file::every_key()
 }
 
 /// Where a limit comes from.

@@ -1,0 +1,368 @@
+//! From file types to checked types, section by section.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use edge_ebpf::abi::Class;
+
+use super::accounts::{Accounts, Surroundings};
+use super::field::{Field, Tables};
+use super::file::{
+    AccountsFile, CapacityFile, ClassesFile, DetectFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile,
+    PortsFile, PumpingFile, SpikeFile,
+};
+use super::problem::{Problem, Report, suggestion};
+use super::values::{MODES, SEVERITIES};
+use super::{
+    Capacity, Config, Detect, Interface, Limits, Paths, Plan, PortSets, Pumping, Spike, XdpModeRequest,
+    defaults, webhooks,
+};
+use crate::rate::Rate;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+/// `IFNAMSIZ` is 16 with the terminating zero.
+const INTERFACE_NAME_BYTES: usize = 15;
+
+/// Always gives a configuration to go on with; it holds only if no problem was added.
+pub(super) fn config(
+    path: &Path,
+    base: &Path,
+    edge: Option<EdgeFile>,
+    account_files: Vec<(PathBuf, AccountsFile)>,
+    problems: &mut Vec<Problem>,
+) -> Config {
+    // What cannot be read has been reported; its absence must not be reported again.
+    let readable = edge.is_some();
+    let edge = edge.unwrap_or_default();
+    let mut report = Report::new(path, problems);
+
+    let mode = report.word("mode", edge.mode, defaults::MODE, &MODES);
+    let ipv6_source_prefix =
+        report.number("ipv6_source_prefix", edge.ipv6_source_prefix, defaults::IPV6_SOURCE_PREFIX, 1..=128);
+    let sip_repeat_window = report.duration(
+        "sip_repeat_window",
+        edge.sip_repeat_window,
+        defaults::SIP_REPEAT_WINDOW,
+        SECOND..=HOUR,
+    );
+    let history_retention = report.duration(
+        "history_retention",
+        edge.history_retention,
+        defaults::HISTORY_RETENTION,
+        HOUR..=DAY * 3_660,
+    );
+    let interfaces = if readable { interfaces(edge.interfaces, &mut report) } else { Vec::new() };
+    let ports_file = report.table("ports", edge.ports);
+    let ports = ports(ports_file, &mut report);
+    let capacity_file = report.table("capacity", edge.capacity);
+    let capacity = capacity(capacity_file, &mut report);
+    let paths_file = report.table("paths", edge.paths);
+    let paths = paths(paths_file, base, &mut report);
+    let metrics = report.table("metrics", edge.metrics);
+    let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
+    let mut plans = defaults::plans();
+    for (name, plan) in report.table("plans", edge.plans) {
+        let field = format!("plans.{name}");
+        report.name(&field, &name);
+        let plan = report.table(&field, plan);
+        plans.insert(name, limits(&field, plan, &mut report));
+    }
+    let detect_file = report.table("detect", edge.detect);
+    let detect = detect(detect_file, &mut report);
+    let webhooks = webhooks::check(edge.webhooks, base, &mut report);
+
+    let surroundings = Surroundings { plans: readable.then_some(&plans), mode, ipv6_source_prefix };
+    let mut accounts = Accounts::new(surroundings);
+    accounts.add_unknown(edge.unknown, &mut report);
+    accounts.add_all(edge.accounts, &mut report);
+    for (file, accounts_file) in account_files {
+        accounts.add_all(accounts_file.accounts, &mut Report::new(&file, problems));
+    }
+    let accounts = accounts.finish(capacity, &mut Report::new(path, problems));
+
+    Config {
+        path: path.to_owned(),
+        interfaces,
+        mode,
+        ports,
+        ipv6_source_prefix,
+        sip_repeat_window,
+        capacity,
+        paths,
+        metrics_listen,
+        plans,
+        accounts,
+        detect,
+        webhooks,
+        history_retention,
+    }
+}
+
+/// Limits of a plan or of an account, in both scopes.
+pub(super) fn limits(field: &str, file: LimitsFile, report: &mut Report<'_>) -> Plan {
+    let mut scope = |name: &str, section| {
+        let field = format!("{field}.{name}");
+        let classes = report.table(&field, section);
+        let mut limits = Limits::new();
+        classes_into(&field, "", classes, &mut limits, report);
+        limits
+    };
+    Plan { account: scope("account", file.account), source: scope("source", file.source) }
+}
+
+/// Flattens `sip = { invite = … }` to `sip.invite`.
+fn classes_into(field: &str, prefix: &str, table: ClassesFile, limits: &mut Limits, report: &mut Report<'_>) {
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        let path = format!("{field}.{name}");
+        if let toml::Value::Table(inner) = value {
+            classes_into(field, &name, inner.into_iter().collect(), limits, report);
+            continue;
+        }
+        let Some(class) = Class::from_name(&name) else {
+            let classes: Vec<&str> = Class::ALL.iter().map(|class| class.name()).collect();
+            let near = suggestion(&name, classes.iter().copied());
+            let fact = format!("unknown class{near}; the classes are {}", classes.join(", "));
+            report.say(&path, fact, "it would limit nothing");
+            continue;
+        };
+        match value.try_into::<Rate>() {
+            Ok(rate) => {
+                if limits.insert(class, rate).is_some() {
+                    report.say(&path, "the class stands here twice", "only one of the limits could hold");
+                }
+            }
+            Err(error) => {
+                let message = error.message().trim().trim_start_matches("invalid type: ").to_owned();
+                report.say(&path, message, "the class would not be limited");
+            }
+        }
+    }
+}
+
+fn interfaces(tables: Tables<InterfaceFile>, report: &mut Report<'_>) -> Vec<Interface> {
+    const XDP_MODES: [(&str, XdpModeRequest); 3] = [
+        ("auto", XdpModeRequest::Auto),
+        ("native", XdpModeRequest::Native),
+        ("generic", XdpModeRequest::Generic),
+    ];
+    if let Some(found) = tables.wrong {
+        report.say("interfaces", format!("{found}; write `[[interfaces]]`"), "Edge would see no packet");
+        return Vec::new();
+    }
+    if tables.given.is_empty() {
+        report.say(
+            "interfaces",
+            "none is named; write `[[interfaces]]` and `name = …`",
+            "Edge would see no packet",
+        );
+    }
+    let mut interfaces: Vec<Interface> = Vec::new();
+    for (index, table) in tables.given.into_iter().enumerate() {
+        let field = format!("interfaces[{index}]");
+        let table = report.table(&field, table);
+        let name_field = format!("{field}.name");
+        let name = report.given(&name_field, table.name).unwrap_or_default();
+        let xdp_mode =
+            report.word(&format!("{field}.xdp_mode"), table.xdp_mode, XdpModeRequest::Auto, &XDP_MODES);
+        if name.is_empty() {
+            report.say(&name_field, "no name", "no interface could be found by it");
+        } else if name.len() > INTERFACE_NAME_BYTES {
+            let fact = format!("`{name}` has {} bytes, Linux allows {INTERFACE_NAME_BYTES}", name.len());
+            report.say(&name_field, fact, "there can be no such interface");
+        } else if name.contains(['/', ':'])
+            || name.contains(char::is_whitespace)
+            || name == "."
+            || name == ".."
+        {
+            report.say(
+                &name_field,
+                format!("`{name}` is no name that Linux allows"),
+                "there can be no such interface",
+            );
+        } else if interfaces.iter().any(|present| present.name == name) {
+            report.say(&name_field, format!("`{name}` stands here twice"), "Edge cannot attach to it twice");
+        } else {
+            interfaces.push(Interface { name, xdp_mode });
+        }
+    }
+    interfaces
+}
+
+fn ports(file: PortsFile, report: &mut Report<'_>) -> PortSets {
+    let defaults = defaults::ports();
+    let mut seen_tcp = BTreeMap::new();
+    let mut seen_udp = BTreeMap::new();
+    let sip_udp = port_list("ports.sip_udp", file.sip_udp, defaults.sip_udp, &mut seen_udp, report);
+    let sip_tcp = port_list("ports.sip_tcp", file.sip_tcp, defaults.sip_tcp, &mut seen_tcp, report);
+    let smpp_tcp = port_list("ports.smpp_tcp", file.smpp_tcp, defaults.smpp_tcp, &mut seen_tcp, report);
+    if sip_udp.is_empty() && sip_tcp.is_empty() && smpp_tcp.is_empty() {
+        report.say("ports", "every list is empty", "every packet would pass unseen");
+    }
+    PortSets { sip_udp, sip_tcp, smpp_tcp }
+}
+
+fn port_list(
+    field: &str,
+    value: Field<Vec<Field<u16>>>,
+    default: Vec<u16>,
+    seen: &mut BTreeMap<u16, String>,
+    report: &mut Report<'_>,
+) -> Vec<u16> {
+    // Defaults count as seen, too: `sip_tcp = [2775]` collides with SMPP's.
+    let ports = match report.list(field, value) {
+        Some(given) => given,
+        None => default.into_iter().map(|port| (field.to_owned(), port)).collect(),
+    };
+    let mut list = Vec::with_capacity(ports.len());
+    for (path, port) in ports {
+        if port == 0 {
+            report.say(&path, "0 is not a port", "no packet would ever match it");
+            continue;
+        }
+        match seen.entry(port) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(path);
+                list.push(port);
+            }
+            Entry::Occupied(first) => {
+                let fact = format!("port {port} stands at {} already", first.get());
+                report.say(&path, fact, "one port cannot be read as two protocols, nor twice");
+            }
+        }
+    }
+    list.sort_unstable();
+    list
+}
+
+fn capacity(file: CapacityFile, report: &mut Report<'_>) -> Capacity {
+    let default = defaults::CAPACITY;
+    Capacity {
+        accounts: report.number("capacity.accounts", file.accounts, default.accounts, 2..=1_000_000),
+        prefixes: report.number("capacity.prefixes", file.prefixes, default.prefixes, 1..=10_000_000),
+        sources: report.number("capacity.sources", file.sources, default.sources, 1_024..=16_777_216),
+        flows: report.number("capacity.flows", file.flows, default.flows, 64..=1_048_576),
+    }
+}
+
+fn paths(file: PathsFile, base: &Path, report: &mut Report<'_>) -> Paths {
+    let default = defaults::paths();
+    Paths {
+        pin_dir: report.path("paths.pin_dir", file.pin_dir, default.pin_dir, base),
+        database: report.path("paths.database", file.database, default.database, base),
+        socket: report.path("paths.socket", file.socket, default.socket, base),
+        socket_mode: socket_mode(file.socket_mode, default.socket_mode, report),
+    }
+}
+
+fn socket_mode(value: Field<String>, default: u32, report: &mut Report<'_>) -> u32 {
+    const FIELD: &str = "paths.socket_mode";
+    let Some(text) = report.given(FIELD, value) else { return default };
+    match u32::from_str_radix(&text, 8) {
+        Ok(mode) if mode & !0o777 == 0 && mode & 0o600 == 0o600 && !for_everybody(mode) => mode,
+        Ok(mode) if mode & !0o777 == 0 && for_everybody(mode) => {
+            let fact = format!("`{text}` admits everybody on the host; write for example \"0660\"");
+            report.say(FIELD, fact, "every local user could change limits");
+            default
+        }
+        Ok(mode) if mode & !0o777 == 0 => {
+            let fact = format!("`{text}` keeps the owner out; write for example \"0660\"");
+            report.say(FIELD, fact, "nobody could use the control socket");
+            default
+        }
+        _ => {
+            let fact = format!("`{text}` is not a file mode; write for example \"0660\"");
+            report.say(FIELD, fact, "the control socket could not be made");
+            default
+        }
+    }
+}
+
+/// Whether users other than the owner and its group may do anything.
+pub(super) fn for_everybody(mode: u32) -> bool {
+    mode & 0o007 > 0
+}
+
+fn address(field: &str, value: Field<String>, default: SocketAddr, report: &mut Report<'_>) -> SocketAddr {
+    let Some(text) = report.given(field, value) else { return default };
+    text.parse().unwrap_or_else(|_| {
+        let fact =
+            format!("`{text}` is not an address and port; write for example \"{default}\" or \"[::1]:9000\"");
+        report.say(field, fact, "metrics could not be served");
+        default
+    })
+}
+
+fn detect(file: DetectFile, report: &mut Report<'_>) -> Detect {
+    let spike_file = report.table("detect.spike", file.spike);
+    let pumping_file = report.table("detect.pumping", file.pumping);
+    Detect { spike: spike(spike_file, report), pumping: pumping(pumping_file, report) }
+}
+
+fn spike(file: SpikeFile, report: &mut Report<'_>) -> Spike {
+    let default = defaults::DETECT.spike;
+    let at = |key: &str| format!("detect.spike.{key}");
+    Spike {
+        enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
+        factor: report.number(&at("factor"), file.factor, default.factor, 1.1..=1_000.0),
+        floor_per_sec: report.number(
+            &at("floor_per_sec"),
+            file.floor_per_sec,
+            default.floor_per_sec,
+            0.1..=1e9,
+        ),
+        resolve_ratio: report.number(
+            &at("resolve_ratio"),
+            file.resolve_ratio,
+            default.resolve_ratio,
+            0.1..=1.0,
+        ),
+        resolve_after: report.duration(
+            &at("resolve_after"),
+            file.resolve_after,
+            default.resolve_after,
+            SECOND..=DAY,
+        ),
+        baseline_half_life: report.duration(
+            &at("baseline_half_life"),
+            file.baseline_half_life,
+            default.baseline_half_life,
+            SECOND..=DAY * 30,
+        ),
+        severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
+    }
+}
+
+fn pumping(file: PumpingFile, report: &mut Report<'_>) -> Pumping {
+    let default = defaults::DETECT.pumping;
+    let at = |key: &str| format!("detect.pumping.{key}");
+    let pumping = Pumping {
+        enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
+        prefix_digits: report.number(&at("prefix_digits"), file.prefix_digits, default.prefix_digits, 1..=9),
+        window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),
+        min_messages: report.number(
+            &at("min_messages"),
+            file.min_messages,
+            default.min_messages,
+            1..=1_000_000_000,
+        ),
+        share: report.number(&at("share"), file.share, default.share, 0.01..=1.0),
+        resolve_share: report.number(
+            &at("resolve_share"),
+            file.resolve_share,
+            default.resolve_share,
+            0.0..=1.0,
+        ),
+        severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
+    };
+    if pumping.resolve_share > pumping.share {
+        let fact = format!("{} is above share, {}", pumping.resolve_share, pumping.share);
+        report.say(&at("resolve_share"), fact, "an alert would resolve while it opens, again and again");
+    }
+    pumping
+}

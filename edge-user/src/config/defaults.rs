@@ -1,0 +1,98 @@
+//! What holds where nothing is written. `config/edge.toml` says the same with reasons; a test compares them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use edge_ebpf::abi::{Class, Mode};
+
+use super::{Capacity, Detect, Paths, Plan, PortSets, Pumping, Spike};
+use crate::alert::Severity;
+use crate::rate::{Per, Rate};
+
+pub(super) const MODE: Mode = Mode::Observe;
+pub(super) const IPV6_SOURCE_PREFIX: u8 = 64;
+/// 64 x T1: timers B and F (RFC 3261 17.1).
+pub(super) const SIP_REPEAT_WINDOW: Duration = Duration::from_secs(32);
+pub(super) const HISTORY_RETENTION: Duration = Duration::from_hours(30 * 24);
+pub(super) const METRICS_PORT: u16 = 10_775;
+pub(super) const ACCOUNT_PLAN: &str = "standard";
+pub(super) const UNKNOWN_PLAN: &str = "unknown";
+pub(super) const WEBHOOK_MIN_SEVERITY: Severity = Severity::Warning;
+pub(super) const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+/// The last attempt of the schedule of Standard Webhooks comes 75 h 35 min after the first.
+pub(super) const WEBHOOK_GIVE_UP_AFTER: Duration = Duration::from_hours(76);
+
+pub(super) fn ports() -> PortSets {
+    PortSets { sip_udp: vec![5060], sip_tcp: vec![5060], smpp_tcp: vec![2775] }
+}
+
+pub(super) const CAPACITY: Capacity =
+    Capacity { accounts: 4_096, prefixes: 65_536, sources: 131_072, flows: 16_384 };
+
+pub(super) fn paths() -> Paths {
+    Paths {
+        pin_dir: PathBuf::from("/sys/fs/bpf/edge"),
+        database: PathBuf::from("/var/lib/edge/edge.db"),
+        socket: PathBuf::from("/run/edge/edge.sock"),
+        socket_mode: 0o660,
+    }
+}
+
+pub(super) fn metrics_listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT))
+}
+
+/// The two plans that exist without being written.
+pub(super) fn plans() -> BTreeMap<String, Plan> {
+    const SECOND: Per = Per::Second;
+    const MINUTE: Per = Per::Minute;
+    let standard = Plan {
+        account: BTreeMap::from([
+            (Class::SipInvite, Rate::known(20, SECOND, 40)),
+            (Class::SipRegister, Rate::known(20, SECOND, 100)),
+            (Class::SipOptions, Rate::known(15, SECOND, 30)),
+            (Class::SipMessage, Rate::known(30, SECOND, 60)),
+            (Class::SipOther, Rate::known(20, SECOND, 40)),
+            (Class::SmppSubmit, Rate::known(30, SECOND, 60)),
+            (Class::SmppBind, Rate::known(60, MINUTE, 10)),
+        ]),
+        source: BTreeMap::from([(Class::Packets, Rate::known(4_000, SECOND, 8_000))]),
+    };
+    let unknown = Plan {
+        account: BTreeMap::new(),
+        source: BTreeMap::from([
+            (Class::SipInvite, Rate::known(1, SECOND, 5)),
+            (Class::SipRegister, Rate::known(10, MINUTE, 10)),
+            (Class::SipOptions, Rate::known(1, SECOND, 10)),
+            (Class::SipMessage, Rate::known(1, SECOND, 5)),
+            (Class::SipOther, Rate::known(1, SECOND, 10)),
+            (Class::SmppSubmit, Rate::known(10, SECOND, 20)),
+            (Class::SmppBind, Rate::known(10, MINUTE, 5)),
+            (Class::Packets, Rate::known(200, SECOND, 400)),
+        ]),
+    };
+    BTreeMap::from([(ACCOUNT_PLAN.to_owned(), standard), (UNKNOWN_PLAN.to_owned(), unknown)])
+}
+
+pub(super) const DETECT: Detect = Detect {
+    spike: Spike {
+        enabled: true,
+        factor: 3.0,
+        floor_per_sec: 5.0,
+        resolve_ratio: 0.7,
+        resolve_after: Duration::from_mins(1),
+        baseline_half_life: Duration::from_mins(30),
+        severity: Severity::Warning,
+    },
+    pumping: Pumping {
+        enabled: true,
+        prefix_digits: 5,
+        window: Duration::from_mins(1),
+        min_messages: 100,
+        share: 0.5,
+        resolve_share: 0.3,
+        severity: Severity::Critical,
+    },
+};
