@@ -10,35 +10,7 @@ use tempfile::TempDir;
 
 const INTERFACE: &str = "[[interfaces]]\nname = \"eth0\"\n";
 
-fn directory(files: &[(&str, &str)]) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("accounts.d")).unwrap();
-    for (name, text) in files {
-        fs::write(directory.path().join(name), text).unwrap();
-    }
-    directory
-}
-
-fn problems(files: &[(&str, &str)]) -> Problems {
-    config::load(&directory(files).path().join("edge.toml")).unwrap_err()
-}
-
-/// `field: fact` of every problem of an `edge.toml` that has an interface.
-fn facts(edge: &str) -> Vec<String> {
-    let problems = problems(&[("edge.toml", &format!("{edge}\n{INTERFACE}"))]);
-    problems.all().iter().map(|it| format!("{}: {}", it.field, it.fact)).collect()
-}
-
-/// The only problem, as `field: fact`.
-fn fact(edge: &str) -> String {
-    let facts = facts(edge);
-    assert_eq!(facts.len(), 1, "{facts:#?}");
-    facts[0].clone()
-}
-
-#[test]
-fn a_configuration_with_many_errors_reports_each_of_them_at_once() {
-    let edge = r#"
+const MANY_ERRORS: &str = r#"
 mode = "enforced"
 ipv6_source_prefix = 300
 sip_repeat_window = "32"
@@ -95,6 +67,35 @@ sources = []
 [accounts.unknown]
 sources = ["198.51.100.0/24"]
 "#;
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("accounts.d")).unwrap();
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+fn problems(files: &[(&str, &str)]) -> Problems {
+    config::load(&directory(files).path().join("edge.toml")).unwrap_err()
+}
+
+/// `field: fact` of every problem of an `edge.toml` that has an interface.
+fn facts(edge: &str) -> Vec<String> {
+    let problems = problems(&[("edge.toml", &format!("{edge}\n{INTERFACE}"))]);
+    problems.all().iter().map(|it| format!("{}: {}", it.field, it.fact)).collect()
+}
+
+/// The only problem, as `field: fact`.
+fn fact(edge: &str) -> String {
+    let facts = facts(edge);
+    assert_eq!(facts.len(), 1, "{facts:#?}");
+    facts[0].clone()
+}
+
+#[test]
+fn a_configuration_with_many_errors_reports_each_of_them_at_once() {
     let second = r#"
 mode = "observe"
 [accounts.acme]
@@ -103,7 +104,7 @@ system_ids = ["sixteen-octets--"]
 "#;
     let broken = "[accounts.other\n";
     let problems =
-        problems(&[("edge.toml", edge), ("accounts.d/b.toml", second), ("accounts.d/a.toml", broken)]);
+        problems(&[("edge.toml", MANY_ERRORS), ("accounts.d/b.toml", second), ("accounts.d/a.toml", broken)]);
     let fields: Vec<String> = problems
         .all()
         .iter()

@@ -126,6 +126,31 @@ fn the_documentation_has_the_defaults_of_edge_toml() {
     assert!(compared > 30, "only {compared} defaults were compared");
 }
 
+#[test]
+fn every_shipped_alert_says_what_to_do_and_nothing_else_is_explained() {
+    let rules = shipped("prometheus/edge.alerts.yml");
+    let help = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/alerts.md")).unwrap();
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let headings: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert!(!alerts.is_empty());
+    assert_eq!(alerts, headings);
+    for alert in alerts {
+        let link = format!("runbook_url: docs/alerts.md#{}\n", alert.to_lowercase());
+        assert_eq!(rules.matches(&link).count(), 1, "{alert}");
+    }
+}
+
+#[test]
+fn the_dashboard_is_json_and_every_panel_asks_for_a_metric_of_ours() {
+    let dashboard: serde_json::Value = serde_json::from_str(&shipped("grafana/edge.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    assert!(panels.len() > 10);
+    for panel in panels {
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(targets.iter().all(|target| target["expr"].as_str().unwrap().contains("edge_")), "{panel}");
+    }
+}
+
 /// Key and default of every row in `docs/configuration.md`.
 fn documented() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
@@ -157,7 +182,9 @@ fn collect(path: &str, value: &toml::Value, keys: &mut Vec<String>) {
             }
         }
         toml::Value::Array(elements) if elements.first().is_some_and(toml::Value::is_table) => {
-            elements.iter().for_each(|element| collect(&format!("{path}[]"), element, keys));
+            for element in elements {
+                collect(&format!("{path}[]"), element, keys);
+            }
         }
         _ => keys.push(path.to_owned()),
     }

@@ -28,8 +28,9 @@ pub(super) fn ports() -> PortSets {
     PortSets { sip_udp: vec![5060], sip_tcp: vec![5060], smpp_tcp: vec![2775] }
 }
 
+/// The sizes that the kernel programs are built with.
 pub(super) const CAPACITY: Capacity =
-    Capacity { accounts: 4_096, prefixes: 65_536, sources: 131_072, flows: 16_384 };
+    Capacity { accounts: 16_384, prefixes: 1_048_576, sources: 262_144, flows: 16_384 };
 
 pub(super) fn paths() -> Paths {
     Paths {
