@@ -18,7 +18,7 @@ use super::types::{
 };
 
 /// Where the daemon's socket is unless the configuration says otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/edge/edged.sock";
+pub const DEFAULT_SOCKET: &str = "/run/edge/edge.sock";
 
 /// Why there is no answer, or which refusal it was.
 #[derive(Debug, thiserror::Error)]
@@ -255,4 +255,27 @@ fn root_cause(error: &reqwest::Error) -> String {
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_socket_says_whom_it_is_open_to() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let socket = directory.path().join("edged.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        let advice = |mode| -> io::Result<String> {
+            std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode))?;
+            Ok(permission_advice(&socket))
+        };
+
+        let alone = advice(0o600)?;
+        assert!(alone.ends_with("alone (mode 0600); use sudo"), "{alone}");
+        let shared = advice(0o660)?;
+        assert!(shared.contains("and group `"), "{shared}");
+        assert!(shared.ends_with("(mode 0660); join the group, or use sudo"), "{shared}");
+        Ok(())
+    }
 }

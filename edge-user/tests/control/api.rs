@@ -247,6 +247,8 @@ fn shutdown_ends_serving_even_while_a_client_dawdles() {
     let served = Served::start();
     let mut dawdler = UnixStream::connect(&served.socket).unwrap();
     dawdler.write_all(b"GET /v1/status HT").unwrap();
+    // Connections are accepted in turn: once this one is answered, the dawdler's is under way.
+    assert_eq!(raw(&served.socket, "GET", "/v1/status", "").status, 200);
 
     served.end().unwrap();
 }

@@ -1,7 +1,7 @@
 //! A daemon made of paper: answers every endpoint with fixed data and remembers who asked for what.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use edge_user::alert::{Alert, Evidence, Finding, Phase, Severity};
@@ -40,7 +40,7 @@ pub(crate) struct Served {
     pub(crate) daemon: FakeDaemon,
     /// Where it listens.
     pub(crate) socket: PathBuf,
-    directory: TempDir,
+    _directory: TempDir,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<std::io::Result<()>>>,
 }
@@ -65,12 +65,7 @@ impl Served {
             })
         });
         is_bound.recv().unwrap();
-        Self { daemon, socket, directory, shutdown: Some(shutdown), thread: Some(thread) }
-    }
-
-    /// A directory that lives as long as this.
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
+        Self { daemon, socket, _directory: directory, shutdown: Some(shutdown), thread: Some(thread) }
     }
 
     /// Ends it and says how serving ended.

@@ -1,0 +1,117 @@
+//! `edgectl accounts`.
+
+use std::path::Path;
+
+use comfy_table::Cell;
+use edge_user::api::client::Client;
+use edge_user::api::types::{AccountDetail, AccountSummary};
+
+use crate::cli::AccountsVerb;
+use crate::failure::Failure;
+use crate::output::{Output, Style, bad};
+use crate::{alerts, limits, text};
+
+pub(crate) async fn run(verb: AccountsVerb, socket: &Path, output: Output) -> Result<(), Failure> {
+    let client = Client::new(socket)?;
+    match verb {
+        AccountsVerb::List => output.show(&client.accounts().await?, |accounts, style| list(accounts, style)),
+        AccountsVerb::Show { name } => output.show(&client.account(&name).await?, show),
+    }
+}
+
+fn list(accounts: &[AccountSummary], style: Style) -> String {
+    let mut table = style.table(&["<ACCOUNT", "<PLAN", "<MODE", ">SOURCES", ">ALERTS", "<MESSAGES"]);
+    for account in accounts {
+        let alerts =
+            if account.alerts_open > 0 { bad(account.alerts_open) } else { Cell::new(account.alerts_open) };
+        table.add_row(vec![
+            Cell::new(&account.name),
+            Cell::new(&account.plan),
+            Cell::new(&account.mode),
+            Cell::new(account.sources),
+            alerts,
+            Cell::new(text::counts(&account.messages)),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn show(account: &AccountDetail, style: Style) -> String {
+    let words = |list: &[String]| if list.is_empty() { "-".to_owned() } else { list.join(", ") };
+    let head = format!(
+        "{}, plan {}, mode {}\nsources     {}\nsystem ids  {}\nsip         {}\nsmpp        {}",
+        account.name,
+        account.plan,
+        account.mode,
+        words(&account.sources),
+        words(&account.system_ids),
+        text::counts(&account.sip),
+        text::counts(&account.smpp),
+    );
+
+    let mut messages = style.table(&["<CLASS", "<MESSAGES"]);
+    for (class, counts) in &account.messages {
+        messages.add_row(vec![class.clone(), text::counts(counts)]);
+    }
+
+    let mut parts = vec![head, limits::table(&account.limits, style)];
+    if !account.messages.is_empty() {
+        parts.push(messages.trim_fmt());
+    }
+    if !account.alerts.is_empty() {
+        parts.push(alerts::table(account.alerts.iter(), style));
+    }
+    parts.join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_list_has_a_line_for_each_account() {
+        let account = AccountSummary {
+            name: "acme".to_owned(),
+            plan: "standard".to_owned(),
+            mode: "enforce".to_owned(),
+            sources: 2,
+            messages: BTreeMap::from([("admitted".to_owned(), 100), ("refused_account".to_owned(), 7)]),
+            alerts_open: 1,
+        };
+        assert_eq!(
+            list(&[account], Style { color: false }),
+            "\
+ACCOUNT  PLAN      MODE     SOURCES  ALERTS  MESSAGES
+acme     standard  enforce        2       1  admitted 100, refused_account 7"
+        );
+    }
+
+    #[test]
+    fn an_account_without_traffic_or_alerts_shows_no_empty_tables() {
+        let account = AccountDetail {
+            name: "acme".to_owned(),
+            plan: "standard".to_owned(),
+            mode: "observe".to_owned(),
+            sources: vec!["203.0.113.0/24".to_owned(), "2001:db8::/32".to_owned()],
+            system_ids: Vec::new(),
+            limits: Vec::new(),
+            messages: BTreeMap::new(),
+            sip: BTreeMap::from([("INVITE".to_owned(), 3)]),
+            smpp: BTreeMap::new(),
+            alerts: Vec::new(),
+        };
+        assert_eq!(
+            show(&account, Style { color: false }),
+            "\
+acme, plan standard, mode observe
+sources     203.0.113.0/24, 2001:db8::/32
+system ids  -
+sip         INVITE 3
+smpp        -
+
+ACCOUNT  CLASS  SCOPE  LIMIT  ORIGIN  UNTIL  BY  REASON"
+        );
+    }
+}
