@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use edge_user::config::{self, Problems};
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 const INTERFACE: &str = "[[interfaces]]\nname = \"eth0\"\n";
@@ -290,4 +291,41 @@ fn the_path_may_be_relative_and_the_directory_of_accounts_may_be_missing() {
     let config = config::load(&path).unwrap();
     assert_eq!(config.paths.socket, directory.path().join("s"));
     assert!(config::load(Path::new("no-such-edge.toml")).is_err());
+}
+
+const ODD_VALUES: &[&str] = &[
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    "true",
+    "\"\"",
+    "\"\\u0000\"",
+    "[]",
+    "[[]]",
+    "[{}]",
+    "{}",
+    "{ a = 1 }",
+    "2026-01-01",
+];
+
+proptest! {
+    /// Whatever stands for a value, and whatever is missing, ends in a configuration or in problems.
+    #[test]
+    fn no_value_makes_it_panic(line in 0usize..200, odd in prop::sample::select(ODD_VALUES), also_gone in 0usize..200) {
+        let shipped = include_str!("../../config/edge.toml");
+        let text: Vec<String> = shipped
+            .lines()
+            .enumerate()
+            .filter(|(index, _)| *index != also_gone)
+            .map(|(index, text)| match text.split_once(" = ") {
+                Some((key, _)) if index == line => format!("{} = {odd}", key.trim_start_matches('#')),
+                _ => text.to_owned(),
+            })
+            .collect();
+        let directory = directory(&[("edge.toml", &text.join("\n"))]);
+        if let Err(problems) = config::load(&directory.path().join("edge.toml")) {
+            prop_assert!(!problems.all().is_empty());
+        }
+    }
 }

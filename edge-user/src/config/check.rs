@@ -176,7 +176,7 @@ fn interfaces(tables: Tables<InterfaceFile>, report: &mut Report<'_>) -> Vec<Int
             let fact = format!("`{name}` has {} bytes, Linux allows {INTERFACE_NAME_BYTES}", name.len());
             report.say(&name_field, fact, "there can be no such interface");
         } else if name.contains(['/', ':'])
-            || name.contains(char::is_whitespace)
+            || name.contains(|it: char| it.is_whitespace() || it.is_control())
             || name == "."
             || name == ".."
         {
