@@ -57,7 +57,7 @@ fn render(checked: &Checked) -> String {
     let Checked { path, interfaces, accounts, plans, webhooks } = checked;
     let interfaces = interfaces.join(", ");
     format!(
-        "{path}: no problems ({accounts} accounts, {plans} plans, {webhooks} webhooks; interfaces {interfaces})"
+        "{path}: no problems (accounts {accounts}, plans {plans}, webhooks {webhooks}; interfaces {interfaces})"
     )
 }
 
@@ -72,7 +72,7 @@ mod tests {
             Checked { path: "edge.toml".to_owned(), interfaces, accounts: 3, plans: 2, webhooks: 1 };
         assert_eq!(
             render(&checked),
-            "edge.toml: no problems (3 accounts, 2 plans, 1 webhooks; interfaces eth0, eth1)"
+            "edge.toml: no problems (accounts 3, plans 2, webhooks 1; interfaces eth0, eth1)"
         );
     }
 }
