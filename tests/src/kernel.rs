@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{AccountState, Outcome, Policy, Settings, SourceState, Standing, map, program};
 use zerocopy::FromZeros as _;
 
@@ -56,6 +56,10 @@ impl Kernel {
     pub fn load_sized(entries: &[(&'static str, u32)]) -> Result<Self> {
         let object = object_bytes()?;
         let mut loader = EbpfLoader::new();
+        // A refused program is verified ten times over for its log: minutes. Ask for it with EDGE_VERIFIER_LOG=1.
+        if std::env::var_os("EDGE_VERIFIER_LOG").is_none() {
+            loader.verifier_log_level(VerifierLogLevel::DISABLE);
+        }
         for (name, size) in entries {
             loader.map_max_entries(name, *size);
         }

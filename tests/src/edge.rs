@@ -1,0 +1,187 @@
+//! The real daemon and the real command line, on the edge's side of a [`Lab`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use edge_user::api::types::{AccountDetail, Status};
+use nix::sys::signal::Signal;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+
+use crate::netns::{EDGE_INTERFACE, Lab, unique};
+use crate::process::{Process, wait_until};
+
+/// How long the daemon may take to be ready: its start includes the verifier.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Files, pins and the daemon of one test.
+#[derive(Debug)]
+pub struct Edge<'a> {
+    lab: &'a Lab,
+    files: TempDir,
+    pins: Pins,
+    daemon: Option<Process>,
+    starts: u32,
+}
+
+impl<'a> Edge<'a> {
+    /// Everything but the daemon, with a configuration: `sections` are appended to interface, ports and paths.
+    pub fn prepare(lab: &'a Lab, sections: &str) -> Result<Self> {
+        let files = tempfile::Builder::new().prefix("edge-test-").tempdir().context("no directory")?;
+        let pins = Pins(PathBuf::from("/sys/fs/bpf").join(unique("pins")));
+        let edge = Self { lab, files, pins, daemon: None, starts: 0 };
+        edge.configure(sections)?;
+        Ok(edge)
+    }
+
+    /// The same, with the daemon running and ready.
+    pub fn start(lab: &'a Lab, sections: &str) -> Result<Self> {
+        let mut edge = Self::prepare(lab, sections)?;
+        edge.start_daemon()?;
+        Ok(edge)
+    }
+
+    /// Writes the configuration anew.
+    pub fn configure(&self, sections: &str) -> Result<()> {
+        let text = format!(
+            "mode = 'enforce'\n\
+             interfaces = [{{ name = '{EDGE_INTERFACE}', xdp_mode = 'native' }}]\n\
+             [ports]\nsip_udp = [5060]\nsip_tcp = [5060]\nsmpp_tcp = [2775]\n\
+             [paths]\npin_dir = '{}'\ndatabase = '{}'\nsocket = '{}'\n\
+             [metrics]\nlisten = '127.0.0.1:9912'\n\
+             {sections}\n",
+            self.pins.0.display(),
+            self.file("edge.db").display(),
+            self.socket().display(),
+        );
+        fs::write(self.config(), text).context("cannot write the configuration")
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub fn start_daemon(&mut self) -> Result<()> {
+        let mut daemon = self.spawn()?;
+        let mut ended = None;
+        wait_until("edged answers", READY_WITHIN, || {
+            ended = daemon.ended().ok().flatten();
+            ended.is_some() || self.status().is_ok()
+        });
+        if let Some(status) = ended {
+            bail!("edged ended with {status}:\n{}", daemon.said());
+        }
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Starts another daemon with the same configuration, without waiting.
+    pub fn spawn(&mut self) -> Result<Process> {
+        self.starts += 1;
+        let mut command = self.lab.edge.command(binary("edged")?);
+        command.arg("--config").arg(self.config()).env("NO_COLOR", "1");
+        Process::start("edged", &mut command, &self.file(&format!("edged-{}.log", self.starts)))
+    }
+
+    /// The running daemon.
+    pub fn daemon(&mut self) -> Result<&mut Process> {
+        self.daemon.as_mut().context("edged was not started")
+    }
+
+    /// Ends the daemon without warning; what it put into the kernel stays.
+    pub fn kill(&mut self) -> Result<()> {
+        self.daemon()?.end(Signal::SIGKILL)?;
+        self.daemon = None;
+        Ok(())
+    }
+
+    /// `edgectl` with these arguments, whatever comes of it.
+    pub fn edgectl(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.lab.edge.command(binary("edgectl")?);
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command.output().context("cannot start edgectl")
+    }
+
+    /// `edgectl` that must succeed.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.edgectl(arguments)?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "edgectl {}: {}", arguments.join(" "), errors.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `edgectl --json` that must succeed, read as its type.
+    pub fn read<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let text = self.ctl(&[&["--json"], arguments].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("edgectl {}: {text}", arguments.join(" ")))
+    }
+
+    /// `edgectl status`.
+    pub fn status(&self) -> Result<Status> {
+        self.read(&["status"])
+    }
+
+    /// `edgectl accounts show`.
+    pub fn account(&self, name: &str) -> Result<AccountDetail> {
+        self.read(&["accounts", "show", name])
+    }
+
+    /// Messages of an account's class by allowance; 0 where nothing was counted.
+    pub fn messages(&self, account: &str, class: &str, allowance: &str) -> Result<u64> {
+        let detail = self.account(account)?;
+        Ok(detail.messages.get(class).and_then(|class| class.get(allowance)).copied().unwrap_or(0))
+    }
+
+    /// A file of this test.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    /// The directory of this test's files.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.file("edge.toml")
+    }
+
+    /// Where pins are.
+    #[must_use]
+    pub fn pins(&self) -> &Path {
+        &self.pins.0
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.file("edge.sock")
+    }
+}
+
+/// A directory in bpffs that is removed with all pins in it; that detaches the program too.
+#[derive(Debug)]
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.0.exists()
+            && let Err(error) = fs::remove_dir_all(&self.0)
+        {
+            eprintln!("warning: cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// One of our own programs: in `EDGE_BIN`, or beside the test's own.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let directory = match std::env::var_os("EDGE_BIN") {
+        Some(directory) => PathBuf::from(directory),
+        None => std::env::current_exe()?.ancestors().nth(2).context("tests run from target/")?.to_owned(),
+    };
+    let program = directory.join(name);
+    ensure!(program.exists(), "{} is not there: `cargo build -p edge-user --bins`", program.display());
+    Ok(program)
+}

@@ -1,0 +1,126 @@
+//! What goes wrong beside the packet path must not touch it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use edge_tests::edge::{Edge, binary};
+use edge_tests::netns::{ACME, Lab};
+use edge_tests::peers::Sipp;
+
+use crate::limited;
+
+const LONG: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(15);
+const FIVE: &str = "sip.invite = '1/hour burst 5'";
+
+#[test]
+fn a_corrupt_database_is_named_and_enforcement_goes_on() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    edge.kill().unwrap();
+    for extra in ["edge.db-wal", "edge.db-shm"] {
+        let _ = fs::remove_file(edge.file(extra));
+    }
+    fs::write(edge.file("edge.db"), [0x5a; 8192]).unwrap();
+    let mut daemon = edge.spawn().unwrap();
+    let ended = edge_ended(&mut daemon);
+    let told = ended || edge.status().is_ok_and(|status| status.store != "ok");
+    assert!(told, "neither status nor the log tells of the database: {}", daemon.said());
+    if ended {
+        assert!(daemon.said().contains("edge.db"), "the file is not named: {}", daemon.said());
+    }
+    assert_eq!(arrived(&lab, &edge, 10), 5, "limits hold meanwhile");
+}
+
+#[test]
+fn a_locked_database_is_told_and_enforcement_goes_on() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    // Another program holds the database for writing.
+    let script = "import sqlite3,sys,time\n\
+                  c=sqlite3.connect(sys.argv[1],isolation_level=None,timeout=20)\n\
+                  c.execute('BEGIN EXCLUSIVE')\nprint('locked',flush=True)\ntime.sleep(60)\n";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", script]).arg(edge.file("edge.db"));
+    let locker = edge_tests::process::Process::start("sqlite", &mut command, &edge.file("lock.log")).unwrap();
+    edge_tests::process::wait_until("the database is locked", SOON, || locker.said().contains("locked"));
+    let refused = edge.edgectl(&["limits", "set", "acme", "sip.invite", "9/s", "--reason", "test"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "a change that cannot be kept was accepted");
+    assert!(said.contains("database") || said.contains("store"), "{said}");
+    assert_eq!(arrived(&lab, &edge, 10), 5, "the old limit holds");
+    drop(locker);
+    edge.ctl(&["limits", "set", "acme", "sip.invite", "9/s", "--reason", "test"]).unwrap();
+}
+
+#[test]
+fn a_full_table_of_sources_forgets_the_oldest_and_holds_the_accounts_limit() {
+    let lab = Lab::make().unwrap();
+    let small =
+        format!("{}\n[capacity]\naccounts = 16\nprefixes = 16\nsources = 16\nflows = 16\n", limited(FIVE));
+    let edge = Edge::start(&lab, &small).unwrap();
+    // Many sources of one account, one call each.
+    for host in 20..84 {
+        lab.peer.ip(&["address", "add", &format!("203.0.113.{host}/32"), "dev", "peer0"]).unwrap();
+    }
+    let server = Sipp::server(&lab, edge.directory()).unwrap();
+    lab.peer
+        .enter(|| {
+            for host in 20..84_u8 {
+                let socket = std::net::UdpSocket::bind(SocketAddr::from(([203, 0, 113, host], 5060)))?;
+                let request =
+                    edge_tests::sip::Request::new("INVITE").call_id(&format!("{host}@full")).bytes();
+                socket.send_to(&request, "198.51.100.10:5060")?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(server);
+    let count = |allowance| edge.messages("acme", "sip.invite", allowance).unwrap();
+    assert_eq!(
+        (count("admitted"), count("refused")),
+        (5, 59),
+        "one bucket for all sources, known or forgotten"
+    );
+}
+
+#[test]
+fn a_configuration_with_many_problems_names_each_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("edge.toml");
+    fs::write(
+        &file,
+        "mode = 'sometimes'\ninterfaces = []\ncolour = 'red'\n[plans.a.account]\nsip.invite = '5/fortnight'\n\
+         [accounts.acme]\nsources = ['203.0.113.0/33']\nplan = 'b'\n",
+    )
+    .unwrap();
+    let output = std::process::Command::new(binary("edged").unwrap())
+        .args(["--check", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    for problem in ["sometimes", "interfaces", "colour", "fortnight", "/33", "plan"] {
+        assert!(said.contains(problem), "{problem} is not named in:\n{said}");
+    }
+}
+
+fn edge_ended(daemon: &mut edge_tests::process::Process) -> bool {
+    let until = std::time::Instant::now() + Duration::from_secs(6);
+    while std::time::Instant::now() < until {
+        if daemon.ended().unwrap().is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    false
+}
+
+fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
+    let server = Sipp::server(lab, edge.directory()).unwrap();
+    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
+    server.stop().unwrap()["INVITE_Recv"]
+}

@@ -1,0 +1,88 @@
+//! What operators set by command works at once, survives a restart, and lifts itself.
+
+use std::time::Duration;
+
+use edge_tests::edge::Edge;
+use edge_tests::netns::{ACME, Lab};
+use edge_tests::peers::Sipp;
+use edge_tests::process::wait_until;
+
+use crate::OPEN;
+
+const LONG: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_limit_set_by_command_holds_at_once_and_after_a_restart() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, OPEN).unwrap();
+    edge.ctl(&["limits", "set", "acme", "sip.invite", "1/hour burst 3", "--reason", "test"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 3);
+    edge.kill().unwrap();
+    edge.start_daemon().unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 0, "the override was kept, and its bucket too");
+    edge.ctl(&["limits", "unset", "acme", "sip.invite", "--reason", "test"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 10);
+    let audit = edge.ctl(&["audit"]).unwrap();
+    assert!(audit.contains("limit.set") && audit.contains("limit.unset"), "{audit}");
+}
+
+#[test]
+fn a_limit_set_for_a_while_lifts_itself() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, OPEN).unwrap();
+    edge.ctl(&["limits", "set", "acme", "sip.invite", "0/s", "--for", "2s", "--reason", "test"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 0);
+    wait_until("the limit lifts itself", SOON, || {
+        edge.account("acme").is_ok_and(|acme| acme.limits.iter().all(|limit| limit.origin != "override"))
+    });
+    assert_eq!(arrived(&lab, &edge, 5), 5);
+}
+
+#[test]
+fn a_ban_drops_everything_until_it_is_lifted() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, OPEN).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 5);
+    edge.ctl(&["ban", ACME, "--for", "1h", "--reason", "test"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 0);
+    edge.ctl(&["unban", ACME]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 5);
+}
+
+#[test]
+fn an_allowed_source_is_never_refused() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &crate::limited("sip.invite = '0/s'")).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 0);
+    edge.ctl(&["allow", ACME, "--reason", "test"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 5);
+}
+
+#[test]
+fn a_detach_ends_enforcement_and_leaves_nothing_pinned() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &crate::limited("sip.invite = '0/s'")).unwrap();
+    edge.ctl(&["detach", "--reason", "test"]).unwrap();
+    edge.daemon().unwrap().wait(SOON).unwrap();
+    let pinned: Vec<_> = walk(edge.pins());
+    assert!(pinned.is_empty(), "still pinned: {pinned:?}");
+    let server = Sipp::server(&lab, edge.directory()).unwrap();
+    Sipp::client(&lab, edge.directory(), "uac", ACME, 100, 5).unwrap().finish(LONG).unwrap();
+    assert_eq!(server.stop().unwrap()["INVITE_Recv"], 5);
+}
+
+/// Calls that reach the server, of those offered.
+fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
+    let server = Sipp::server(lab, edge.directory()).unwrap();
+    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
+    server.stop().unwrap()["INVITE_Recv"]
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] })
+        .collect()
+}

@@ -1,0 +1,62 @@
+//! Configuration changes without losing state, and bad ones change nothing.
+
+use std::time::Duration;
+
+use edge_tests::edge::Edge;
+use edge_tests::netns::{ACME, Lab};
+use edge_tests::peers::Sipp;
+use edge_tests::process::wait_until;
+use nix::sys::signal::Signal;
+
+use crate::limited;
+
+const LONG: Duration = Duration::from_secs(60);
+/// One call an hour: what a bucket has given stays given for the length of a test.
+const FIVE: &str = "sip.invite = '1/hour burst 5'";
+
+#[test]
+fn a_reload_keeps_buckets_and_counters() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    assert_eq!(offer(&lab, &edge, 10), (5, 5));
+    edge.configure(&limited(&format!("{FIVE}\nsip.options = '7/s'"))).unwrap();
+    edge.ctl(&["reload"]).unwrap();
+    assert_eq!(limit(&edge, "sip.options"), "7/s");
+    assert_eq!(offer(&lab, &edge, 10), (5, 15), "the bucket is as empty as before");
+}
+
+#[test]
+fn a_bad_configuration_leaves_the_old_in_force_and_names_every_problem() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    edge.configure(
+        "[plans.tested.account]\nsip.invit = '5/s'\nsip.options = 'fast'\n[accounts.acme]\nplan = 'none'",
+    )
+    .unwrap();
+    let refused = edge.edgectl(&["reload"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "a bad configuration was accepted");
+    for problem in ["sip.invit", "fast", "none"] {
+        assert!(said.contains(problem), "{problem} is not named in:\n{said}");
+    }
+    edge.daemon().unwrap().signal(Signal::SIGHUP).unwrap();
+    wait_until("status tells of the refused reload", Duration::from_secs(5), || {
+        edge.status().is_ok_and(|status| status.config_error.is_some())
+    });
+    assert_eq!(offer(&lab, &edge, 10), (5, 5), "the old limit holds");
+}
+
+/// Offers calls; admitted and refused since the beginning.
+fn offer(lab: &Lab, edge: &Edge<'_>, calls: u32) -> (u64, u64) {
+    let server = Sipp::server(lab, edge.directory()).unwrap();
+    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
+    drop(server);
+    let count = |allowance| edge.messages("acme", "sip.invite", allowance).unwrap();
+    (count("admitted"), count("refused"))
+}
+
+fn limit(edge: &Edge<'_>, class: &str) -> String {
+    let limits = edge.account("acme").unwrap().limits;
+    let found = limits.into_iter().find(|limit| limit.class == class && limit.limit != "unlimited");
+    found.map_or_else(String::new, |limit| limit.limit.split(" burst").next().unwrap().to_owned())
+}

@@ -1,0 +1,68 @@
+//! Enforcement outlives the daemon, and the next daemon takes over what is there.
+
+use std::time::Duration;
+
+use edge_tests::edge::Edge;
+use edge_tests::netns::{ACME, EDGE_INTERFACE, Lab};
+use edge_tests::peers::Sipp;
+use edge_tests::process::wait_until;
+
+use crate::limited;
+
+const LONG: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
+const FIVE: &str = "sip.invite = '1/hour burst 5'";
+
+#[test]
+fn a_killed_daemon_leaves_its_limits_and_the_next_one_adopts_them() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    assert_eq!(arrived(&lab, &edge, 3), 3);
+    edge.kill().unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 2, "the bucket goes on without the daemon");
+    edge.start_daemon().unwrap();
+    assert_eq!(edge.messages("acme", "sip.invite", "admitted").unwrap(), 5);
+    assert_eq!(
+        edge.messages("acme", "sip.invite", "refused").unwrap(),
+        8,
+        "counted while no daemon was there"
+    );
+    assert_eq!(arrived(&lab, &edge, 5), 0);
+    assert!(edge.status().unwrap().interfaces[0].pinned);
+}
+
+#[test]
+fn a_second_daemon_is_refused_with_the_reason() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    let mut second = edge.spawn().unwrap();
+    let status = second.wait(SOON).unwrap();
+    assert!(!status.success(), "two daemons on one interface");
+    let said = second.said();
+    assert!(said.contains("already") || said.contains("another") || said.contains("running"), "{said}");
+    assert_eq!(arrived(&lab, &edge, 10), 5, "the first one's limits hold");
+    assert!(edge.status().is_ok());
+}
+
+#[test]
+fn an_interface_that_vanishes_and_returns_is_attached_again() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 5);
+    lab.unplug().unwrap();
+    wait_until("status tells that the interface is absent", SOON, || mode(&edge) == "absent");
+    lab.plug().unwrap();
+    wait_until("the interface is attached again", SOON, || mode(&edge) == "native");
+    assert_eq!(arrived(&lab, &edge, 5), 0, "with its buckets");
+}
+
+fn mode(edge: &Edge<'_>) -> String {
+    let status = edge.status().unwrap();
+    status.interfaces.into_iter().find(|interface| interface.name == EDGE_INTERFACE).unwrap().xdp_mode
+}
+
+fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
+    let server = Sipp::server(lab, edge.directory()).unwrap();
+    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
+    server.stop().unwrap()["INVITE_Recv"]
+}
