@@ -14,6 +14,8 @@ mod measures;
 mod outbox;
 mod schema;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
