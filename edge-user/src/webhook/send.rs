@@ -104,11 +104,10 @@ async fn judge(mut response: Response, now: Timestamp) -> Answer {
     while read < MAX_ANSWER_BYTES {
         match response.chunk().await {
             Ok(Some(chunk)) => read += chunk.len(),
-            Ok(None) => break,
             Err(error) if status.is_success() => {
                 return failed(format!("answered {status}, but never to its end: {}", in_words(error)));
             }
-            Err(_) => break,
+            Ok(None) | Err(_) => break,
         }
     }
     match status {

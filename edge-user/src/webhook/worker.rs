@@ -32,9 +32,11 @@ pub(super) async fn run(inner: &Arc<Inner>, shutdown: &CancellationToken) {
             _ = changes.changed() => {}
             Some(ended) = workers.join_next() => {
                 // It ended because its endpoint is gone. Should it ever die otherwise, all are looked at again.
-                match ended {
-                    Ok(name) => { working.remove(&name); }
-                    Err(_) => { workers.abort_all(); working.clear(); }
+                if let Ok(name) = ended {
+                    working.remove(&name);
+                } else {
+                    workers.abort_all();
+                    working.clear();
                 }
             }
             _ = save_again.tick() => inner.save().await,
@@ -80,4 +82,4 @@ async fn work(inner: Arc<Inner>, name: String, shutdown: CancellationToken) -> S
 }
 
 /// Nobody waits longer than this before looking at the clock again, which may have been set.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);

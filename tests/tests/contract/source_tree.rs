@@ -17,9 +17,14 @@ impl SourceFile {
         self.text.lines().enumerate().map(|(at, line)| (at + 1, without_text(line)))
     }
 
-    /// The part before the file's unit tests.
+    /// The part before the file's unit tests; nothing of a file that is a module of tests.
     pub(crate) fn product_code(&self) -> impl Iterator<Item = (usize, String)> {
-        let tests = self.text.lines().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(usize::MAX);
+        let is_test = self.path.contains("/src/")
+            && (self.path.contains("/tests/") || self.path.ends_with("/tests.rs"));
+        let lines: Vec<&str> = self.text.lines().map(str::trim).collect();
+        // `mod tests;` names another file: what follows it is product code.
+        let inline = |pair: &[&str]| pair[0] == "#[cfg(test)]" && !pair[1].ends_with(';');
+        let tests = if is_test { Some(0) } else { lines.windows(2).position(inline) }.unwrap_or(usize::MAX);
         self.code().take_while(move |(line, _)| *line <= tests)
     }
 }

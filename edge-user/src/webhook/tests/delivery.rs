@@ -110,12 +110,12 @@ async fn an_alert_is_delivered_once_to_each_endpoint_signed_in_order_and_recorde
         running.deliverer.publish(&[alert("a", phase)]).await;
     }
     for (receiver, secret, other) in [(&one, OLD_SECRET, NEW_SECRET), (&two, NEW_SECRET, OLD_SECRET)] {
-        let received = receiver.wait_for(3).await;
-        let kinds: Vec<_> = received.iter().map(|message| message.json()["type"].clone()).collect();
+        let messages = receiver.wait_for(3).await;
+        let kinds: Vec<_> = messages.iter().map(|message| message.json()["type"].clone()).collect();
         assert_eq!(kinds, ["alert.opened", "alert.updated", "alert.resolved"]);
-        assert!(received.iter().all(|message| message.verifies_with(secret)));
-        assert!(!received.iter().any(|message| message.verifies_with(other)));
-        let user_agent = received[0].headers["user-agent"].to_str().unwrap();
+        assert!(messages.iter().all(|message| message.verifies_with(secret)));
+        assert!(!messages.iter().any(|message| message.verifies_with(other)));
+        let user_agent = messages[0].headers["user-agent"].to_str().unwrap();
         assert!(user_agent.starts_with("edge/"), "{user_agent}");
     }
     wait_until("both counted", || running.delivered("one") + running.delivered("two") == 6).await;
@@ -158,11 +158,11 @@ async fn what_a_receiver_that_was_down_missed_comes_once_it_is_up_also_over_a_re
 
     let receiver = Receiver::start_at(address, []).await;
     let running = bench.start(vec![bench.endpoint("noc", &url, &["old"])]);
-    let received = receiver.wait_for(1).await;
+    let messages = receiver.wait_for(1).await;
     wait_until("delivered", || running.delivered("noc") == 1).await;
     running.stop().await;
-    assert_eq!(received[0].id(), id);
-    assert!(received[0].verifies_with(OLD_SECRET));
+    assert_eq!(messages[0].id(), id);
+    assert!(messages[0].verifies_with(OLD_SECRET));
     assert_eq!(receiver.received().len(), 1);
     assert_eq!(Store::open(&bench.database()).unwrap().pending_deliveries(10).unwrap(), []);
 }
@@ -183,11 +183,11 @@ async fn failures_are_tried_again_with_the_same_id_and_body_and_redirects_are_no
     running.deliverer.publish(&[alert("a", Phase::Opened)]).await;
     wait_until("delivered", || running.delivered("noc") == 1).await;
     running.stop().await;
-    let received = receiver.received();
-    assert_eq!(received.len(), 5);
-    assert!(received.iter().all(|message| message.id() == received[0].id()));
-    assert!(received.iter().all(|message| message.body == received[0].body));
-    assert!(received.iter().all(|message| message.verifies_with(OLD_SECRET)));
+    let messages = receiver.received();
+    assert_eq!(messages.len(), 5);
+    assert!(messages.iter().all(|message| message.id() == messages[0].id()));
+    assert!(messages.iter().all(|message| message.body == messages[0].body));
+    assert!(messages.iter().all(|message| message.verifies_with(OLD_SECRET)));
     assert_eq!(elsewhere.received().len(), 0);
     assert_eq!(states(&bench.database(), "a"), [("delivered".to_owned(), 5)]);
 }
@@ -240,15 +240,15 @@ async fn during_a_rotation_both_secrets_verify() {
     let receiver = Receiver::start([]).await;
     let running = bench.start(vec![bench.endpoint("noc", &receiver.url(), &["new", "old"])]);
     running.deliverer.publish(&[alert("a", Phase::Opened)]).await;
-    let received = receiver.wait_for(1).await.remove(0);
-    assert!(received.verifies_with(OLD_SECRET) && received.verifies_with(NEW_SECRET));
-    let signatures = received.headers["webhook-signature"].to_str().unwrap();
+    let messages = receiver.wait_for(1).await.remove(0);
+    assert!(messages.verifies_with(OLD_SECRET) && messages.verifies_with(NEW_SECRET));
+    let signatures = messages.headers["webhook-signature"].to_str().unwrap();
     assert_eq!(signatures.split(' ').filter(|one| one.starts_with("v1,")).count(), 2, "{signatures}");
 
     running.deliverer.reload(vec![bench.endpoint("noc", &receiver.url(), &["new"])]);
     running.deliverer.publish(&[alert("b", Phase::Opened)]).await;
-    let received = receiver.wait_for(2).await.remove(1);
-    assert!(received.verifies_with(NEW_SECRET) && !received.verifies_with(OLD_SECRET));
+    let messages = receiver.wait_for(2).await.remove(1);
+    assert!(messages.verifies_with(NEW_SECRET) && !messages.verifies_with(OLD_SECRET));
     running.stop().await;
 }
 
@@ -288,9 +288,9 @@ async fn a_test_message_is_signed_and_its_answer_is_told() {
     assert_eq!((bad.ok, bad.status), (false, Some(401)));
     assert_eq!(bad.error, "answered 401 Unauthorized");
     assert_eq!(running.deliverer.test("nobody").await, None);
-    let received = receiver.received().remove(0);
-    assert!(received.verifies_with(OLD_SECRET));
-    assert_eq!(received.json()["type"], "edge.test");
+    let messages = receiver.received().remove(0);
+    assert!(messages.verifies_with(OLD_SECRET));
+    assert_eq!(messages.json()["type"], "edge.test");
 
     let url = receiver.url();
     drop(receiver);

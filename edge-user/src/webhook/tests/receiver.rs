@@ -99,7 +99,7 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
         Reply::RetryAfter(code, wait) => (status(code), [("retry-after", wait)]).into_response(),
         Reply::Redirect(to) => (StatusCode::FOUND, [("location", to)]).into_response(),
         Reply::Hang => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             StatusCode::OK.into_response()
         }
     }
