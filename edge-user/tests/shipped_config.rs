@@ -95,10 +95,10 @@ fn demo_toml_is_valid_and_lies_in_its_own_directory() {
     }
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(config.accounts["acme"].mode, Mode::Enforce);
-    assert_eq!(config.interfaces[0].name, "edge0");
+    assert_eq!(config.interfaces[0].name, "edge-srv");
     let policy = config.policy(&config.accounts["acme"]);
     assert_eq!(policy.account[Class::SipInvite.index()].interval_ns, 50_000_000);
-    assert_eq!(policy.account[Class::SmppSubmit.index()].burst_ns, 2_000_000_000);
+    assert_eq!(policy.account[Class::SmppSubmit.index()].burst_ns, 1_000_000_000);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) const ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// Shared with `edged` for this run; base64 of 24 bytes.
-pub(crate) const SECRET: &str = "whsec_ZWRnZS1kZW1vLXNlY3JldC0yNC1ieXQ=";
+pub(crate) const SECRET: &str = "whsec_ZWRnZS1kZW1vLXNlY3JldC0yNC1ieXRl";
 
 /// A message as it arrived.
 #[derive(Clone, Debug)]
