@@ -7,6 +7,7 @@
 //! This module is the arithmetic. Exactness over CPUs comes from the caller's compare-exchange on the state.
 
 use crate::abi::Limit;
+use crate::verifier::unlinked;
 
 /// What the bucket should hold after a message, or that the message does not conform.
 ///
@@ -22,16 +23,17 @@ pub fn charge(tat_ns: u64, limit: Limit, cost: u32, now_ns: u64) -> Option<u64> 
     if limit.interval_ns == 0 {
         return Some(tat_ns);
     }
+    let (now_ns, burst_ns) = (unlinked(now_ns), unlinked(limit.burst_ns));
     // At most 2^32 x 2^64: saturates; then nothing conforms, which is what such a limit says.
     let increment_ns = price_ns(limit, cost);
     let start_ns = if tat_ns > now_ns { tat_ns } else { now_ns };
     let next_ns = start_ns.saturating_add(increment_ns);
     let ahead_ns = next_ns - now_ns;
-    if ahead_ns <= limit.burst_ns {
+    if ahead_ns <= burst_ns {
         return Some(next_ns);
     }
     // Larger than the burst: only to a full bucket, and never if nothing may pass at all.
-    if increment_ns > limit.burst_ns && limit.burst_ns != 0 && tat_ns <= now_ns {
+    if increment_ns > burst_ns && burst_ns != 0 && tat_ns <= now_ns {
         return Some(next_ns);
     }
     None

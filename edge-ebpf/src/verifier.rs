@@ -18,6 +18,15 @@ pub const fn opaque(value: u64) -> u64 {
     value
 }
 
+/// `value`, in a register of its own: what the verifier learns from a comparison of the copy does not narrow
+/// the original, so that the paths behind the comparison become one again.
+#[cfg(not(target_arch = "bpf"))]
+#[must_use]
+#[inline(always)]
+pub const fn unlinked(value: u64) -> u64 {
+    value
+}
+
 /// `value & SCRATCH_MASK`, in a form that the optimiser cannot drop.
 #[cfg(not(target_arch = "bpf"))]
 #[must_use]
@@ -86,8 +95,17 @@ pub fn first_octets<const N: usize, const M: usize>(bytes: &[u8; M]) -> [u8; N] 
     bytes.first_chunk().copied().unwrap_or([0; N])
 }
 
+/// `value`, by way of `cell`, which lies in a map value: the verifier does not follow what memory holds, so that
+/// paths which differ in `value` alone become one again.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub const fn forgotten(cell: &mut u32, value: u32) -> u32 {
+    *cell = value;
+    value
+}
+
 #[cfg(target_arch = "bpf")]
-pub use kernel::{append, byte, masked, opaque, prefix_word, word};
+pub use kernel::{append, byte, forgotten, masked, opaque, prefix_word, unlinked, word};
 
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "inline assembly and the masked load, each argued where it stands")]
@@ -102,6 +120,26 @@ mod kernel {
         // instruction, which the kernel refuses.)
         unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
         value
+    }
+
+    /// See the host's version.
+    #[must_use]
+    #[inline(always)]
+    pub fn unlinked(mut value: u64) -> u64 {
+        // SAFETY: adds nothing to a register; arithmetic ends the verifier's link between two copies.
+        unsafe { core::arch::asm!("{0} += 0", inout(reg) value, options(nomem, nostack)) };
+        value
+    }
+
+    /// See the host's version.
+    #[inline(always)]
+    pub fn forgotten(cell: &mut u32, value: u32) -> u32 {
+        let cell = core::ptr::from_mut(cell);
+        // SAFETY: a reference made into a pointer; volatile only so that the store and the load stay.
+        unsafe {
+            cell.write_volatile(value);
+            cell.read_volatile()
+        }
     }
 
     /// See the host's version.

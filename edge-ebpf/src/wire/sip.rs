@@ -12,7 +12,7 @@ use core::ops::ControlFlow;
 
 use super::number;
 use crate::abi::{Class, Method};
-use crate::verifier::{SCRATCH_BYTES, byte, word};
+use crate::verifier::{SCRATCH_BYTES, byte, forgotten, word};
 
 /// Payload that is looked at; all headers that matter stand before it in practice.
 pub const PAYLOAD_BYTES_MAX: u32 = 2048;
@@ -96,6 +96,8 @@ pub struct Scratch {
     pub prefix_digits: u32,
     /// Where the next line starts; in a walk over the To header, the next byte.
     position: u32,
+    /// Where the line at hand starts.
+    line_start: u32,
     /// Headers seen, as bits.
     found: u32,
     /// [`Kind`] so far.
@@ -138,6 +140,8 @@ impl Scratch {
             return self.begin_response(second);
         }
         let (method, uri) = request_method(first, second);
+        self.method = method as u32;
+        let uri = forgotten(&mut self.position, uri);
         if uri == 0 {
             return ControlFlow::Break(());
         }
@@ -148,12 +152,13 @@ impl Scratch {
         {
             return ControlFlow::Break(());
         }
-        self.method = method as u32;
+        let method = method_of(forgotten(&mut self.method, method as u32));
         if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
             self.kind = Kind::InDialog as u32;
             return ControlFlow::Break(());
         }
-        self.called = self.called_prefix(uri);
+        let called = self.called_prefix(uri);
+        self.called = called;
         self.position = end + 1;
         ControlFlow::Continue(())
     }
@@ -303,9 +308,9 @@ impl Scratch {
     /// Where the line that holds `start` ends (the place of its LF), and the keyed hash of what lies between.
     /// `None` if it does not end within the payload, is too long, or ends with a bare LF.
     #[inline(always)]
-    fn line_from(&self, start: u32) -> Option<(u32, u64)> {
+    fn line_from(&mut self, start: u32) -> Option<(u32, u64)> {
         let mut hash = self.hash_key;
-        let mut position = start;
+        let mut position = forgotten(&mut self.line_start, start);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= self.length {
                 return None;
@@ -362,11 +367,11 @@ impl Scratch {
 
     /// Looks for a `tag` parameter among the header parameters of a To value.
     #[inline(always)]
-    fn tag_between(&self, start: u32, end: u32) -> Tag {
+    fn tag_between(&mut self, start: u32, end: u32) -> Tag {
         // Parameters of the header follow the `>`; without one, all parameters are the header's
         // (RFC 3261 20.10). A quoted string may hold anything: left to the walk.
         let mut parameters = start;
-        let mut position = start;
+        let mut position = forgotten(&mut self.to_start, start);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= end {
                 break;
@@ -382,7 +387,7 @@ impl Scratch {
             }
             position += 8;
         }
-        let mut position = parameters;
+        let mut position = forgotten(&mut self.to_start, parameters);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= end {
                 return Tag::Absent;
@@ -640,6 +645,7 @@ pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
         length: length as u32,
         prefix_digits,
         position: 0,
+        line_start: 0,
         found: 0,
         kind: 0,
         method: 0,

@@ -4,7 +4,8 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{Outcome, Verdict};
-use edge_ebpf::{decide, wire};
+use edge_ebpf::decide;
+use edge_ebpf::wire::{self, Headers};
 
 use crate::world::Kernel;
 use crate::xdp_packet::XdpPacket;
@@ -23,16 +24,30 @@ pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn judge(ctx: &XdpContext) -> Outcome {
-    // Neither can be missing: arrays have all their entries. Without them nothing is ours.
-    let (Some(settings), Some(ports)) = (maps::SETTINGS.get(0), maps::PORTS.get(0)) else {
+    // None can be missing: arrays have all their entries. Without them nothing is ours.
+    let (Some(settings), Some(ports), Some(headers)) =
+        (maps::SETTINGS.get(0), maps::PORTS.get(0), maps::HEADERS.get_ptr_mut(0))
+    else {
         return Outcome::Unjudged;
     };
-    let mut headers = wire::Headers::EMPTY;
-    let parsed = wire::parse(&XdpPacket(ctx), &mut headers);
+    // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
+    let headers = unsafe { &mut *headers };
+    let parsed = wire::parse(&XdpPacket(ctx), headers);
     if headers.ip.is_ipv6 {
         aggregate(&mut headers.ip.source, &settings.ipv6_mask);
     }
-    decide::judge(&mut Kernel::new(ctx, settings, ports), parsed, &headers)
+    decide::judge(&mut Kernel::new(ctx, settings, ports), parsed, reread(headers))
+}
+
+/// The same reference, of which the optimiser must assume that all it points to has changed: what follows
+/// reads the map value, and not the registers that hold what was written there.
+#[inline(always)]
+fn reread(headers: &Headers) -> &Headers {
+    let mut pointer = core::ptr::from_ref(headers);
+    // SAFETY: one register move onto itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nostack)) };
+    // SAFETY: the reference that came in.
+    unsafe { &*pointer }
 }
 
 /// Many IPv6 addresses make one source: a customer owns a whole prefix of them.

@@ -4,6 +4,7 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
+#![feature(asm_experimental_arch)]
 #![expect(internal_features, reason = "the target has no other atomic operation with a result; see `atomic`")]
 
 mod accounts;

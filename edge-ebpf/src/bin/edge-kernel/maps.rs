@@ -11,7 +11,7 @@ use edge_ebpf::abi::{
     Settings, SourceKey, SourceState, Standing,
 };
 use edge_ebpf::stream::Flow;
-use edge_ebpf::wire::sip;
+use edge_ebpf::wire::{Headers, sip};
 
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
@@ -97,3 +97,8 @@ pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max
 /// A source that is new, before it is inserted: too large for the stack. Per CPU.
 #[map]
 pub(crate) static FRESH_SOURCE: PerCpuArray<SourceState> = PerCpuArray::with_max_entries(1, 0);
+
+/// The headers of the packet at hand. In a map value and not on the stack, because the verifier forgets what
+/// memory holds: the ways through VLAN tags, options and extension headers become one way again. Per CPU.
+#[map]
+pub(crate) static HEADERS: PerCpuArray<Headers> = PerCpuArray::with_max_entries(1, 0);
