@@ -1,1 +1,324 @@
-//! x
+//! Prometheus metrics, and the two questions of an orchestrator: alive, ready.
+//!
+//! Names, labels and meanings are in `docs/metrics.md`, which a test compares with what is exposed. Labels are
+//! names of the configuration and of the contract, never an address or a phone number: cardinality is bounded
+//! by what the operator has written.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Router, serve as http};
+use edge_ebpf::abi::{
+    ABI_VERSION, AccountCounters, Allowance, Class, Command, Limit, Method, Outcome, Policy,
+};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::alert::Severity;
+use crate::rate::Rate;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that is exposed, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Measures {
+    /// Packets by outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// By account name.
+    pub accounts: BTreeMap<String, AccountMeasures>,
+    /// Alerts opened since the start, by rule and severity.
+    pub alerts_opened: BTreeMap<(String, Severity), u64>,
+    /// Alerts open now, by rule.
+    pub alerts_open: BTreeMap<String, u64>,
+    /// Webhook deliveries since the start, by what became of them.
+    pub deliveries: BTreeMap<&'static str, u64>,
+    /// Deliveries waiting.
+    pub outbox_pending: u64,
+    /// Interface and the mode that it really has.
+    pub xdp_modes: Vec<(String, &'static str)>,
+    /// Map, its entries where they are known, its capacity.
+    pub maps: Vec<(String, Option<u64>, u64)>,
+    /// Events that the ring buffer had no room for.
+    pub events_lost: u64,
+    /// Reloads applied and refused since the start.
+    pub reloads: [u64; 2],
+    /// Whether the database answers.
+    pub store_is_up: bool,
+}
+
+/// One account.
+#[derive(Clone, Debug)]
+pub struct AccountMeasures {
+    /// What the kernel has counted.
+    pub counters: AccountCounters,
+    /// Limits in force.
+    pub policy: Policy,
+    /// Admitted messages per second over the last second; classes without traffic left out.
+    pub admitted_per_sec: BTreeMap<Class, f64>,
+}
+
+/// Where the figures come from, and whether traffic may be sent here.
+pub trait Source: Send + Sync + 'static {
+    /// Figures of this moment.
+    fn measures(&self) -> Measures;
+
+    /// `Err` says why not.
+    fn ready(&self) -> Result<(), String>;
+}
+
+/// Serves `/metrics`, `/healthz` and `/readyz` until shutdown.
+pub async fn serve<S: Source>(
+    listener: TcpListener,
+    source: Arc<S>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    http(listener, router(source)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// Listens for [`serve`].
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// The text of `/metrics` (`OpenMetrics` 1.0).
+pub fn render(measures: Measures) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(measures));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+fn router<S: Source>(source: Arc<S>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::<S>))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz::<S>))
+        .with_state(source)
+}
+
+async fn metrics<S: Source>(State(source): State<Arc<S>>) -> impl IntoResponse {
+    let rendered = tokio::task::spawn_blocking(move || render(source.measures())).await;
+    match rendered {
+        Ok(Ok(text)) => Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text)),
+        Ok(Err(error)) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+async fn readyz<S: Source>(State(source): State<Arc<S>>) -> impl IntoResponse {
+    match source.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}
+
+impl Collector for Measures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.traffic(&mut encoder)?;
+        self.limits(&mut encoder)?;
+        self.alerts(&mut encoder)?;
+        self.daemon(&mut encoder)
+    }
+}
+
+impl Measures {
+    fn traffic(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut packets = counter(encoder, "edge_packets", "Packets by what became of them")?;
+        for (outcome, count) in &self.outcomes {
+            count_one(&mut packets, [("outcome", outcome.name())], *count)?;
+        }
+        let mut messages = counter(encoder, "edge_messages", "Messages by account, class and allowance")?;
+        for (name, account) in &self.accounts {
+            for class in Class::ALL {
+                for allowance in Allowance::ALL {
+                    let count = account.counters.messages[class.index()][allowance.index()];
+                    let labels = [
+                        ("account", name.as_str()),
+                        ("class", class.name()),
+                        ("allowance", allowance.name()),
+                    ];
+                    count_if_any(&mut messages, labels, count)?;
+                }
+            }
+        }
+        let mut sip =
+            counter(encoder, "edge_sip_messages", "SIP messages by account and method or status class")?;
+        for (name, account) in &self.accounts {
+            for method in Method::ALL {
+                let labels = [("account", name.as_str()), ("method", method.name())];
+                count_if_any(&mut sip, labels, account.counters.sip[method.index()])?;
+            }
+        }
+        let mut smpp = counter(encoder, "edge_smpp_pdus", "SMPP PDUs passed, by account and command")?;
+        for (name, account) in &self.accounts {
+            for command in Command::ALL {
+                let labels = [("account", name.as_str()), ("command", command.name())];
+                count_if_any(&mut smpp, labels, account.counters.smpp[command.index()])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut limits = gauge(encoder, "edge_limit_per_sec", "Limits in force, in messages per second")?;
+        for (name, account) in &self.accounts {
+            for (scope, table) in [("account", &account.policy.account), ("source", &account.policy.source)] {
+                for class in Class::ALL {
+                    if let Some(per_sec) = per_sec(table[class.index()]) {
+                        let labels = [("account", name.as_str()), ("scope", scope), ("class", class.name())];
+                        set(&mut limits, labels, per_sec)?;
+                    }
+                }
+            }
+        }
+        let help = "Admitted over limit of the account, over the last second";
+        let mut utilization = gauge(encoder, "edge_limit_utilization_ratio", help)?;
+        for (name, account) in &self.accounts {
+            for class in Class::ALL {
+                let limit = per_sec(account.policy.account[class.index()]).filter(|limit| *limit > 0.0);
+                if let Some(limit) = limit {
+                    let admitted = account.admitted_per_sec.get(class).copied().unwrap_or(0.0);
+                    let labels = [("account", name.as_str()), ("class", class.name())];
+                    set(&mut utilization, labels, admitted / limit)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn alerts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut opened = counter(encoder, "edge_alerts", "Alerts opened since the start")?;
+        for ((rule, severity), count) in &self.alerts_opened {
+            count_one(&mut opened, [("rule", rule.as_str()), ("severity", severity.name())], *count)?;
+        }
+        let mut open = gauge(encoder, "edge_alerts_open", "Alerts open now")?;
+        for (rule, count) in &self.alerts_open {
+            set(&mut open, [("rule", rule.as_str())], float(*count))?;
+        }
+        let mut deliveries =
+            counter(encoder, "edge_webhook_deliveries", "Webhook deliveries since the start")?;
+        for (outcome, count) in &self.deliveries {
+            count_one(&mut deliveries, [("outcome", *outcome)], *count)?;
+        }
+        single(
+            encoder,
+            "edge_outbox_pending",
+            "Deliveries that wait in the outbox",
+            float(self.outbox_pending),
+        )
+    }
+
+    fn daemon(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut modes = gauge(encoder, "edge_xdp_mode", "1 for the mode that an interface really has")?;
+        for (interface, mode) in &self.xdp_modes {
+            set(&mut modes, [("interface", interface.as_str()), ("mode", *mode)], 1.0)?;
+        }
+        let mut entries = gauge(encoder, "edge_map_entries", "Entries of the kernel's tables")?;
+        for (map, count, _) in &self.maps {
+            if let Some(count) = count {
+                set(&mut entries, [("map", map.as_str())], float(*count))?;
+            }
+        }
+        let mut capacity = gauge(encoder, "edge_map_capacity", "Room of the kernel's tables, in entries")?;
+        for (map, _, room) in &self.maps {
+            set(&mut capacity, [("map", map.as_str())], float(*room))?;
+        }
+        let lost = counter(encoder, "edge_events_lost", "Events that the ring buffer had no room for")?;
+        ConstCounter::new(self.events_lost).encode(lost)?;
+        let mut reloads = counter(encoder, "edge_config_reloads", "Reloads since the start")?;
+        for (result, count) in ["applied", "refused"].into_iter().zip(self.reloads) {
+            count_one(&mut reloads, [("result", result)], count)?;
+        }
+        let mut build = gauge(encoder, "edge_build_info", "Always 1; what runs")?;
+        let abi = ABI_VERSION.to_string();
+        set(&mut build, [("version", env!("CARGO_PKG_VERSION")), ("abi", abi.as_str())], 1.0)?;
+        let is_up = if self.store_is_up { 1.0 } else { 0.0 };
+        single(encoder, "edge_store_up", "1 while the database answers", is_up)
+    }
+}
+
+fn counter<'a>(
+    encoder: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &str,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    encoder.encode_descriptor(name, help, None, MetricType::Counter)
+}
+
+fn gauge<'a>(
+    encoder: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &str,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)
+}
+
+fn count_one<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: [(&'static str, &str); N],
+    count: u64,
+) -> Result<(), fmt::Error> {
+    ConstCounter::new(count).encode(family.encode_family(&escaped(labels))?)
+}
+
+/// An account has hundreds of counters and uses a handful: those that never counted are left out.
+fn count_if_any<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: [(&'static str, &str); N],
+    count: u64,
+) -> Result<(), fmt::Error> {
+    if count == 0 { Ok(()) } else { count_one(family, labels, count) }
+}
+
+fn set<const N: usize>(
+    family: &mut MetricEncoder<'_>,
+    labels: [(&'static str, &str); N],
+    value: f64,
+) -> Result<(), fmt::Error> {
+    ConstGauge::new(value).encode(family.encode_family(&escaped(labels))?)
+}
+
+/// As `OpenMetrics` 1.0 asks ("escaped-string"); the encoder writes label values as they are.
+fn escaped<'a, const N: usize>(labels: [(&'static str, &'a str); N]) -> [(&'static str, Cow<'a, str>); N] {
+    labels.map(|(name, value)| {
+        let is_plain = !value.contains(['\\', '"', '\n']);
+        let value = if is_plain {
+            Cow::Borrowed(value)
+        } else {
+            Cow::Owned(value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n"))
+        };
+        (name, value)
+    })
+}
+
+fn single(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> Result<(), fmt::Error> {
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn per_sec(limit: Limit) -> Option<f64> {
+    Rate::from_limit(limit).per_sec()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats in Prometheus")]
+const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! The control API's view of the daemon.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::change::store_error;
+use super::clock;
+use super::state::Daemon;
+use crate::api::control::{Actor, Control};
+use crate::api::types::{
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
+    LimitQuery, LimitView, Measure, PlanRequest, PlanView, SetLimit, SetMeasure, Status, TestWebhook,
+    TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+};
+use crate::store;
+
+/// Entries of a list when the caller does not say how many.
+const DEFAULT_LIMIT: u32 = 100;
+/// The answer to a detach is on its way before the daemon ends.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// The daemon behind the API. A change runs in its own task: a caller that goes away does not stop it half-way.
+pub(super) struct Handle(pub(super) Arc<Daemon>);
+
+impl Control for Handle {
+    async fn status(&self) -> Result<Status, ApiError> {
+        self.0.status_view()
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountSummary>, ApiError> {
+        Ok(self.0.account_summaries())
+    }
+
+    async fn account(&self, name: &str) -> Result<AccountDetail, ApiError> {
+        self.0.account_detail(name)
+    }
+
+    async fn limits(&self, query: &LimitQuery) -> Result<Vec<LimitView>, ApiError> {
+        self.0.limit_views(query.account.as_deref())
+    }
+
+    async fn set_limit(&self, actor: &Actor, request: SetLimit) -> Result<LimitView, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.set_limit(&actor, request).await }).await
+    }
+
+    async fn unset_limit(&self, actor: &Actor, request: UnsetLimit) -> Result<LimitView, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.unset_limit(&actor, request).await }).await
+    }
+
+    async fn measures(&self) -> Result<Vec<Measure>, ApiError> {
+        let mut measures = match &self.0.state().kept {
+            Some(kept) => kept.measures.clone(),
+            None => return Err(store_error(&self.0.store.status())),
+        };
+        measures.sort_by(|a, b| a.prefix.cmp(&b.prefix));
+        Ok(measures)
+    }
+
+    async fn set_measure(&self, actor: &Actor, request: SetMeasure) -> Result<Measure, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.set_measure(&actor, request).await }).await
+    }
+
+    async fn unset_measure(&self, actor: &Actor, request: UnsetMeasure) -> Result<Measure, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.unset_measure(&actor, request).await }).await
+    }
+
+    async fn top(&self) -> Result<Top, ApiError> {
+        Ok(self.0.top_view())
+    }
+
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<AlertView>, ApiError> {
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+        let stored =
+            store::AlertQuery { account: query.account.clone(), open: query.open, limit: u64::from(limit) };
+        let read = self.0.store.run(move |store| {
+            let view = |alert: crate::alert::Alert| {
+                let deliveries = store.deliveries(&alert.id)?;
+                Ok(AlertView { alert, deliveries })
+            };
+            store.alerts(&stored)?.into_iter().map(view).collect::<Result<Vec<_>, _>>()
+        });
+        match read.await {
+            Ok(views) => Ok(views),
+            // What is open is known without the database.
+            Err(_) if query.open != Some(false) => Ok(self.open_alerts(query)),
+            Err(error) => Err(store_error(&error.to_string())),
+        }
+    }
+
+    async fn alert(&self, id: &str) -> Result<AlertView, ApiError> {
+        let wanted = id.to_owned();
+        let read =
+            self.0.store.run(move |store| Ok((store.alert(&wanted)?, store.deliveries(&wanted)?))).await;
+        let (alert, deliveries) = match read {
+            Ok(found) => found,
+            Err(_) => (None, Vec::new()),
+        };
+        let alert = alert.or_else(|| self.0.state().book.open().find(|alert| alert.id == id).cloned());
+        alert.map(|alert| AlertView { alert, deliveries }).ok_or_else(|| {
+            ApiError::new(
+                "unknown_alert",
+                format!("there is no alert {id}"),
+                "`edgectl alerts list` lists them with their ids",
+            )
+        })
+    }
+
+    async fn test_webhook(
+        &self,
+        actor: &Actor,
+        request: TestWebhook,
+    ) -> Result<Vec<TestWebhookResult>, ApiError> {
+        let names = request.endpoint.map_or_else(|| self.0.deliverer.endpoints(), |name| vec![name]);
+        let mut results = Vec::new();
+        for name in names {
+            match self.0.deliverer.test(&name).await {
+                Some(result) => {
+                    tracing::info!(actor = actor.name, endpoint = name, ok = result.ok, "webhook tested");
+                    results.push(result);
+                }
+                None => {
+                    return Err(ApiError::new(
+                        "unknown_endpoint",
+                        format!("there is no webhook `{name}`"),
+                        format!("configured are: {}", self.0.deliverer.endpoints().join(", ")),
+                    ));
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    async fn plan(&self, request: PlanRequest) -> Result<PlanView, ApiError> {
+        self.0.plan(request.config_path).await
+    }
+
+    async fn reload(&self, actor: &Actor) -> Result<PlanView, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.name.clone());
+        to_the_end(async move { daemon.reload(&actor).await }).await
+    }
+
+    async fn detach(&self, actor: &Actor, request: Detach) -> Result<Detached, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.detach(&actor, request).await }).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, ApiError> {
+        let limit = u64::from(query.limit.unwrap_or(DEFAULT_LIMIT));
+        let read = self.0.store.run(move |store| store.audit(limit)).await;
+        read.map_err(|error| store_error(&error.to_string()))
+    }
+}
+
+impl Handle {
+    fn open_alerts(&self, query: &AlertQuery) -> Vec<AlertView> {
+        let is_wanted = |account: &str| query.account.as_deref().is_none_or(|wanted| wanted == account);
+        let state = self.0.state();
+        let mut open: Vec<_> =
+            state.book.open().filter(|alert| is_wanted(&alert.finding.account)).cloned().collect();
+        open.sort_by(|a, b| b.opened_at.cmp(&a.opened_at));
+        open.truncate(query.limit.unwrap_or(DEFAULT_LIMIT) as usize);
+        open.into_iter().map(|alert| AlertView { alert, deliveries: Vec::new() }).collect()
+    }
+}
+
+impl Daemon {
+    async fn detach(self: &Arc<Self>, actor: &Actor, request: Detach) -> Result<Detached, ApiError> {
+        let _change = self.changes.lock().await;
+        let daemon = Arc::clone(self);
+        let detached = tokio::task::spawn_blocking(move || {
+            daemon.is_detached.store(true, Ordering::Relaxed);
+            daemon.kernel().interfaces.detach()
+        });
+        let report = match detached.await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => {
+                return Err(ApiError::new("kernel_failed", error.to_string(), "see the log of edged"));
+            }
+            Err(error) => return Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
+        };
+        let entry = AuditEntry {
+            at: clock::now(),
+            actor: actor.name.clone(),
+            action: "detach".to_owned(),
+            subject: report.interfaces.join(", "),
+            reason: request.reason,
+            before: "attached".to_owned(),
+            after: "nothing is attached, limits and counters are gone".to_owned(),
+        };
+        self.audit(entry).await;
+        tracing::warn!(actor = actor.name, "detached by command: nothing is enforced any more; edged ends");
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            shutdown.cancel();
+        });
+        Ok(Detached { interfaces: report.interfaces })
+    }
+}
+
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(error) => Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
+    }
+}

@@ -1,0 +1,68 @@
+//! What the daemon knows, as metrics.
+
+use std::collections::BTreeMap;
+
+use super::state::Daemon;
+use super::views::mode_name;
+use crate::dataplane::InterfaceState;
+use crate::metrics::{AccountMeasures, Measures, Source};
+
+impl Source for Daemon {
+    fn measures(&self) -> Measures {
+        let interfaces = self.interface_states();
+        let maps = self.map_status();
+        let outbox = self.deliverer.status();
+        let sum = |of: fn(&crate::webhook::EndpointStatus) -> u64| outbox.endpoints.values().map(of).sum();
+        let state = self.state();
+        let mut alerts_open: BTreeMap<String, u64> = BTreeMap::new();
+        for alert in state.book.open() {
+            *alerts_open.entry(alert.finding.rule.clone()).or_default() += 1;
+        }
+        let account = |(name, installed): (&String, &crate::reconcile::InstalledAccount)| {
+            let rates = state.rates.get(name);
+            let measures = AccountMeasures {
+                counters: *state.counters(name)?,
+                policy: installed.policy,
+                admitted_per_sec: rates
+                    .map(|rates| {
+                        rates.iter().map(|(class, rates)| (*class, rates.admitted_per_sec)).collect()
+                    })
+                    .unwrap_or_default(),
+            };
+            Some((name.clone(), measures))
+        };
+        Measures {
+            // A reading that fails shows as missing series, which monitoring notices.
+            outcomes: self.counters.outcomes().unwrap_or_default(),
+            events_lost: self.counters.events_lost().unwrap_or_default(),
+            accounts: state.installed.iter().filter_map(account).collect(),
+            alerts_opened: state.alerts_opened.clone(),
+            alerts_open,
+            deliveries: BTreeMap::from([
+                ("delivered", sum(|endpoint| endpoint.delivered)),
+                ("failed_attempt", sum(|endpoint| endpoint.failed_attempts)),
+                ("given_up", sum(|endpoint| endpoint.given_up)),
+                ("dropped", sum(|endpoint| endpoint.dropped)),
+            ]),
+            outbox_pending: sum(|endpoint| endpoint.pending),
+            xdp_modes: interfaces.iter().map(|(name, (_, it))| (name.clone(), mode_name(it))).collect(),
+            maps: maps.into_iter().map(|map| (map.name, map.entries, map.capacity)).collect(),
+            reloads: state.reloads,
+            store_is_up: state.store_is_up,
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let states = self.interface_states();
+        let down: Vec<String> = states
+            .iter()
+            .filter(|(_, (_, state))| !matches!(state, InterfaceState::Attached { .. }))
+            .map(|(name, (_, state))| format!("{name} is {}", mode_name(state)))
+            .collect();
+        match (states.is_empty(), down.is_empty()) {
+            (true, _) => Err("nothing is attached".to_owned()),
+            (false, true) => Ok(()),
+            (false, false) => Err(down.join(", ")),
+        }
+    }
+}

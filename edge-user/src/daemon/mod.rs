@@ -1,0 +1,163 @@
+//! The daemon: wires everything together, reads the clocks, owns start and shutdown.
+//!
+//! Start: configuration → database → programs and maps → limits → interfaces → sockets → ready. Limits are in the
+//! maps before a packet is judged. Then, until shutdown:
+//! * [`tick`], once a second: counters → detectors → alerts → database and webhooks; expiry; history;
+//! * [`watch`]: interfaces, called prefixes, events;
+//! * [`control`]: what `edgectl` asks for; [`reload`] for SIGHUP too.
+//!
+//! The end of the daemon is not the end of enforcement: programs and maps stay pinned with the limits they have.
+//! Neither is the loss of the database: limits come from the configuration, and what was set by command stays in
+//! the kernel until the database answers again.
+
+mod change;
+mod clock;
+mod control;
+mod describe;
+mod exposition;
+mod faults;
+mod minute;
+mod rates;
+mod reconcile;
+mod reload;
+mod start;
+mod state;
+mod systemd;
+mod tick;
+mod views;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+pub use reconcile::ReconcileError;
+
+use self::control::Handle;
+use self::start::Started;
+use self::state::Daemon;
+use crate::api::server::{self, BindError};
+use crate::config::Config;
+use crate::dataplane::DataplaneError;
+use crate::metrics;
+
+/// Why the daemon did not start, or ended before it was told to. What was enforced before is enforced still.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DaemonError {
+    /// Programs or maps.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// Limits.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// Interfaces that are there and refuse.
+    #[error("{}", .0.join("\n"))]
+    Interfaces(Vec<String>),
+    /// The control socket.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// The address for metrics.
+    #[error("cannot serve metrics on {address}: {source}. Set another `metrics_listen`")]
+    Metrics {
+        /// Address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The HTTP client of webhooks: TLS.
+    #[error("webhooks cannot be sent: {0}")]
+    HttpClient(#[from] reqwest::Error),
+    /// Signals, the ring buffer, a listener.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Runs until SIGTERM, SIGINT or a detach by command. Needs a tokio runtime with more than one thread.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    let (mut hangup, mut terminate, mut interrupt) = signals()?;
+    let Started { daemon, prefixes, events, logs } = start::start(config).await?;
+    let config = daemon.state().config.clone();
+    let listener = server::bind(&config.paths.socket, config.paths.socket_mode)?;
+    let address = config.metrics_listen;
+    let failed = |source| DaemonError::Metrics { address, source };
+    let metrics_listener = metrics::listen(address).await.map_err(failed)?;
+
+    let mut tasks = JoinSet::new();
+    let shutdown = daemon.shutdown.clone();
+    let api =
+        server::serve(listener, Arc::new(Handle(Arc::clone(&daemon))), shutdown.clone().cancelled_owned());
+    tasks.spawn(say("control API", api));
+    tasks.spawn(say("metrics", metrics::serve(metrics_listener, Arc::clone(&daemon), shutdown.clone())));
+    tasks.spawn(tick::run(Arc::clone(&daemon)));
+    tasks.spawn(watch::interfaces(Arc::clone(&daemon)));
+    tasks.spawn(watch::prefixes(Arc::clone(&daemon), prefixes));
+    tasks.spawn(watch::events(Arc::clone(&daemon), events));
+    tasks.spawn(watch::entries(Arc::clone(&daemon)));
+    let deliverer = daemon.deliverer.clone();
+    let until = shutdown.clone();
+    tasks.spawn(async move { deliverer.run(until).await });
+    if let Some(logs) = logs {
+        // Ends with the runtime.
+        tokio::spawn(say("log lines of the programs", logs.forward()));
+    }
+
+    let summary = daemon.summary();
+    tracing::info!(socket = %config.paths.socket.display(), metrics = %address, "ready: {summary}");
+    systemd::ready(&summary);
+
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                // Refusals are logged, audited and in the status.
+                let _ = daemon.reload("SIGHUP").await;
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = shutdown.cancelled() => break,
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a part of the daemon died; limits stay in force, edged ends");
+                    break;
+                }
+            }
+        }
+    }
+    stop(&daemon, tasks).await;
+    Ok(())
+}
+
+async fn stop(daemon: &Arc<Daemon>, mut tasks: JoinSet<()>) {
+    systemd::stopping();
+    daemon.shutdown.cancel();
+    while tasks.join_next().await.is_some() {}
+    daemon.keep_detectors().await;
+    if daemon.is_detached.load(std::sync::atomic::Ordering::Relaxed) {
+        tracing::info!("stopped: detached, nothing is enforced");
+    } else {
+        tracing::info!(
+            "stopped: programs and limits stay in force; the next start goes on from here, `edgectl detach` ends it"
+        );
+    }
+}
+
+fn signals() -> Result<(Signal, Signal, Signal), DaemonError> {
+    let take =
+        |kind| signal(kind).map_err(|source| DaemonError::System { doing: "listen to signals", source });
+    Ok((take(SignalKind::hangup())?, take(SignalKind::terminate())?, take(SignalKind::interrupt())?))
+}
+
+/// A task that should not end by itself says why it did.
+async fn say(what: &'static str, task: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "{what} ended");
+    }
+}

@@ -1,0 +1,191 @@
+//! From configuration and commands to the kernel: the one path for start, reload, set, unset and expiry.
+
+use std::collections::BTreeMap;
+
+use edge_ebpf::abi::{Class, StandingKind};
+use ipnet::IpNet;
+
+use super::clock;
+use super::state::{Daemon, Kept, Kernel};
+use crate::api::types::MeasureKind;
+use crate::config::Config;
+use crate::dataplane::{Clocks, DataplaneError};
+use crate::reconcile::{
+    Desired, Installed, InstalledAccount, LimitOverride, Plan, PlanError, Standing, Step, plan,
+};
+use crate::store;
+
+/// Why the kernel was not brought to what is wanted. What it had before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The kernel.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// What is wanted does not fit what is installed.
+    #[error(
+        "{0}; the size of a map is fixed when it is made: raise it, then `edgectl detach` and start again"
+    )]
+    Plan(#[from] PlanError),
+}
+
+/// Makes the plan and applies it; answers with the plan and the accounts that are then installed. Blocks.
+pub(super) fn reconcile(
+    kernel: &mut Kernel,
+    config: &Config,
+    kept: Option<&Kept>,
+) -> Result<(Plan, BTreeMap<String, InstalledAccount>), ReconcileError> {
+    let (plan, installed) = dry_run(kernel, config, kept)?;
+    kernel.accounts.apply(&plan)?;
+    Ok((plan.clone(), after(installed.accounts, &plan)))
+}
+
+/// Makes the plan and changes nothing. Blocks.
+pub(super) fn dry_run(
+    kernel: &mut Kernel,
+    config: &Config,
+    kept: Option<&Kept>,
+) -> Result<(Plan, Installed), ReconcileError> {
+    let installed = kernel.accounts.read()?;
+    let limits = kept.map_or_else(Vec::new, |kept| overrides(&kept.limits));
+    // What was set by command is not known while the database does not answer: then what is installed stays.
+    let standings = match kept {
+        Some(kept) => standings(kept, &installed.standings, &clock::clocks()),
+        None => installed.standings.clone(),
+    };
+    let mut desired = Desired::new(config, &limits, &standings);
+    desired.account_capacity = kernel.accounts.capacity();
+    desired.prefix_capacity = kernel.accounts.prefix_capacity();
+    let plan = plan(&desired, &installed)?;
+    Ok((plan, installed))
+}
+
+impl Daemon {
+    /// Brings the kernel to the configuration in force and what was set by command. Blocks.
+    pub(super) fn reconcile_now(&self) -> Result<Plan, ReconcileError> {
+        let mut kernel = self.kernel();
+        let (config, kept) = {
+            let state = self.state();
+            (state.config.clone(), state.kept.clone())
+        };
+        let (plan, installed) = reconcile(&mut kernel, &config, kept.as_ref())?;
+        self.state().installed = installed;
+        for line in plan.lines() {
+            tracing::info!("{line}");
+        }
+        Ok(plan)
+    }
+}
+
+/// Overrides in the form that reconciliation wants. What does not read was written by another version: it is
+/// left out and said, since half a configuration is better than none.
+pub(super) fn overrides(limits: &[store::LimitOverride]) -> Vec<LimitOverride> {
+    let convert = |limit: &store::LimitOverride| {
+        let class = Class::from_name(&limit.class)?;
+        let rate = limit.limit.parse().ok()?;
+        Some(LimitOverride { account: limit.account.clone(), scope: limit.scope, class, limit: rate })
+    };
+    limits
+        .iter()
+        .filter_map(|limit| {
+            let converted = convert(limit);
+            if converted.is_none() {
+                tracing::warn!(
+                    limit = limit.subject(),
+                    "a limit set by command cannot be read and is left out"
+                );
+            }
+            converted
+        })
+        .collect()
+}
+
+fn standings(
+    kept: &Kept,
+    installed: &BTreeMap<IpNet, Standing>,
+    clocks: &Clocks,
+) -> BTreeMap<IpNet, Standing> {
+    let convert = |measure: &crate::api::types::Measure| {
+        let prefix: IpNet = measure.prefix.parse().ok()?;
+        let kind = match measure.kind {
+            MeasureKind::Ban => StandingKind::Banned,
+            MeasureKind::Allow => StandingKind::Allowed,
+        };
+        let before = installed.get(&prefix).map(|standing| standing.until_ns);
+        Some((prefix, Standing { kind, until_ns: clocks.until_ns(measure.expires_at, before) }))
+    };
+    kept.measures.iter().filter_map(convert).collect()
+}
+
+fn after(
+    mut accounts: BTreeMap<String, InstalledAccount>,
+    plan: &Plan,
+) -> BTreeMap<String, InstalledAccount> {
+    for step in &plan.steps {
+        match step {
+            Step::AddAccount { number, name, policy, .. } => {
+                accounts.insert(name.clone(), InstalledAccount { number: *number, policy: **policy });
+            }
+            Step::SetPolicy { number, name, after, .. } => {
+                accounts.insert(name.clone(), InstalledAccount { number: *number, policy: **after });
+            }
+            Step::RemoveAccount { name, .. } => {
+                accounts.remove(name);
+            }
+            _ => {}
+        }
+    }
+    accounts
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::api::types::{LimitChange, Measure, Scope};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn ban(prefix: &str, expires_at: Option<Timestamp>) -> Measure {
+        Measure {
+            prefix: prefix.into(),
+            kind: MeasureKind::Ban,
+            actor: "root".into(),
+            reason: String::new(),
+            set_at: at(0),
+            expires_at,
+        }
+    }
+
+    #[test]
+    fn a_measure_keeps_the_end_that_the_kernel_has() {
+        let clocks = Clocks { wall: at(100), monotonic_ns: 1_000_000_000 };
+        let kept = Kept { measures: vec![ban("203.0.113.0/24", Some(at(160)))], ..Kept::default() };
+        let first = standings(&kept, &BTreeMap::new(), &clocks);
+        let later = Clocks { wall: at(110), monotonic_ns: 11_400_000_000 };
+        assert_eq!(standings(&kept, &first, &later), first, "0.4 s of drift change nothing");
+    }
+
+    #[test]
+    fn an_override_that_does_not_read_is_left_out() {
+        let set = |class: &str, limit: &str| store::LimitOverride {
+            account: "acme".into(),
+            scope: Scope::Account,
+            class: class.into(),
+            limit: limit.into(),
+            change: LimitChange {
+                actor: "root".into(),
+                reason: String::new(),
+                set_at: at(0),
+                expires_at: None,
+            },
+        };
+        let typed =
+            overrides(&[set("sip.invite", "5/s"), set("sip.nothing", "5/s"), set("sip.options", "fast")]);
+        assert_eq!(typed.len(), 1);
+        assert_eq!(typed[0].class, Class::SipInvite);
+    }
+}

@@ -1,0 +1,173 @@
+//! Configuration in force: plan and reload. A configuration with problems changes nothing and is remembered.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::change::kernel_error;
+use super::reconcile::{ReconcileError, dry_run, reconcile};
+use super::state::Daemon;
+use super::{clock, systemd, watch};
+use crate::api::types::{ApiError, AuditEntry, PlanView};
+use crate::config::{self, Config};
+use crate::reconcile::Plan;
+use crate::webhook::Endpoint;
+
+impl Daemon {
+    /// What a configuration would change.
+    pub(super) async fn plan(self: &Arc<Self>, path: Option<String>) -> Result<PlanView, ApiError> {
+        let daemon = Arc::clone(self);
+        let planned = tokio::task::spawn_blocking(move || {
+            let path = path.map_or_else(|| daemon.config_path.clone(), Into::into);
+            let (config, _) = read(&path)?;
+            let (before, kept) = {
+                let state = daemon.state();
+                (state.config.clone(), state.kept.clone())
+            };
+            let (plan, _) = dry_run(&mut daemon.kernel(), &config, kept.as_ref())
+                .map_err(|error| kernel_error(&error))?;
+            Ok(PlanView { changes: changes(&plan, &before, &config), applied: false })
+        });
+        planned.await.unwrap_or_else(|error| Err(died(&error)))
+    }
+
+    /// Applies the daemon's own file.
+    pub(super) async fn reload(self: &Arc<Self>, actor: &str) -> Result<PlanView, ApiError> {
+        let _change = self.changes.lock().await;
+        systemd::reloading();
+        let daemon = Arc::clone(self);
+        let reloaded = tokio::task::spawn_blocking(move || daemon.reload_now()).await;
+        let result = reloaded.unwrap_or_else(|error| Err(died(&error)));
+        let (action, after) = match &result {
+            Ok(view) => ("config.applied", view.changes.join("\n")),
+            Err(error) => ("config.refused", refusal(error)),
+        };
+        match &result {
+            Ok(view) => tracing::info!(actor, changes = view.changes.len(), "configuration applied"),
+            Err(error) => tracing::error!(
+                actor,
+                error = refusal(error),
+                "configuration refused; the one before stays in force"
+            ),
+        }
+        let entry = AuditEntry {
+            at: clock::now(),
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            subject: self.config_path.display().to_string(),
+            reason: String::new(),
+            before: String::new(),
+            after,
+        };
+        self.audit(entry).await;
+        systemd::ready(if result.is_ok() { "configuration applied" } else { "the last reload was refused" });
+        result
+    }
+
+    fn reload_now(&self) -> Result<PlanView, ApiError> {
+        let result = self.take_configuration();
+        let mut state = self.state();
+        state.reloads[usize::from(result.is_err())] += 1;
+        match &result {
+            Ok(_) => {
+                state.config_error = None;
+                state.config_applied_at = clock::now();
+            }
+            Err(error) => state.config_error = Some(refusal(error)),
+        }
+        result
+    }
+
+    fn take_configuration(&self) -> Result<PlanView, ApiError> {
+        let (config, endpoints) = read(&self.config_path)?;
+        let mut kernel = self.kernel();
+        let (before, kept) = {
+            let state = self.state();
+            (state.config.clone(), state.kept.clone())
+        };
+        let applied = reconcile(&mut kernel, &config, kept.as_ref());
+        let (plan, installed) = applied.map_err(|error: ReconcileError| kernel_error(&error))?;
+        watch::log_changes(&kernel.interfaces.set(&config.interfaces));
+        self.deliverer.reload(endpoints);
+        let changes = changes(&plan, &before, &config);
+        let mut state = self.state();
+        state.installed = installed;
+        state.detectors.reconfigure(&config.detect);
+        state.config = Arc::new(config);
+        Ok(PlanView { changes, applied: true })
+    }
+}
+
+/// Reads and checks a configuration with all that belongs to it.
+fn read(path: &Path) -> Result<(Config, Vec<Endpoint>), ApiError> {
+    let config = config::load(path).map_err(|problems| invalid(problems.lines()))?;
+    let (endpoints, problems) = endpoints(&config);
+    if problems.is_empty() { Ok((config, endpoints)) } else { Err(invalid(problems)) }
+}
+
+/// Endpoints with their secrets, and why some of them cannot be used.
+pub(super) fn endpoints(config: &Config) -> (Vec<Endpoint>, Vec<String>) {
+    let mut problems = Vec::new();
+    let read = |(name, webhook): (&String, &config::Webhook)| {
+        Endpoint::from_config(name, webhook).map_err(|error| problems.push(error.to_string())).ok()
+    };
+    let endpoints = config.webhooks.iter().filter_map(read).collect();
+    (endpoints, problems)
+}
+
+fn invalid(problems: Vec<String>) -> ApiError {
+    let count = problems.len();
+    let mut error = ApiError::new(
+        "invalid_config",
+        format!("the configuration has {count} problem{}", if count == 1 { "" } else { "s" }),
+        "the configuration before stays in force; correct the file and reload",
+    );
+    error.problems = problems;
+    error
+}
+
+/// Changes of the kernel, then those of the daemon itself.
+fn changes(plan: &Plan, before: &Config, after: &Config) -> Vec<String> {
+    let mut lines = plan.lines();
+    for interface in &after.interfaces {
+        if !before.interfaces.contains(interface) {
+            lines.push(format!("+ interface {} ({:?})", interface.name, interface.xdp_mode).to_lowercase());
+        }
+    }
+    for interface in &before.interfaces {
+        if !after.interfaces.iter().any(|it| it.name == interface.name) {
+            lines.push(format!("- interface {}", interface.name));
+        }
+    }
+    if before.detect != after.detect {
+        lines.push("~ detectors".to_owned());
+    }
+    if before.webhooks != after.webhooks {
+        lines.push("~ webhooks".to_owned());
+    }
+    for (what, differs) in [
+        ("metrics_listen", before.metrics_listen != after.metrics_listen),
+        ("paths", before.paths != after.paths),
+    ] {
+        if differs {
+            lines.push(format!("! {what} takes effect with the next start of edged"));
+        }
+    }
+    if before.capacity != after.capacity {
+        lines.push("! capacity takes effect after `edgectl detach` and a new start".to_owned());
+    }
+    lines
+}
+
+/// The error with every problem, for the status and the audit.
+fn refusal(error: &ApiError) -> String {
+    let mut text = error.message.clone();
+    for problem in &error.problems {
+        text.push('\n');
+        text.push_str(problem);
+    }
+    text
+}
+
+fn died(error: &tokio::task::JoinError) -> ApiError {
+    ApiError::new("internal", error.to_string(), "see the log of edged")
+}

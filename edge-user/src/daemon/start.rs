@@ -1,0 +1,181 @@
+//! From a configuration to a daemon whose limits are in force.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use super::faults::Faults;
+use super::rates::Rates;
+use super::reconcile::reconcile;
+use super::reload::endpoints;
+use super::state::{Daemon, Kept, Kernel, State};
+use super::tick::{DETECTORS_VALUE, read_kept};
+use super::{DaemonError, clock, watch};
+use crate::alert::{Alert, Book};
+use crate::api::types::AuditEntry;
+use crate::config::Config;
+use crate::dataplane::{Adoption, Dataplane, EventStream, InterfaceState, Interfaces, Prefixes, ProgramLogs};
+use crate::detect::Detectors;
+use crate::store::Shared;
+use crate::webhook::{Clock, Deliverer, Retry};
+
+/// A daemon whose limits are in force, and what its tasks will own.
+pub(super) struct Started {
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) prefixes: Prefixes,
+    pub(super) events: EventStream,
+    pub(super) logs: Option<ProgramLogs>,
+}
+
+/// What the database knew.
+#[derive(Default)]
+struct Remembered {
+    kept: Option<Kept>,
+    open: Vec<Alert>,
+    detectors: Option<serde_json::Value>,
+    error: Option<String>,
+}
+
+pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
+    let now = clock::now();
+    let plane = Dataplane::load(&config.paths.pin_dir, &config.capacity)?;
+    tell_adoption(&plane.adoption);
+    let Dataplane { accounts, interfaces, counters, prefixes, events, logs, adoption: _ } = plane;
+    let events = events
+        .listen()
+        .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
+
+    let store = Shared::at(&config.paths.database);
+    let remembered = remember(&store).await;
+    let mut kernel = Kernel { accounts, interfaces };
+    let (plan, installed) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
+    let changes = plan.lines();
+    changes.iter().for_each(|line| tracing::info!("{line}"));
+    attach(&mut kernel.interfaces, &config)?;
+
+    let (endpoints, problems) = endpoints(&config);
+    problems.iter().for_each(|problem| tracing::error!("{problem}; alerts do not go there"));
+    let clock: Clock = Arc::new(clock::now);
+    let deliverer = Deliverer::new(endpoints, store.clone(), clock, Retry::standard())?;
+
+    let mut detectors = Detectors::new(&config.detect);
+    if let Some(value) = remembered.detectors
+        && let Err(error) = detectors.restore(value)
+    {
+        tracing::warn!(%error, "baselines start anew");
+    }
+    detectors.adopt(remembered.open.iter().map(|alert| &alert.finding), now);
+    let mut faults = Faults::default();
+    faults.adopt(remembered.open.iter().map(|alert| &alert.finding), now);
+
+    let config_path = config.path.clone();
+    let state = State {
+        config: Arc::new(config),
+        config_applied_at: now,
+        config_error: (!problems.is_empty()).then(|| problems.join("\n")),
+        expiry_is_owed: remembered.kept.is_some(),
+        kept: remembered.kept,
+        installed,
+        detectors,
+        faults,
+        book: Book::new(remembered.open),
+        refused_at_opening: BTreeMap::new(),
+        last: None,
+        rates: Rates::new(),
+        prefix_turn: None,
+        minute: None,
+        alerts_opened: BTreeMap::new(),
+        reloads: [0, 0],
+        store_is_up: remembered.error.is_none(),
+    };
+    let daemon = Arc::new(Daemon {
+        config_path,
+        started_at: now,
+        store,
+        deliverer,
+        counters,
+        kernel: Mutex::new(kernel),
+        state: Mutex::new(state),
+        changes: tokio::sync::Mutex::new(()),
+        shutdown: CancellationToken::new(),
+        is_detached: AtomicBool::new(false),
+        counted_entries: [AtomicU64::new(0), AtomicU64::new(0)],
+    });
+    daemon.audit_start(changes).await;
+    Ok(Started { daemon, prefixes, events, logs })
+}
+
+impl Daemon {
+    /// One line for the log and the service manager.
+    pub(super) fn summary(&self) -> String {
+        let states = self.interface_states();
+        let interfaces: Vec<String> =
+            states.iter().map(|(name, (_, it))| format!("{name} {}", super::views::mode_name(it))).collect();
+        let state = self.state();
+        format!("{} accounts, mode {}, {}", state.installed.len(), state.config.mode, interfaces.join(", "))
+    }
+
+    async fn audit_start(&self, changes: Vec<String>) {
+        if self.state().kept.is_none() {
+            return;
+        }
+        let entry = AuditEntry {
+            at: self.started_at,
+            actor: "edge".to_owned(),
+            action: "config.applied".to_owned(),
+            subject: self.config_path.display().to_string(),
+            reason: "start".to_owned(),
+            before: String::new(),
+            after: changes.join("\n"),
+        };
+        self.audit(entry).await;
+    }
+}
+
+async fn remember(store: &Shared) -> Remembered {
+    let read = store.run(|store| {
+        let kept = read_kept(store)?;
+        Ok((kept, store.open_alerts()?, store.value(DETECTORS_VALUE)?))
+    });
+    match read.await {
+        Ok((kept, open, detectors)) => Remembered { kept: Some(kept), open, detectors, error: None },
+        Err(error) => {
+            tracing::error!(
+                %error,
+                "limits and measures set by command are not known until the database answers; limits of the \
+                 configuration are enforced"
+            );
+            Remembered { error: Some(error.to_string()), ..Remembered::default() }
+        }
+    }
+}
+
+/// An interface that is absent is waited for; one that is there and refuses is an error.
+fn attach(interfaces: &mut Interfaces, config: &Config) -> Result<(), DaemonError> {
+    let changes = interfaces.set(&config.interfaces);
+    let failed: Vec<String> = interfaces
+        .states()
+        .iter()
+        .filter_map(|(name, (_, state))| match state {
+            InterfaceState::Failed { reason } => Some(format!("{name}: {reason}")),
+            InterfaceState::Attached { .. } | InterfaceState::Absent => None,
+        })
+        .collect();
+    watch::log_changes(&changes);
+    if failed.is_empty() { Ok(()) } else { Err(DaemonError::Interfaces(failed)) }
+}
+
+fn tell_adoption(adoption: &Adoption) {
+    match adoption {
+        Adoption::Fresh => tracing::info!("maps made anew: counters and buckets start from nothing"),
+        Adoption::Adopted { kept_capacity } => {
+            tracing::info!("maps adopted: counters and buckets go on");
+            kept_capacity.iter().for_each(|line| tracing::warn!("{line}"));
+        }
+        Adoption::Replaced { reason } => {
+            tracing::warn!(reason, "maps replaced: counters and buckets start from nothing");
+        }
+    }
+}

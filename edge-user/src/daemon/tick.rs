@@ -1,0 +1,305 @@
+//! Once a second: counters → detectors → book → database and webhooks; expiry; history once a minute.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::MissedTickBehavior;
+
+use super::state::{Daemon, Kept, State};
+use super::{clock, describe, minute, rates, systemd};
+use crate::alert::{Alert, Signal};
+use crate::dataplane::DataplaneError;
+use crate::detect::{AccountSnapshot, Snapshot};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Sources named in an alert.
+const EVIDENCE_SOURCES: usize = 5;
+/// How long ago a source may have been silent to be named in an alert.
+const EVIDENCE_WINDOW_NS: u64 = 10_000_000_000;
+/// Seconds between two prunings of history and alerts.
+const PRUNE_EVERY_TICKS: u64 = 3_600;
+/// Name under which the detectors' state is kept.
+pub(super) const DETECTORS_VALUE: &str = "detectors";
+
+/// Runs until shutdown.
+pub(super) async fn run(daemon: Arc<Daemon>) {
+    let mut every = tokio::time::interval(EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut ticks: u64 = 0;
+    loop {
+        tokio::select! {
+            () = daemon.shutdown.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let now = clock::now();
+        daemon.expire(now).await;
+        daemon.look(now).await;
+        if ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
+            daemon.prune(now).await;
+        }
+        ticks += 1;
+        systemd::alive();
+    }
+}
+
+impl Daemon {
+    /// Keeps what the detectors have learnt.
+    pub(super) async fn keep_detectors(&self) {
+        let state = self.state().detectors.state();
+        match state {
+            Ok(value) => {
+                let kept = self.store.run(move |store| store.put_value(DETECTORS_VALUE, &value)).await;
+                self.note_store(kept.err().map(|error| error.to_string()));
+            }
+            Err(error) => tracing::warn!(%error, "what the detectors have learnt cannot be kept"),
+        }
+    }
+
+    /// Remembers whether the database answers, and says once when that changes.
+    pub(super) fn note_store(&self, error: Option<String>) {
+        let was_up = std::mem::replace(&mut self.state().store_is_up, error.is_none());
+        match error {
+            Some(error) if was_up => {
+                tracing::error!(%error, "the database does not answer; limits stay in force")
+            }
+            None if !was_up => tracing::info!("the database answers again"),
+            _ => {}
+        }
+    }
+
+    async fn look(self: &Arc<Self>, now: Timestamp) {
+        let daemon = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || daemon.snapshot()).await;
+        let (at_ns, snapshot) = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => return tracing::error!(%error, "counters cannot be read"),
+            Err(error) => return tracing::error!(%error, "the reading of counters failed"),
+        };
+        let interfaces = self.interface_states();
+        let signals = {
+            let mut state = self.state();
+            let mut signals = state.detectors.step(&snapshot, now);
+            signals.extend(state.faults.step(interfaces.iter().map(|(name, (_, it))| (name, it)), now));
+            state.rates = match &state.last {
+                Some((before_ns, before)) => {
+                    let elapsed = Duration::from_nanos(at_ns.saturating_sub(*before_ns));
+                    rates::rates(before, &snapshot, elapsed)
+                }
+                None => rates::Rates::new(),
+            };
+            state.note_refused(&signals);
+            state.last = Some((at_ns, snapshot));
+            signals
+        };
+        if !signals.is_empty() {
+            let alerts = self.take(signals, now).await;
+            self.deliverer.publish(&alerts).await;
+        }
+        self.finish_minute(now).await;
+    }
+
+    /// Counters of every installed account. Blocks.
+    fn snapshot(&self) -> Result<(u64, Snapshot), DataplaneError> {
+        let (names, prefixes) = {
+            let mut state = self.state();
+            (state.names(), state.prefix_turn.take())
+        };
+        let mut snapshot = Snapshot { prefixes, ..Snapshot::default() };
+        for (number, name) in names {
+            let counters = self.counters.account(number)?;
+            snapshot.accounts.insert(name, AccountSnapshot { counters });
+        }
+        Ok((clock::monotonic_ns(), snapshot))
+    }
+
+    /// Signals into the book, with evidence and action.
+    async fn take(self: &Arc<Self>, signals: Vec<Signal>, now: Timestamp) -> Vec<Alert> {
+        let daemon = Arc::clone(self);
+        let with_evidence = tokio::task::spawn_blocking(move || {
+            signals.into_iter().map(|signal| daemon.with_sources(signal)).collect::<Vec<_>>()
+        });
+        let signals = match with_evidence.await {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "alerts of this second are lost");
+                return Vec::new();
+            }
+        };
+        let mut state = self.state();
+        let alerts = {
+            let State { book, installed, last, refused_at_opening, config, .. } = &mut *state;
+            book.step(signals, now, |finding| {
+                let policy = installed.get(&finding.account).map(|account| &account.policy);
+                let counters = last.as_ref().and_then(|(_, it)| it.accounts.get(&finding.account));
+                let refused = counters.map_or(0, |account| describe::refused(&account.counters));
+                let before = refused_at_opening.get(&finding.key()).copied().unwrap_or(refused);
+                describe::action(finding, policy, config.mode, refused.saturating_sub(before))
+            })
+        };
+        for alert in &alerts {
+            state.note_alert(alert);
+        }
+        alerts
+    }
+
+    /// Adds the busiest sources to a finding that opens.
+    fn with_sources(&self, signal: Signal) -> Signal {
+        let Signal::Open(mut finding) = signal else { return signal };
+        let number = self.state().installed.get(&finding.account).map(|account| account.number);
+        if let Some(number) = number {
+            let since_ns = clock::monotonic_ns().saturating_sub(EVIDENCE_WINDOW_NS);
+            let (sources, sum) = self.counters.top_sources(Some(number), since_ns, EVIDENCE_SOURCES);
+            finding.evidence.extend(describe::source_evidence(&sources, sum));
+        }
+        Signal::Open(finding)
+    }
+
+    /// Lifts what is over. The kernel does so even when the database does not answer; that is told later.
+    async fn expire(self: &Arc<Self>, now: Timestamp) {
+        if self.is_detached.load(Ordering::Relaxed) {
+            return;
+        }
+        if self.state().kept.is_none() {
+            self.load_kept().await;
+        }
+        let _change = self.changes.lock().await;
+        let lifted = self.state().lift_expired(now);
+        if lifted {
+            self.reconcile_in_background().await;
+        }
+        if !self.state().expiry_is_owed {
+            return;
+        }
+        let expired = self.store.run(move |store| {
+            let limits = store.expire_limits(now)?;
+            Ok((limits, store.expire_measures(now)?))
+        });
+        match expired.await {
+            Ok((limits, measures)) => {
+                self.state().expiry_is_owed = false;
+                for limit in limits {
+                    tracing::info!(limit = limit.subject(), "the limit set by command is over");
+                }
+                for measure in measures {
+                    tracing::info!(prefix = measure.prefix, "the measure is over");
+                }
+                self.note_store(None);
+            }
+            Err(error) => self.note_store(Some(error.to_string())),
+        }
+    }
+
+    /// Reads what was set by command, when the database did not answer at start.
+    async fn load_kept(self: &Arc<Self>) {
+        match self.store.run(read_kept).await {
+            Ok(kept) => {
+                let _change = self.changes.lock().await;
+                {
+                    let mut state = self.state();
+                    state.kept = Some(kept);
+                    state.expiry_is_owed = true;
+                }
+                self.note_store(None);
+                self.reconcile_in_background().await;
+            }
+            Err(error) => self.note_store(Some(error.to_string())),
+        }
+    }
+
+    async fn reconcile_in_background(self: &Arc<Self>) {
+        let daemon = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || daemon.reconcile_now()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the kernel was not brought up to date"),
+            Err(error) => tracing::error!(%error, "the task that brings the kernel up to date failed"),
+        }
+    }
+
+    async fn finish_minute(&self, now: Timestamp) {
+        let start = minute::start_of(now);
+        let rows = {
+            let mut state = self.state();
+            let Some((_, snapshot)) = &state.last else { return };
+            if state.minute.as_ref().is_some_and(|(at, _)| *at == start) {
+                return;
+            }
+            let rows = state
+                .minute
+                .as_ref()
+                .map(|(at, before)| minute::rows(*at, before, snapshot))
+                .unwrap_or_default();
+            state.minute = Some((start, minute::counters(snapshot)));
+            rows
+        };
+        if !rows.is_empty() {
+            let written = self.store.run(move |store| store.add_history(&rows)).await;
+            self.note_store(written.err().map(|error| error.to_string()));
+        }
+        self.keep_detectors().await;
+    }
+
+    async fn prune(&self, now: Timestamp) {
+        let retention = self.state().config.history_retention;
+        let Ok(before) = now.checked_sub(retention) else { return };
+        let pruned = self.store.run(move |store| {
+            store.prune_history(before)?;
+            store.prune_alerts(before)
+        });
+        self.note_store(pruned.await.err().map(|error| error.to_string()));
+    }
+}
+
+/// Limits and measures set by command.
+pub(super) fn read_kept(store: &mut crate::store::Store) -> Result<Kept, crate::store::StoreError> {
+    Ok(Kept { limits: store.limits()?, measures: store.measures()? })
+}
+
+impl State {
+    /// Remembers how much was refused before what now opens, so that the alert tells what was refused since.
+    fn note_refused(&mut self, signals: &[Signal]) {
+        for signal in signals {
+            if let Signal::Open(finding) = signal {
+                let before = self.counters(&finding.account).map_or(0, describe::refused);
+                self.refused_at_opening.insert(finding.key(), before);
+            }
+        }
+    }
+
+    fn note_alert(&mut self, alert: &Alert) {
+        let finding = &alert.finding;
+        tracing::info!(
+            alert = alert.id,
+            phase = alert.phase.name(),
+            rule = finding.rule,
+            account = finding.account,
+            subject = finding.subject,
+            observed = finding.observed,
+            threshold = finding.threshold,
+            action = alert.action,
+            "alert"
+        );
+        match alert.phase {
+            crate::alert::Phase::Opened => {
+                *self.alerts_opened.entry((finding.rule.clone(), finding.severity)).or_default() += 1;
+            }
+            crate::alert::Phase::Updated => {}
+            crate::alert::Phase::Resolved => {
+                self.refused_at_opening.remove(&finding.key());
+            }
+        }
+    }
+
+    /// Forgets limits and measures whose time is over; whether there were any.
+    fn lift_expired(&mut self, now: Timestamp) -> bool {
+        let Some(kept) = &mut self.kept else { return false };
+        let before = kept.limits.len() + kept.measures.len();
+        let is_on = |expires_at: Option<Timestamp>| expires_at.is_none_or(|at| at > now);
+        kept.limits.retain(|limit| is_on(limit.change.expires_at));
+        kept.measures.retain(|measure| is_on(measure.expires_at));
+        let lifted = kept.limits.len() + kept.measures.len() < before;
+        self.expiry_is_owed |= lifted;
+        lifted
+    }
+}

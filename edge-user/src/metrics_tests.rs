@@ -1,0 +1,137 @@
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// Every family has at least one sample.
+fn busy() -> Measures {
+    let mut counters = AccountCounters {
+        messages: [[0; Allowance::COUNT]; Class::COUNT],
+        sip: [0; Method::SLOTS],
+        smpp: [0; Command::SLOTS],
+    };
+    counters.messages[Class::SipInvite.index()] = [7, 3, 0, 0, 0];
+    counters.sip[Method::Invite.index()] = 10;
+    counters.smpp[Command::SubmitSm.index()] = 4;
+    let mut policy = Policy::OPEN;
+    policy.account[Class::SipInvite.index()] = "20/s burst 40".parse::<Rate>().unwrap().to_limit();
+    let admitted_per_sec = BTreeMap::from([(Class::SipInvite, 15.0)]);
+    let acme = AccountMeasures { counters, policy, admitted_per_sec };
+    Measures {
+        outcomes: BTreeMap::from([(Outcome::SipAdmitted, 7), (Outcome::NotOurs, 0)]),
+        accounts: BTreeMap::from([("acme".to_owned(), acme)]),
+        alerts_opened: BTreeMap::from([(("spike".to_owned(), Severity::Warning), 2)]),
+        alerts_open: BTreeMap::from([("spike".to_owned(), 1)]),
+        deliveries: BTreeMap::from([("delivered", 5)]),
+        outbox_pending: 3,
+        xdp_modes: vec![("eth0".to_owned(), "native")],
+        maps: vec![("SOURCES".to_owned(), Some(9), 262_144)],
+        events_lost: 0,
+        reloads: [2, 1],
+        store_is_up: true,
+    }
+}
+
+fn exposed(text: &str) -> BTreeSet<&str> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_reference_and_what_is_exposed_name_the_same_metrics() {
+    let text = render(busy()).unwrap();
+    let reference = include_str!("../../docs/metrics.md");
+    let documented: BTreeSet<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())
+        .filter(|name| name.starts_with("edge_"))
+        .collect();
+    assert_eq!(exposed(&text), documented);
+}
+
+#[test]
+fn labels_of_the_reference_are_those_that_are_exposed() {
+    let text = render(busy()).unwrap();
+    for line in include_str!("../../docs/metrics.md").lines() {
+        let Some(entry) = line.strip_prefix("| `edge_").and_then(|line| line.split('`').next()) else {
+            continue;
+        };
+        let (name, labels) = entry.trim_end_matches('}').split_once('{').unwrap_or((entry, ""));
+        let sample = text
+            .lines()
+            .find(|line| {
+                line.strip_prefix("edge_").is_some_and(|rest| rest.split(['{', ' ']).next() == Some(name))
+            })
+            .unwrap();
+        let found: Vec<&str> = sample
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'))
+            .map(|(labels, _)| labels.split("\",").map(|label| label.split('=').next().unwrap()).collect())
+            .unwrap_or_default();
+        assert_eq!(found.join(","), labels, "{line}");
+    }
+}
+
+#[test]
+fn figures_come_out_as_they_went_in() {
+    let text = render(busy()).unwrap();
+    for line in [
+        "edge_packets_total{outcome=\"sip_admitted\"} 7",
+        "edge_packets_total{outcome=\"not_ours\"} 0",
+        "edge_messages_total{account=\"acme\",class=\"sip.invite\",allowance=\"refused\"} 3",
+        "edge_limit_per_sec{account=\"acme\",scope=\"account\",class=\"sip.invite\"} 20.0",
+        "edge_limit_utilization_ratio{account=\"acme\",class=\"sip.invite\"} 0.75",
+        "edge_xdp_mode{interface=\"eth0\",mode=\"native\"} 1.0",
+        "edge_config_reloads_total{result=\"refused\"} 1",
+        "edge_store_up 1.0",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("smpp.bind"), "what never counted is left out");
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn an_account_cannot_break_the_format_with_its_name() {
+    let mut measures = busy();
+    let acme = measures.accounts.remove("acme").unwrap();
+    measures.accounts.insert("a\"b\\c\nd".to_owned(), acme);
+    let text = render(measures).unwrap();
+    assert!(text.contains(r#"account="a\"b\\c\nd""#), "{text}");
+}
+
+struct Fixed(Result<(), String>);
+
+impl Source for Fixed {
+    fn measures(&self) -> Measures {
+        busy()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.0.clone()
+    }
+}
+
+async fn answer(source: Fixed, path: &str) -> (u16, String) {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let url = format!("http://{}{path}", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, Arc::new(source), shutdown.clone()));
+    let response = reqwest::get(url).await.unwrap();
+    let answer = (response.status().as_u16(), response.text().await.unwrap());
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn it_is_ready_when_the_source_says_so_and_alive_anyway() {
+    assert_eq!(answer(Fixed(Ok(())), "/readyz").await, (200, "ready\n".to_owned()));
+    let refused = answer(Fixed(Err("eth0 is absent".to_owned())), "/readyz").await;
+    assert_eq!(refused, (503, "not ready: eth0 is absent\n".to_owned()));
+    assert_eq!(answer(Fixed(Err(String::new())), "/healthz").await.0, 200);
+    assert!(answer(Fixed(Ok(())), "/metrics").await.1.contains("edge_store_up 1.0"));
+}
