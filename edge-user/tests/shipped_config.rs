@@ -151,6 +151,25 @@ fn the_dashboard_is_json_and_every_panel_asks_for_a_metric_of_ours() {
     }
 }
 
+#[test]
+fn rules_and_dashboard_ask_only_for_metrics_that_are_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    let documented = fs::read_to_string(path).unwrap();
+    for file in ["prometheus/edge.rules.yml", "prometheus/edge.alerts.yml", "grafana/edge.json"] {
+        let text = shipped(file);
+        let is_word = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | ':');
+        // Recorded names have a colon; what they are made of is checked where they are recorded.
+        let metrics = text.split(|it| !is_word(it)).filter(|it| it.starts_with("edge_") && !it.contains(':'));
+        let mut asked = 0;
+        for metric in metrics {
+            let row = [format!("| `{metric}{{"), format!("| `{metric}`")];
+            assert!(row.iter().any(|row| documented.contains(row)), "{file} asks for {metric}");
+            asked += 1;
+        }
+        assert!(asked > 2, "{file} asks for {asked} metrics");
+    }
+}
+
 /// Key and default of every row in `docs/configuration.md`.
 fn documented() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
