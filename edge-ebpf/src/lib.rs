@@ -21,6 +21,7 @@
 
 pub mod abi;
 pub mod decide;
+pub mod hash;
 pub mod meter;
 pub mod packet;
 pub mod repeat;

@@ -10,6 +10,7 @@ pub mod number;
 pub mod sip;
 pub mod smpp;
 pub mod transport;
+mod words;
 
 use crate::packet::{Packet, TooShort};
 

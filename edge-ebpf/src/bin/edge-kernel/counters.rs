@@ -4,8 +4,8 @@ use edge_ebpf::abi::{
     AccountState, Allowance, Class, Method, Outcome, PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS,
     SourceState, prefix_key,
 };
+use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
-use edge_ebpf::wire::sip::mix;
 
 use crate::{atomic, maps};
 

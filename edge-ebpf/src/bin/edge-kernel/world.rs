@@ -3,7 +3,8 @@
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{Allowance, Class, EventKind, Limit, Method, Mode, Ports, Settings, SourceKey};
 use edge_ebpf::decide::{Framed, Origin, Scope, World};
-use edge_ebpf::wire::sip::{Kind, Message, mix};
+use edge_ebpf::hash::mix;
+use edge_ebpf::wire::sip::{Kind, Message};
 use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;

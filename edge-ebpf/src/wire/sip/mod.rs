@@ -8,10 +8,20 @@
 //! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
 //! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
+mod start_line;
+mod to_tag;
+mod walk;
+
 use core::ops::ControlFlow;
 
+use self::start_line::request_method;
+use self::to_tag::Tag;
 use super::number;
+use super::words::{
+    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_40, LOW_56, before, lane, lowest_bit, repeated, text, zero_bytes,
+};
 use crate::abi::{Class, Method};
+use crate::hash::mix;
 use crate::verifier::{SCRATCH_BYTES, byte, forgotten, word};
 
 /// Payload that is looked at; all headers that matter stand before it in practice.
@@ -365,64 +375,6 @@ impl Scratch {
         others != 0 && here >> (8 * lane(lowest)) & 0xff == u64::from(b':')
     }
 
-    /// Looks for a `tag` parameter among the header parameters of a To value.
-    #[inline(always)]
-    fn tag_between(&mut self, start: u32, end: u32) -> Tag {
-        // Parameters of the header follow the `>`; without one, all parameters are the header's
-        // (RFC 3261 20.10). A quoted string may hold anything: left to the walk.
-        let mut parameters = start;
-        let mut position = forgotten(&mut self.to_start, start);
-        for _ in 0..WORDS_PER_LINE_MAX {
-            if position >= end {
-                break;
-            }
-            let here = word(&self.bytes, position);
-            if zero_bytes(here ^ repeated(b'"')) != 0 {
-                return Tag::Unclear;
-            }
-            let closing = zero_bytes(here ^ repeated(b'>'));
-            if closing != 0 {
-                parameters = position + lane(lowest_bit(closing));
-                break;
-            }
-            position += 8;
-        }
-        let mut position = forgotten(&mut self.to_start, parameters);
-        for _ in 0..WORDS_PER_LINE_MAX {
-            if position >= end {
-                return Tag::Absent;
-            }
-            let here = word(&self.bytes, position);
-            if zero_bytes(here ^ repeated(b'"')) != 0 {
-                return Tag::Unclear;
-            }
-            let semicolons = zero_bytes(here ^ repeated(b';'));
-            if semicolons == 0 {
-                position += 8;
-                continue;
-            }
-            position += lane(lowest_bit(semicolons)) + 1;
-            if position >= end {
-                return Tag::Absent;
-            }
-            let name = word(&self.bytes, position);
-            let blank = |character: u64| character == u64::from(b' ') || character == u64::from(b'\t');
-            if blank(name & 0xff) {
-                return Tag::Unclear;
-            }
-            if name & LOW_24 | text(b"   \0\0\0\0\0") == text(b"tag\0\0\0\0\0") {
-                let after = name >> 24 & 0xff;
-                if after == u64::from(b'=') {
-                    return Tag::Present;
-                }
-                if blank(after) {
-                    return Tag::Unclear;
-                }
-            }
-        }
-        Tag::Unclear
-    }
-
     /// The prefix of the user part of a `sip:`, `sips:` or `tel:` URI, or 0.
     #[inline(always)]
     fn called_prefix(&self, uri: u32) -> u32 {
@@ -442,132 +394,6 @@ impl Scratch {
     }
 }
 
-/// Whether a To value has a tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tag {
-    Absent,
-    Present,
-    /// Only a byte-by-byte walk can tell.
-    Unclear,
-}
-
-/// The byte-by-byte reading of a To value: quoted strings with escapes (RFC 3261 25.1, quoted-string), angle
-/// brackets, and the parameter name after each semicolon, white space allowed around it.
-mod walk {
-    /// The tag parameter was found.
-    pub(super) const FOUND: u32 = 5;
-    /// How far into `; tag =` the walk is: 1 after the semicolon, then `t`, `ta`, `tag`.
-    const PROGRESS: u32 = 7;
-    const QUOTED: u32 = 8;
-    const ESCAPED: u32 = 16;
-    const BRACKETED: u32 = 32;
-
-    /// The next state.
-    #[inline(always)]
-    pub(super) const fn step(state: u32, byte: u8) -> u32 {
-        if state & QUOTED != 0 {
-            if state & ESCAPED != 0 {
-                return QUOTED;
-            }
-            return match byte {
-                b'\\' => QUOTED | ESCAPED,
-                b'"' => 0,
-                _ => QUOTED,
-            };
-        }
-        if state & BRACKETED != 0 {
-            return if byte == b'>' { 0 } else { BRACKETED };
-        }
-        match (byte, state & PROGRESS) {
-            (b'"', _) => QUOTED,
-            (b'<', _) => BRACKETED,
-            (b';', _) => 1,
-            (b' ' | b'\t', 1) => 1,
-            (b't' | b'T', 1) => 2,
-            (b'a' | b'A', 2) => 3,
-            (b'g' | b'G', 3) => 4,
-            (b' ' | b'\t', 4) => 4,
-            (b'=', 4) => FOUND,
-            _ => 0,
-        }
-    }
-}
-
-/// The method of a request line and where its Request-URI starts; 0 there if it is no request line.
-#[inline(always)]
-fn request_method(first: u64, second: u64) -> (Method, u32) {
-    let seven = first & LOW_56;
-    if seven == text(b"INVITE \0") {
-        (Method::Invite, 7)
-    } else if first & LOW_32 == text(b"ACK \0\0\0\0") {
-        (Method::Ack, 4)
-    } else if first & LOW_32 == text(b"BYE \0\0\0\0") {
-        (Method::Bye, 4)
-    } else if first == text(b"REGISTER") && second & 0xff == u64::from(b' ') {
-        (Method::Register, 9)
-    } else if first == text(b"OPTIONS ") {
-        (Method::Options, 8)
-    } else if seven == text(b"CANCEL \0") {
-        (Method::Cancel, 7)
-    } else if first == text(b"MESSAGE ") {
-        (Method::Message, 8)
-    } else if first == text(b"SUBSCRIB") && second & LOW_16 == text(b"E \0\0\0\0\0\0") {
-        (Method::Subscribe, 10)
-    } else if seven == text(b"NOTIFY \0") {
-        (Method::Notify, 7)
-    } else if first == text(b"PUBLISH ") {
-        (Method::Publish, 8)
-    } else if first & LOW_40 == text(b"INFO \0\0\0") {
-        (Method::Info, 5)
-    } else if first & LOW_48 == text(b"REFER \0\0") {
-        (Method::Refer, 6)
-    } else if seven == text(b"UPDATE \0") {
-        (Method::Update, 7)
-    } else if first & LOW_48 == text(b"PRACK \0\0") {
-        (Method::Prack, 6)
-    } else {
-        extension_method(first, second)
-    }
-}
-
-/// An extension method: a token of at most 15 letters, digits, `-` and `.`, then SP.
-#[inline(always)]
-fn extension_method(first: u64, second: u64) -> (Method, u32) {
-    let space = repeated(b' ');
-    let in_first = zero_bytes(first ^ space);
-    if in_first != 0 {
-        let lowest = lowest_bit(in_first);
-        let is_token = token_bytes(first) & before(lowest) == HIGH_BITS & before(lowest);
-        let bytes = lane(lowest);
-        return (Method::Extension, if is_token && bytes != 0 { bytes + 1 } else { 0 });
-    }
-    let in_second = zero_bytes(second ^ space);
-    if in_second == 0 || token_bytes(first) != HIGH_BITS {
-        return (Method::Extension, 0);
-    }
-    let lowest = lowest_bit(in_second);
-    let is_token = token_bytes(second) & before(lowest) == HIGH_BITS & before(lowest);
-    (Method::Extension, if is_token { 8 + lane(lowest) + 1 } else { 0 })
-}
-
-/// The high bit of each byte that may stand in a method's name.
-#[inline(always)]
-const fn token_bytes(word: u64) -> u64 {
-    in_range(word | repeated(0x20), b'a', b'z')
-        | in_range(word, b'0', b'9')
-        | exact_zero_bytes(word ^ repeated(b'-'))
-        | exact_zero_bytes(word ^ repeated(b'.'))
-}
-
-/// The high bit of each byte that lies in a range of ASCII.
-#[inline(always)]
-const fn in_range(word: u64, low: u8, high: u8) -> u64 {
-    let ascii = word & !HIGH_BITS;
-    let from_low = ascii + repeated(0x80 - low);
-    let past_high = ascii + repeated(0x7f - high);
-    from_low & !past_high & !word & HIGH_BITS
-}
-
 /// Back from the index; every index that [`Scratch`] holds was a method's.
 #[inline(always)]
 fn method_of(index: u32) -> Method {
@@ -575,63 +401,6 @@ fn method_of(index: u32) -> Method {
         Some(method) => method,
         None => Method::Extension,
     }
-}
-
-const LOW_16: u64 = 0xffff;
-const LOW_24: u64 = 0xff_ffff;
-const LOW_32: u64 = 0xffff_ffff;
-const LOW_40: u64 = 0xff_ffff_ffff;
-const LOW_48: u64 = 0xffff_ffff_ffff;
-const LOW_56: u64 = 0xff_ffff_ffff_ffff;
-const HIGH_BITS: u64 = repeated(0x80);
-
-/// Eight characters as [`word`] reads them. Or-ed with blanks, letters become lower case.
-#[inline(always)]
-const fn text(characters: &[u8; 8]) -> u64 {
-    u64::from_le_bytes(*characters)
-}
-
-/// One byte in all eight places.
-#[inline(always)]
-const fn repeated(byte: u8) -> u64 {
-    byte as u64 * 0x0101_0101_0101_0101
-}
-
-/// The high bit of each byte that is zero. Exact for the lowest such byte, which is all that is asked of it.
-#[inline(always)]
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeated(1)) & !word & HIGH_BITS
-}
-
-/// The high bit of each byte that is zero, exact for all.
-#[inline(always)]
-const fn exact_zero_bytes(word: u64) -> u64 {
-    !((word & !HIGH_BITS) + !HIGH_BITS | word) & HIGH_BITS
-}
-
-#[inline(always)]
-const fn lowest_bit(word: u64) -> u64 {
-    word & word.wrapping_neg()
-}
-
-/// Which of the eight places a high bit is in. BPF cannot count zeros.
-#[inline(always)]
-const fn lane(high_bit: u64) -> u32 {
-    ((high_bit >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
-}
-
-/// All bits of the places below a high bit's.
-#[inline(always)]
-const fn before(high_bit: u64) -> u64 {
-    (high_bit >> 7).wrapping_sub(1)
-}
-
-/// One step of a multiplicative hash; the odd constant is 2^64 over the golden ratio.
-#[must_use]
-#[inline(always)]
-pub const fn mix(hash: u64, word: u64) -> u64 {
-    let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    product ^ product >> 32
 }
 
 /// Parses a payload on the host, as the kernel does.

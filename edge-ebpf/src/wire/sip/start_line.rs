@@ -1,0 +1,73 @@
+//! The start of a request line: method and place of the Request-URI (RFC 3261 25.1).
+
+use crate::abi::Method;
+use crate::wire::words::{
+    HIGH_BITS, LOW_16, LOW_32, LOW_40, LOW_48, LOW_56, before, exact_zero_bytes, in_range, lane, lowest_bit,
+    repeated, text, zero_bytes,
+};
+
+/// The method of a request line and where its Request-URI starts; 0 there if it is no request line.
+#[inline(always)]
+pub(super) fn request_method(first: u64, second: u64) -> (Method, u32) {
+    let seven = first & LOW_56;
+    if seven == text(b"INVITE \0") {
+        (Method::Invite, 7)
+    } else if first & LOW_32 == text(b"ACK \0\0\0\0") {
+        (Method::Ack, 4)
+    } else if first & LOW_32 == text(b"BYE \0\0\0\0") {
+        (Method::Bye, 4)
+    } else if first == text(b"REGISTER") && second & 0xff == u64::from(b' ') {
+        (Method::Register, 9)
+    } else if first == text(b"OPTIONS ") {
+        (Method::Options, 8)
+    } else if seven == text(b"CANCEL \0") {
+        (Method::Cancel, 7)
+    } else if first == text(b"MESSAGE ") {
+        (Method::Message, 8)
+    } else if first == text(b"SUBSCRIB") && second & LOW_16 == text(b"E \0\0\0\0\0\0") {
+        (Method::Subscribe, 10)
+    } else if seven == text(b"NOTIFY \0") {
+        (Method::Notify, 7)
+    } else if first == text(b"PUBLISH ") {
+        (Method::Publish, 8)
+    } else if first & LOW_40 == text(b"INFO \0\0\0") {
+        (Method::Info, 5)
+    } else if first & LOW_48 == text(b"REFER \0\0") {
+        (Method::Refer, 6)
+    } else if seven == text(b"UPDATE \0") {
+        (Method::Update, 7)
+    } else if first & LOW_48 == text(b"PRACK \0\0") {
+        (Method::Prack, 6)
+    } else {
+        extension_method(first, second)
+    }
+}
+
+/// An extension method: a token of at most 15 letters, digits, `-` and `.`, then SP.
+#[inline(always)]
+fn extension_method(first: u64, second: u64) -> (Method, u32) {
+    let space = repeated(b' ');
+    let in_first = zero_bytes(first ^ space);
+    if in_first != 0 {
+        let lowest = lowest_bit(in_first);
+        let is_token = token_bytes(first) & before(lowest) == HIGH_BITS & before(lowest);
+        let bytes = lane(lowest);
+        return (Method::Extension, if is_token && bytes != 0 { bytes + 1 } else { 0 });
+    }
+    let in_second = zero_bytes(second ^ space);
+    if in_second == 0 || token_bytes(first) != HIGH_BITS {
+        return (Method::Extension, 0);
+    }
+    let lowest = lowest_bit(in_second);
+    let is_token = token_bytes(second) & before(lowest) == HIGH_BITS & before(lowest);
+    (Method::Extension, if is_token { 8 + lane(lowest) + 1 } else { 0 })
+}
+
+/// The high bit of each byte that may stand in a method's name.
+#[inline(always)]
+const fn token_bytes(word: u64) -> u64 {
+    in_range(word | repeated(0x20), b'a', b'z')
+        | in_range(word, b'0', b'9')
+        | exact_zero_bytes(word ^ repeated(b'-'))
+        | exact_zero_bytes(word ^ repeated(b'.'))
+}

@@ -1,0 +1,75 @@
+//! Whether a To header has a tag, and so the request is within a dialog: read eight bytes at a time where that
+//! is certain, else left to the walk, byte by byte.
+
+use super::{Scratch, WORDS_PER_LINE_MAX};
+use crate::verifier::{forgotten, word};
+use crate::wire::words::{LOW_24, lane, lowest_bit, repeated, text, zero_bytes};
+
+/// Whether a To value has a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Absent,
+    Present,
+    /// Only a byte-by-byte walk can tell.
+    Unclear,
+}
+
+impl Scratch {
+    /// Looks for a `tag` parameter among the header parameters of a To value.
+    #[inline(always)]
+    pub(super) fn tag_between(&mut self, start: u32, end: u32) -> Tag {
+        // Parameters of the header follow the `>`; without one, all parameters are the header's
+        // (RFC 3261 20.10). A quoted string may hold anything: left to the walk.
+        let mut parameters = start;
+        let mut position = forgotten(&mut self.to_start, start);
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= end {
+                break;
+            }
+            let here = word(&self.bytes, position);
+            if zero_bytes(here ^ repeated(b'"')) != 0 {
+                return Tag::Unclear;
+            }
+            let closing = zero_bytes(here ^ repeated(b'>'));
+            if closing != 0 {
+                parameters = position + lane(lowest_bit(closing));
+                break;
+            }
+            position += 8;
+        }
+        let mut position = forgotten(&mut self.to_start, parameters);
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= end {
+                return Tag::Absent;
+            }
+            let here = word(&self.bytes, position);
+            if zero_bytes(here ^ repeated(b'"')) != 0 {
+                return Tag::Unclear;
+            }
+            let semicolons = zero_bytes(here ^ repeated(b';'));
+            if semicolons == 0 {
+                position += 8;
+                continue;
+            }
+            position += lane(lowest_bit(semicolons)) + 1;
+            if position >= end {
+                return Tag::Absent;
+            }
+            let name = word(&self.bytes, position);
+            let blank = |character: u64| character == u64::from(b' ') || character == u64::from(b'\t');
+            if blank(name & 0xff) {
+                return Tag::Unclear;
+            }
+            if name & LOW_24 | text(b"   \0\0\0\0\0") == text(b"tag\0\0\0\0\0") {
+                let after = name >> 24 & 0xff;
+                if after == u64::from(b'=') {
+                    return Tag::Present;
+                }
+                if blank(after) {
+                    return Tag::Unclear;
+                }
+            }
+        }
+        Tag::Unclear
+    }
+}
