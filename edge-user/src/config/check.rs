@@ -343,7 +343,7 @@ fn pumping(file: PumpingFile, report: &mut Report<'_>) -> Pumping {
     let at = |key: &str| format!("detect.pumping.{key}");
     let pumping = Pumping {
         enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
-        prefix_digits: report.number(&at("prefix_digits"), file.prefix_digits, default.prefix_digits, 1..=9),
+        prefix_digits: report.number(&at("prefix_digits"), file.prefix_digits, default.prefix_digits, 1..=8),
         window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),
         min_messages: report.number(
             &at("min_messages"),

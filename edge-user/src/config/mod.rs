@@ -241,7 +241,7 @@ pub struct Spike {
 pub struct Pumping {
     /// Whether it runs.
     pub enabled: bool,
-    /// Digits of a prefix, 1 to 9.
+    /// Digits of a prefix, 1 to 8.
     pub prefix_digits: u32,
     /// Window.
     pub window: Duration,
