@@ -1,5 +1,6 @@
 //! The daemon: loads the programs, keeps limits, watches, alerts.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,8 +68,16 @@ fn run(config: config::Config, log: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(log).map_err(|error| {
         anyhow::anyhow!("--log {log}: {error}; write for example `info` or `edge_user=debug`")
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let stderr = std::io::stderr;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr)
+        .with_target(false)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(daemon::run(config))?;
-    Ok(())
+    let result = runtime.block_on(daemon::run(config));
+    // A verifier that is still at work after a signal is not waited for.
+    runtime.shutdown_background();
+    Ok(result?)
 }

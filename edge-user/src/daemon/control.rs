@@ -96,10 +96,8 @@ impl Control for Handle {
         let wanted = id.to_owned();
         let read =
             self.0.store.run(move |store| Ok((store.alert(&wanted)?, store.deliveries(&wanted)?))).await;
-        let (alert, deliveries) = match read {
-            Ok(found) => found,
-            Err(_) => (None, Vec::new()),
-        };
+        // Without the database, what is open is known still.
+        let (alert, deliveries) = read.unwrap_or_default();
         let alert = alert.or_else(|| self.0.state().book.open().find(|alert| alert.id == id).cloned());
         alert.map(|alert| AlertView { alert, deliveries }).ok_or_else(|| {
             ApiError::new(
@@ -162,7 +160,7 @@ impl Handle {
         let state = self.0.state();
         let mut open: Vec<_> =
             state.book.open().filter(|alert| is_wanted(&alert.finding.account)).cloned().collect();
-        open.sort_by(|a, b| b.opened_at.cmp(&a.opened_at));
+        open.sort_by_key(|alert| std::cmp::Reverse(alert.opened_at));
         open.truncate(query.limit.unwrap_or(DEFAULT_LIMIT) as usize);
         open.into_iter().map(|alert| AlertView { alert, deliveries: Vec::new() }).collect()
     }

@@ -84,7 +84,12 @@ pub enum DaemonError {
 /// Runs until SIGTERM, SIGINT or a detach by command. Needs a tokio runtime with more than one thread.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let (mut hangup, mut terminate, mut interrupt) = signals()?;
-    let Started { daemon, prefixes, events, logs } = start::start(config).await?;
+    let started = tokio::select! {
+        started = start::start(config) => started?,
+        _ = terminate.recv() => return stopped_at_start(),
+        _ = interrupt.recv() => return stopped_at_start(),
+    };
+    let Started { daemon, prefixes, events, logs } = started;
     let config = daemon.state().config.clone();
     let listener = server::bind(&config.paths.socket, config.paths.socket_mode)?;
     let address = config.metrics_listen;
@@ -132,6 +137,12 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         }
     }
     stop(&daemon, tasks).await;
+    Ok(())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the answer of `run`")]
+fn stopped_at_start() -> Result<(), DaemonError> {
+    tracing::info!("stopped before the start was complete: what was in force before is in force still");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::detect::Snapshot;
 
 /// Messages per second of one account and class.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "units end names")]
 pub(super) struct ClassRates {
     /// Admitted, refused and observed.
     pub(super) offered_per_sec: f64,

@@ -15,6 +15,9 @@ use crate::reconcile::{
 };
 use crate::store;
 
+/// Lines of a plan that log and audit show.
+const LOGGED_LINES: usize = 100;
+
 /// Why the kernel was not brought to what is wanted. What it had before goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -69,11 +72,25 @@ impl Daemon {
         };
         let (plan, installed) = reconcile(&mut kernel, &config, kept.as_ref())?;
         self.state().installed = installed;
-        for line in plan.lines() {
-            tracing::info!("{line}");
-        }
+        log_lines(&plan.lines());
         Ok(plan)
     }
+}
+
+/// A plan in the log.
+pub(super) fn log_lines(lines: &[String]) {
+    for line in shortened(lines) {
+        tracing::info!("{line}");
+    }
+}
+
+/// The head of a long plan, for log and audit: the first start with 100,000 accounts has as many lines.
+pub(super) fn shortened(lines: &[String]) -> Vec<String> {
+    let mut head: Vec<String> = lines.iter().take(LOGGED_LINES).cloned().collect();
+    if let Some(more) = lines.len().checked_sub(LOGGED_LINES).filter(|more| *more > 0) {
+        head.push(format!("… and {more} more"));
+    }
+    head
 }
 
 /// Overrides in the form that reconciliation wants. What does not read was written by another version: it is
@@ -167,6 +184,14 @@ mod tests {
         let first = standings(&kept, &BTreeMap::new(), &clocks);
         let later = Clocks { wall: at(110), monotonic_ns: 11_400_000_000 };
         assert_eq!(standings(&kept, &first, &later), first, "0.4 s of drift change nothing");
+    }
+
+    #[test]
+    fn a_long_plan_is_cut_and_says_by_how_much() {
+        let lines = |count: usize| (0..count).map(|line| format!("+ {line}")).collect::<Vec<_>>();
+        assert_eq!(shortened(&lines(LOGGED_LINES)), lines(LOGGED_LINES));
+        let cut = shortened(&lines(LOGGED_LINES + 7));
+        assert_eq!((cut.len(), cut[LOGGED_LINES].as_str()), (LOGGED_LINES + 1, "… and 7 more"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::change::kernel_error;
-use super::reconcile::{ReconcileError, dry_run, reconcile};
+use super::reconcile::{ReconcileError, dry_run, reconcile, shortened};
 use super::state::Daemon;
 use super::{clock, systemd, watch};
 use crate::api::types::{ApiError, AuditEntry, PlanView};
@@ -38,7 +38,7 @@ impl Daemon {
         let reloaded = tokio::task::spawn_blocking(move || daemon.reload_now()).await;
         let result = reloaded.unwrap_or_else(|error| Err(died(&error)));
         let (action, after) = match &result {
-            Ok(view) => ("config.applied", view.changes.join("\n")),
+            Ok(view) => ("config.applied", shortened(&view.changes).join("\n")),
             Err(error) => ("config.refused", refusal(error)),
         };
         match &result {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
 use super::rates::Rates;
-use super::reconcile::reconcile;
+use super::reconcile::{log_lines, reconcile, shortened};
 use super::reload::endpoints;
 use super::state::{Daemon, Kept, Kernel, State};
 use super::tick::{DETECTORS_VALUE, read_kept};
@@ -40,23 +40,29 @@ struct Remembered {
 
 pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
-    let plane = Dataplane::load(&config.paths.pin_dir, &config.capacity)?;
+    let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
     let Dataplane { accounts, interfaces, counters, prefixes, events, logs, adoption: _ } = plane;
     let events = events
         .listen()
         .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
 
+    if let Some(directory) = config.paths.database.parent() {
+        // Where it cannot be made, the database says why it does not open.
+        let _ = std::fs::create_dir_all(directory);
+    }
     let store = Shared::at(&config.paths.database);
     let remembered = remember(&store).await;
     let mut kernel = Kernel { accounts, interfaces };
     let (plan, installed) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
     let changes = plan.lines();
-    changes.iter().for_each(|line| tracing::info!("{line}"));
+    log_lines(&changes);
     attach(&mut kernel.interfaces, &config)?;
 
     let (endpoints, problems) = endpoints(&config);
-    problems.iter().for_each(|problem| tracing::error!("{problem}; alerts do not go there"));
+    for problem in &problems {
+        tracing::error!("{problem}; alerts do not go there");
+    }
     let clock: Clock = Arc::new(clock::now);
     let deliverer = Deliverer::new(endpoints, store.clone(), clock, Retry::standard())?;
 
@@ -128,9 +134,20 @@ impl Daemon {
             subject: self.config_path.display().to_string(),
             reason: "start".to_owned(),
             before: String::new(),
-            after: changes.join("\n"),
+            after: shortened(&changes).join("\n"),
         };
         self.audit(entry).await;
+    }
+}
+
+/// The verifier may take seconds, during which the daemon still hears signals.
+async fn load(config: &Config) -> Result<Dataplane, DaemonError> {
+    let (pin_dir, capacity) = (config.paths.pin_dir.clone(), config.capacity);
+    match tokio::task::spawn_blocking(move || Dataplane::load(&pin_dir, &capacity)).await {
+        Ok(loaded) => loaded.map_err(DaemonError::from),
+        Err(error) => {
+            Err(DaemonError::System { doing: "load the programs", source: std::io::Error::other(error) })
+        }
     }
 }
 
@@ -172,7 +189,9 @@ fn tell_adoption(adoption: &Adoption) {
         Adoption::Fresh => tracing::info!("maps made anew: counters and buckets start from nothing"),
         Adoption::Adopted { kept_capacity } => {
             tracing::info!("maps adopted: counters and buckets go on");
-            kept_capacity.iter().for_each(|line| tracing::warn!("{line}"));
+            for line in kept_capacity {
+                tracing::warn!("{line}");
+            }
         }
         Adoption::Replaced { reason } => {
             tracing::warn!(reason, "maps replaced: counters and buckets start from nothing");

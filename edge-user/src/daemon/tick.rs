@@ -62,7 +62,7 @@ impl Daemon {
         let was_up = std::mem::replace(&mut self.state().store_is_up, error.is_none());
         match error {
             Some(error) if was_up => {
-                tracing::error!(%error, "the database does not answer; limits stay in force")
+                tracing::error!(%error, "the database does not answer; limits stay in force");
             }
             None if !was_up => tracing::info!("the database answers again"),
             _ => {}

@@ -48,7 +48,10 @@ impl Daemon {
             outbox_pending: outbox.endpoints.values().map(|endpoint| endpoint.pending).sum(),
             events_lost,
             store: match outbox.store_error {
-                Some(error) => format!("{error} ({} alerts and deliveries in memory only)", outbox.unsaved),
+                Some(error) if outbox.unsaved > 0 => {
+                    format!("{error} ({} alerts and deliveries in memory only)", outbox.unsaved)
+                }
+                Some(error) => error,
                 None => store,
             },
         })
