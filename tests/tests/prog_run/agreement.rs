@@ -9,7 +9,7 @@ use edge_tests::host::Host;
 use edge_tests::kernel::{Kernel, SHORTEST_FRAME};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 const NOW_NS: u64 = 1_000_000_000_000;
 
@@ -18,7 +18,7 @@ fn every_truncation_of_every_row_ends_as_on_the_host() {
     let mut kernel = Kernel::load().unwrap();
     for row in table() {
         for frame in row.truncations(SHORTEST_FRAME) {
-            assert_agreement(&mut kernel, &row.before, &[frame], row.name);
+            agree(&mut kernel, &row.before, &[frame], row.name).unwrap();
         }
     }
 }
@@ -41,8 +41,7 @@ fn any_damage_to_any_row_ends_as_on_the_host() {
             if cut {
                 frame.truncate(SHORTEST_FRAME + length.index(frame.len() - SHORTEST_FRAME + 1));
             }
-            assert_agreement(&mut kernel.borrow_mut(), &row.before, &[&frame], row.name);
-            Ok(())
+            agree(&mut kernel.borrow_mut(), &row.before, &[&frame], row.name)
         })
         .unwrap();
 }
@@ -67,24 +66,30 @@ fn any_sequence_of_rows_ends_as_on_the_host() {
         .run(&strategy, |sequence| {
             let frames: Vec<&[u8]> = sequence.iter().map(|index| &index.get(&rows).frame[..]).collect();
             let names: Vec<&str> = sequence.iter().map(|index| index.get(&rows).name).collect();
-            assert_agreement(&mut kernel.borrow_mut(), &tight, &frames, &names.join(", "));
-            Ok(())
+            agree(&mut kernel.borrow_mut(), &tight, &frames, &names.join(", "))
         })
         .unwrap();
 }
 
-fn assert_agreement(kernel: &mut Kernel, before: &Scenario, frames: &[&[u8]], what: &str) {
+fn agree(kernel: &mut Kernel, before: &Scenario, frames: &[&[u8]], what: &str) -> Result<(), TestCaseError> {
     kernel.prepare(before).unwrap();
     let mut host = Host::prepare(before, NOW_NS);
     for (at, frame) in frames.iter().enumerate() {
         let (in_kernel, on_host) = (kernel.send(frame).unwrap().outcome, host.send(frame));
-        assert_eq!(in_kernel, on_host, "kernel and host; packet {at} of {what}: {frame:02x?}");
+        prop_assert_eq!(in_kernel, on_host, "kernel and host; packet {} of {}: {:02x?}", at, what, frame);
     }
     for number in [0, ACME] {
         let (in_kernel, on_host) = (kernel.account(number).unwrap(), host.accounts[&number]);
-        assert_eq!(in_kernel.counters, on_host.counters, "counters of account {number}, after {what}");
-        assert_eq!(used(&in_kernel), used(&on_host), "buckets of account {number}, after {what}");
+        prop_assert_eq!(
+            in_kernel.counters,
+            on_host.counters,
+            "counters of account {}, after {}",
+            number,
+            what
+        );
+        prop_assert_eq!(used(&in_kernel), used(&on_host), "buckets of account {}, after {}", number, what);
     }
+    Ok(())
 }
 
 /// Which buckets were charged; the instants differ, as the clocks do.
