@@ -219,7 +219,13 @@ impl World for Journey<'_> {
             let (kind, method) = (sip::Kind::Malformed, Method::Extension);
             return sip::Message { kind, method, fingerprint: 0, called: 0 };
         };
-        sip::parse(payload, self.host.settings.hash_key[0], self.host.settings.prefix_digits)
+        // The fingerprint is keyed with the source too: nobody travels on another's admission.
+        let (source, _) = self.place();
+        let source = u128::from_ne_bytes(source);
+        let [key0, key1] = self.host.settings.hash_key;
+        let (low, high) = (source & u128::from(u64::MAX), source >> 64);
+        let hash_key = sip::mix(sip::mix(key0, half(low)), half(high) ^ key1);
+        sip::parse(payload, hash_key, self.host.settings.prefix_digits)
     }
 
     fn frame_segment(&mut self, headers: &Headers) -> Framed {
@@ -289,6 +295,10 @@ fn aggregated(address: &SourceKey, settings: &Settings) -> SourceKey {
     }
     let bits = u128::from_be_bytes(*address) & u128::from_be_bytes(settings.ipv6_mask);
     bits.to_be_bytes()
+}
+
+fn half(word: u128) -> u64 {
+    u64::try_from(word).unwrap_or(0)
 }
 
 fn narrow(bytes: usize) -> u32 {
