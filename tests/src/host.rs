@@ -7,6 +7,7 @@ use edge_ebpf::abi::{
     REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
 };
 use edge_ebpf::decide::{Framed, Origin, Scope, World, judge};
+use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::repeat;
 use edge_ebpf::stream::{Finding, Flow, Segment, Walk};
@@ -224,7 +225,7 @@ impl World for Journey<'_> {
         let source = u128::from_ne_bytes(source);
         let [key0, key1] = self.host.settings.hash_key;
         let (low, high) = (source & u128::from(u64::MAX), source >> 64);
-        let hash_key = sip::mix(sip::mix(key0, half(low)), half(high) ^ key1);
+        let hash_key = mix(mix(key0, half(low)), half(high) ^ key1);
         sip::parse(payload, hash_key, self.host.settings.prefix_digits)
     }
 
