@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,6 +17,8 @@ use crate::process::{Process, wait_until};
 
 /// How long the daemon may take to be ready: its start includes the verifier.
 const READY_WITHIN: Duration = Duration::from_secs(30);
+/// A little longer than the daemon takes from one reading of the counters to the next.
+const READ_EVERY: Duration = Duration::from_millis(1300);
 
 /// Files, pins and the daemon of one test.
 #[derive(Debug)]
@@ -121,14 +124,28 @@ impl<'a> Edge<'a> {
         self.read(&["status"])
     }
 
-    /// `edgectl accounts show`.
+    /// `edgectl accounts show`, once the counters stand still: the daemon reads them every second, so two
+    /// readings further apart that are equal show all traffic that has ended.
+    pub fn settled(&self, name: &str) -> Result<AccountDetail> {
+        let mut before = self.account(name)?;
+        loop {
+            thread::sleep(READ_EVERY);
+            let after = self.account(name)?;
+            if after == before {
+                return Ok(after);
+            }
+            before = after;
+        }
+    }
+
+    /// `edgectl accounts show`, as the daemon knows it now.
     pub fn account(&self, name: &str) -> Result<AccountDetail> {
         self.read(&["accounts", "show", name])
     }
 
-    /// Messages of an account's class by allowance; 0 where nothing was counted.
+    /// Messages of an account's class by allowance, settled; 0 where nothing was counted.
     pub fn messages(&self, account: &str, class: &str, allowance: &str) -> Result<u64> {
-        let detail = self.account(account)?;
+        let detail = self.settled(account)?;
         Ok(detail.messages.get(class).and_then(|class| class.get(allowance)).copied().unwrap_or(0))
     }
 

@@ -21,7 +21,7 @@ fn sip_requests_and_responses_are_counted_by_method_exactly() {
     assert_eq!(sent["200_Recv"], 1000, "every call was answered: {sent:?}");
     assert_eq!(got["INVITE_Recv"], 500);
 
-    let acme = edge.account("acme").unwrap();
+    let acme = edge.settled("acme").unwrap();
     for method in ["INVITE", "ACK", "BYE"] {
         assert_eq!(acme.sip[method], sent[&format!("{method}_Sent")], "{method}");
     }
@@ -39,7 +39,7 @@ fn requests_outside_a_dialog_are_counted_under_their_own_class() {
     }
     drop(server);
     for account in ["acme", "unknown"] {
-        let detail = edge.account(account).unwrap();
+        let detail = edge.settled(account).unwrap();
         for method in ["REGISTER", "OPTIONS", "MESSAGE", "SUBSCRIBE", "PUBLISH", "NOTIFY"] {
             assert_eq!(detail.sip.get(method), Some(&40), "{method} of {account}");
         }
@@ -64,11 +64,11 @@ fn smpp_pdus_are_counted_by_command_exactly_whatever_the_segments() {
         let report = Esme::start(&lab, edge.directory(), ACME, &arguments).unwrap().finish(LONG).unwrap();
         assert_eq!((report.ok, report.error), (1000, None), "write size {write_size}");
         expected += 1000;
-        let acme = edge.account("acme").unwrap();
+        let acme = edge.settled("acme").unwrap();
         assert_eq!(acme.smpp["submit_sm"], expected, "after write size {write_size}");
     }
     let got = server.stop().unwrap();
-    let acme = edge.account("acme").unwrap();
+    let acme = edge.settled("acme").unwrap();
     assert_eq!(acme.smpp, got.commands, "what the edge counted, and what the server read");
     assert_eq!(edge.messages("acme", "smpp.submit", "admitted").unwrap(), 4000);
     assert_eq!(edge.messages("acme", "smpp.bind", "admitted").unwrap(), 4);
@@ -81,6 +81,7 @@ fn the_outcomes_of_real_traffic_sum_to_the_packets() {
     let server = Sipp::server(&lab, edge.directory()).unwrap();
     Sipp::client(&lab, edge.directory(), "uac", ACME, 100, 200).unwrap().finish(LONG).unwrap();
     server.stop().unwrap();
+    edge.settled("acme").unwrap();
     let status = edge.status().unwrap();
     assert_eq!(status.packets, status.outcomes.values().sum::<u64>());
     assert_eq!(status.outcomes["sip_admitted"], 200);

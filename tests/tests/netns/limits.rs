@@ -28,7 +28,7 @@ fn a_sip_limit_is_held_within_one_percent_over_ten_seconds() {
     let off = (f64::from(u32::try_from(admitted).unwrap()) - allowed).abs() / allowed;
     assert!(off <= 0.01, "{admitted} admitted of {allowed} allowed");
 
-    let acme = edge.account("acme").unwrap();
+    let acme = edge.settled("acme").unwrap();
     assert_eq!((acme.sip["ACK"], acme.sip["BYE"]), (admitted, admitted), "within a call nothing is refused");
     assert_eq!(got["BYE_Recv"], admitted);
 }
