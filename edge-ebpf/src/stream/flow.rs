@@ -15,12 +15,10 @@ pub const ISLANDS: usize = 3;
 /// The largest window that TCP can offer (RFC 7323 2.3): no hole stays open over more than that.
 const WINDOW_MAX: u32 = 1 << 30;
 
-/// Data before the first segment that was seen of a flow without SYN: its late and repeated segments.
-const MIDSTREAM_SLACK: u32 = 1 << 20;
-
 /// A segment beyond a hole that was dropped this many times will not be helped by TCP: the hole is ours.
 /// (The program was detached for a while, or the missing bytes took another way.)
-const HOLE_DROPS_MAX: u32 = 3;
+/// Drops are counted only while nothing comes for the hole itself.
+const HOLE_DROPS_MAX: u32 = 4;
 
 indexed_enum! {
     /// Whether PDU boundaries are known.
@@ -73,7 +71,7 @@ pub struct Flow {
     pub state: u32,
     /// Initial sequence number; 0 if the SYN was not seen.
     pub isn: u32,
-    /// Oldest sequence number that can be a retransmission.
+    /// From here to the main cursor's end everything was seen: what comes again in between is a retransmission.
     pub base: u32,
     /// Sequence number of the segment that was last dropped beyond a hole, and how many times in a row.
     pub hole: u32,
@@ -107,9 +105,9 @@ impl Flow {
         }
     }
 
-    /// A segment was dropped because it lies beyond a hole.
+    /// The segment at `seq` is dropped because it lies beyond a hole.
     #[inline(always)]
-    pub fn dropped_beyond_hole(&mut self, seq: u32) {
+    pub(super) fn dropped_beyond_hole(&mut self, seq: u32) {
         self.hole_drops = if self.hole == seq { self.hole_drops.saturating_add(1) } else { 1 };
         self.hole = seq;
     }
@@ -134,7 +132,7 @@ impl Flow {
         self.state = FlowState::Synchronised as u32;
         self.islands_used = 0;
         self.hole_drops = 0;
-        self.base = seq.wrapping_sub(MIDSTREAM_SLACK);
+        self.base = seq;
     }
 
     /// The main cursor has moved: `base` must not fall behind so far that it seems to lie ahead.

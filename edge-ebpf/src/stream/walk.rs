@@ -320,6 +320,16 @@ impl Walk {
         }
     }
 
+    /// The segment is dropped: nothing of it is learnt but that it came.
+    #[inline(always)]
+    pub fn refuse(&self, flow: &mut Flow) {
+        if self.finding == Finding::BeyondHole as u32 {
+            flow.dropped_beyond_hole(self.seq);
+        } else if self.target == MAIN {
+            flow.hole_drops = 0;
+        }
+    }
+
     /// Drives a whole segment with plain loops: the host's version of what the kernel does with `bpf_loop`.
     /// Commits nothing.
     #[cfg(not(target_arch = "bpf"))]
