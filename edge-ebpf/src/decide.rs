@@ -4,6 +4,7 @@
 //! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
 
 use crate::abi::{Allowance, Class, EventKind, Limit, Method, Outcome, Service, SourceKey, StandingKind};
+use crate::stream::{Finding, Walk};
 use crate::wire::{Headers, Reason, sip, transport};
 
 /// Whose bucket is charged.
@@ -46,6 +47,23 @@ pub enum Framed {
     Busy,
     /// No room to keep the connection.
     Unkept,
+}
+
+impl Framed {
+    /// What a finished walk says.
+    #[must_use]
+    #[inline(always)]
+    pub fn by(walk: &Walk) -> Self {
+        let (submits, binds) = (walk.tally.submits, walk.tally.binds);
+        match walk.finding() {
+            Finding::BeyondHole => Self::BeyondHole,
+            Finding::Unsynchronised => Self::Unsynchronised,
+            // PDUs before the garbage are metered like any others, and the garbage with them.
+            Finding::Malformed if submits == 1 && binds == 0 => Self::Malformed,
+            _ if submits | binds != 0 => Self::Metered { submits, binds },
+            _ => Self::Carried,
+        }
+    }
 }
 
 /// State, clock and maps, as [`judge`] needs them. One value lives for one packet.

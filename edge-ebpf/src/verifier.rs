@@ -87,12 +87,11 @@ pub fn append(prefix: &mut [u8; PREFIX_ROOM], offset: u32, more: &[u8; APPENDED]
     prefix[start..start + APPENDED].copy_from_slice(more);
 }
 
-/// The first `N` of `bytes`.
-#[must_use]
+/// Writes the first bytes of `prefix` to `into`. (A copy by assignment goes over the kernel's small stack.)
+#[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-pub fn first_octets<const N: usize, const M: usize>(bytes: &[u8; M]) -> [u8; N] {
-    const { assert!(N <= M) };
-    bytes.first_chunk().copied().unwrap_or([0; N])
+pub fn copy_prefix(into: &mut [u8; APPENDED], prefix: &[u8; PREFIX_ROOM]) {
+    into.copy_from_slice(&prefix[..APPENDED]);
 }
 
 /// `value`, by way of `cell`, which lies in a map value: the verifier does not follow what memory holds, so that
@@ -105,7 +104,7 @@ pub const fn forgotten(cell: &mut u32, value: u32) -> u32 {
 }
 
 #[cfg(target_arch = "bpf")]
-pub use kernel::{append, byte, forgotten, masked, opaque, prefix_word, unlinked, word};
+pub use kernel::{append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, unlinked, word};
 
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "inline assembly and the masked load, each argued where it stands")]
@@ -190,6 +189,16 @@ mod kernel {
         let from = more.as_ptr().cast::<u64>();
         for index in 0..APPENDED / 8 {
             // SAFETY: both have `APPENDED` bytes from where they point.
+            unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
+        }
+    }
+
+    /// See the host's version.
+    #[inline(always)]
+    pub fn copy_prefix(into: &mut [u8; APPENDED], prefix: &[u8; PREFIX_ROOM]) {
+        let (to, from) = (into.as_mut_ptr().cast::<u64>(), prefix.as_ptr().cast::<u64>());
+        for index in 0..APPENDED / 8 {
+            // SAFETY: both have at least `APPENDED` bytes.
             unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
         }
     }

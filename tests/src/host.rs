@@ -10,7 +10,7 @@ use edge_ebpf::decide::{Framed, Origin, Scope, World, judge};
 use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::repeat;
-use edge_ebpf::stream::{Finding, Flow, Segment, Walk};
+use edge_ebpf::stream::{Flow, Segment, Walk};
 use edge_ebpf::wire::transport::flag;
 use edge_ebpf::wire::{self, Headers, sip, transport};
 use zerocopy::FromZeros as _;
@@ -103,8 +103,6 @@ struct OnTrial {
     key: FlowKey,
     flow: Flow,
     walk: Box<Walk>,
-    finding: Finding,
-    seq: u32,
 }
 
 impl Journey<'_> {
@@ -254,20 +252,14 @@ impl World for Journey<'_> {
         let seq = transport.sequence.wrapping_add(u32::from(is_syn));
         let segment = Segment { seq, payload: narrow(transport.payload), len: narrow(length) };
         let mut walk = Box::new(Walk::new_zeroed());
-        let finding = walk.run(&flow, self.frame, segment, self.host.settings.prefix_digits);
-        let (submits, binds) = (walk.tally.submits, walk.tally.binds);
-        self.segment = Some(OnTrial { key, flow, walk, finding, seq });
-        match finding {
-            Finding::BeyondHole => Framed::BeyondHole,
-            Finding::Unsynchronised => Framed::Unsynchronised,
-            Finding::Malformed => Framed::Malformed,
-            _ if submits > 0 || binds > 0 => Framed::Metered { submits, binds },
-            _ => Framed::Carried,
-        }
+        walk.run(&flow, self.frame, segment, self.host.settings.prefix_digits);
+        let framed = Framed::by(&walk);
+        self.segment = Some(OnTrial { key, flow, walk });
+        framed
     }
 
     fn keep_segment(&mut self, admitted: bool) {
-        let Some(OnTrial { key, mut flow, walk, .. }) = self.segment.take() else { return };
+        let Some(OnTrial { key, mut flow, walk }) = self.segment.take() else { return };
         walk.commit(&mut flow);
         self.host.flows.insert(key, flow);
         for command in Command::ALL {
@@ -280,10 +272,8 @@ impl World for Journey<'_> {
     }
 
     fn drop_segment(&mut self) {
-        let Some(OnTrial { key, mut flow, finding, seq, .. }) = self.segment.take() else { return };
-        if finding == Finding::BeyondHole {
-            flow.dropped_beyond_hole(seq);
-        }
+        let Some(OnTrial { key, mut flow, walk }) = self.segment.take() else { return };
+        walk.refuse(&mut flow);
         self.host.flows.insert(key, flow);
     }
 }

@@ -80,6 +80,8 @@ pub struct Walk {
     pub tally: Tally,
     /// [`Finding`] as integer.
     finding: u32,
+    /// [`Next`] as integer.
+    next: u32,
     /// Sequence number of the segment's first byte.
     seq: u32,
     /// Sequence number after its last byte.
@@ -106,6 +108,8 @@ pub struct Walk {
     scan_at: u32,
     /// Scan: not 0 if there is a header at `scan_at`.
     scan_found: u32,
+    /// Reserved, zero.
+    reserved: u32,
     /// The first bytes of an island that is begun.
     head: [u8; PREFIX_BYTES],
     /// What is appended to `prefix`.
@@ -130,9 +134,33 @@ impl Walk {
         }
     }
 
+    /// Says what a segment is that is not walked.
+    #[inline(always)]
+    pub fn find(&mut self, finding: Finding) {
+        self.tally.clear();
+        self.finding = finding as u32;
+    }
+
+    /// What is to be done after [`Walk::start`] or [`Walk::scanned`].
+    #[must_use]
+    #[inline(always)]
+    pub fn next(&self) -> Next {
+        match verifier::opaque(u64::from(self.next)) {
+            1 => Next::Scan,
+            2 => Next::Walk,
+            _ => Next::Done,
+        }
+    }
+
     /// Finds out what of the segment is new. `digits`: see [`crate::abi::Settings::prefix_digits`].
     #[inline(always)]
-    pub fn start(&mut self, flow: &Flow, segment: Segment, digits: u32) -> Next {
+    pub fn start(&mut self, flow: &Flow, segment: Segment, digits: u32) {
+        let next = self.begin(flow, segment, digits);
+        self.next = next as u32;
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, flow: &Flow, segment: Segment, digits: u32) -> Next {
         self.tally.clear();
         self.seq = segment.seq;
         self.segment_end = segment.seq.wrapping_add(segment.len);
@@ -176,17 +204,16 @@ impl Walk {
         if at + HEADER > room {
             return ControlFlow::Break(());
         }
-        let Ok(octets) = self.header_octets(packet, at) else {
+        let Ok((first, second)) = self.header_words(packet, at) else {
             return ControlFlow::Break(());
         };
         // The first octet of a length is zero: text without zeros is passed over eight octets at a time.
-        let [o0, o1, o2, o3, o4, o5, o6, o7, ..] = octets;
-        let zero = smpp::first_zero(u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]));
+        let zero = smpp::first_zero(first.swap_bytes());
         if zero != 0 {
             self.scan_at = at + zero;
             return ControlFlow::Continue(());
         }
-        let header = Header::parse(octets);
+        let header = Header::from_words(first, second);
         if header.is_plausible() && self.next_is_plausible(packet, at + header.length, room) {
             self.scan_found = 1;
             return ControlFlow::Break(());
@@ -197,7 +224,13 @@ impl Walk {
 
     /// What the scan means.
     #[inline(always)]
-    pub fn scanned<P: Packet + ?Sized>(&mut self, packet: &P) -> Next {
+    pub fn scanned<P: Packet + ?Sized>(&mut self, packet: &P) {
+        let next = self.begin_scanned(packet);
+        self.next = next as u32;
+    }
+
+    #[inline(always)]
+    fn begin_scanned<P: Packet + ?Sized>(&mut self, packet: &P) -> Next {
         let is_main = self.target == MAIN;
         if self.scan_found == 0 {
             if is_main {
@@ -241,10 +274,10 @@ impl Walk {
                 return self.mismatch();
             }
         } else if held == 0 && available >= HEADER {
-            let Ok(octets) = self.header_octets(packet, self.end.wrapping_sub(self.seq)) else {
+            let Ok((first, second)) = self.header_words(packet, self.end.wrapping_sub(self.seq)) else {
                 return self.stop(Finding::Truncated);
             };
-            header = Header::parse(octets);
+            header = Header::from_words(first, second);
             if header.is_submit() {
                 total = available.min(PREFIX);
                 if packet.copy_to(self.offset(), &mut self.prefix, total as usize).is_err() {
@@ -340,16 +373,16 @@ impl Walk {
         segment: Segment,
         digits: u32,
     ) -> Finding {
-        let mut next = self.start(flow, segment, digits);
-        if next == Next::Scan {
+        self.start(flow, segment, digits);
+        if self.next() == Next::Scan {
             for _ in 0..SCAN_STEPS {
                 if self.scan_step(packet).is_break() {
                     break;
                 }
             }
-            next = self.scanned(packet);
+            self.scanned(packet);
         }
-        if next == Next::Walk {
+        if self.next() == Next::Walk {
             for _ in 0..STEPS {
                 if self.step(flow, packet).is_break() {
                     break;
@@ -453,7 +486,8 @@ impl Walk {
 
     #[inline(always)]
     fn held_header(&self) -> Header {
-        Header::parse(verifier::first_octets(&self.prefix))
+        let (first, second) = self.held_words();
+        Header::from_words(first, second)
     }
 
     /// Where in the frame the walk stands.
@@ -462,20 +496,24 @@ impl Walk {
         self.payload as usize + self.end.wrapping_sub(self.seq) as usize
     }
 
-    /// The octets of a header at `at` in the payload.
+    /// The first sixteen octets that are held, as big-endian words.
     #[inline(always)]
-    fn header_octets<P: Packet + ?Sized>(
-        &mut self,
-        packet: &P,
-        at: u32,
-    ) -> Result<[u8; HEADER_BYTES], TooShort> {
+    fn held_words(&self) -> (u64, u64) {
+        let (first, second) =
+            (verifier::prefix_word(&self.prefix, 0), verifier::prefix_word(&self.prefix, 8));
+        (first.swap_bytes(), second.swap_bytes())
+    }
+
+    /// The octets of a header at `at` in the payload, as big-endian words. Nothing is held then.
+    #[inline(always)]
+    fn header_words<P: Packet + ?Sized>(&mut self, packet: &P, at: u32) -> Result<(u64, u64), TooShort> {
         let offset = self.payload as usize + at as usize;
-        if let Ok(octets) = packet.read(offset) {
-            return Ok(octets);
+        if let (Ok(first), Ok(second)) = (packet.read(offset), packet.read(offset + 8)) {
+            return Ok((u64::from_be_bytes(first), u64::from_be_bytes(second)));
         }
-        // In the kernel: beyond the first buffer of a frame of several.
-        packet.copy_to(offset, &mut self.more, HEADER_BYTES)?;
-        Ok(verifier::first_octets(&self.more))
+        // In the kernel: far into the frame, or beyond the first buffer of a frame of several.
+        packet.copy_to(offset, &mut self.prefix, HEADER_BYTES)?;
+        Ok(self.held_words())
     }
 
     #[inline(always)]
@@ -483,7 +521,8 @@ impl Walk {
         if at + HEADER > room {
             return true;
         }
-        self.header_octets(packet, at).is_ok_and(|octets| Header::parse(octets).is_plausible())
+        self.header_words(packet, at)
+            .is_ok_and(|(first, second)| Header::from_words(first, second).is_plausible())
     }
 
     #[inline(always)]
@@ -564,7 +603,7 @@ impl Walk {
         cursor.start = self.start;
         cursor.end = self.end;
         if before(self.start, self.end) {
-            cursor.prefix = verifier::first_octets(&self.prefix);
+            verifier::copy_prefix(&mut cursor.prefix, &self.prefix);
         }
     }
 }

@@ -89,11 +89,21 @@ impl Header {
     #[inline(always)]
     pub const fn parse(octets: [u8; HEADER_BYTES]) -> Self {
         let [l0, l1, l2, l3, i0, i1, i2, i3, t0, t1, t2, t3, s0, s1, s2, s3] = octets;
+        Self::from_words(
+            u64::from_be_bytes([l0, l1, l2, l3, i0, i1, i2, i3]),
+            u64::from_be_bytes([t0, t1, t2, t3, s0, s1, s2, s3]),
+        )
+    }
+
+    /// The header in its first octets, given as two big-endian words: they stay in registers.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_words(first: u64, second: u64) -> Self {
         Self {
-            length: u32::from_be_bytes([l0, l1, l2, l3]),
-            id: u32::from_be_bytes([i0, i1, i2, i3]),
-            status: u32::from_be_bytes([t0, t1, t2, t3]),
-            sequence: u32::from_be_bytes([s0, s1, s2, s3]),
+            length: (first >> 32) as u32,
+            id: first as u32,
+            status: (second >> 32) as u32,
+            sequence: second as u32,
         }
     }
 
@@ -105,12 +115,21 @@ impl Header {
         self.length >= HEADER_BYTES as u32 && self.length <= PDU_BYTES_MAX
     }
 
-    /// Whether these octets, seen anywhere in a stream, are a header beyond reasonable doubt: of random
-    /// octets, one place in 2^75 is taken for one.
+    /// Whether these octets, seen anywhere in a stream, are a header beyond reasonable doubt.
+    ///
+    /// Beside the command's name it asks for what every peer keeps to: status zero in requests and of two
+    /// octets in responses (SMPP 3.4, 5.1.3), and a sequence number from 1 to 0x7fffffff (5.1.4). Without that
+    /// the octets before a header and those of the header itself are taken for one too often: a text that
+    /// ends in 0x80, say, before a length of 0x000001c8, reads as `bind_receiver_resp`.
     #[must_use]
     #[inline(always)]
     pub const fn is_plausible(self) -> bool {
-        self.has_sane_length() && is_known(self.id) && (self.id & RESPONSE != 0 || self.status == 0)
+        let status_max = if self.id & RESPONSE == 0 { 0 } else { 0xffff };
+        self.has_sane_length()
+            && self.status <= status_max
+            && self.sequence != 0
+            && self.sequence <= 0x7fff_ffff
+            && is_known(self.id)
     }
 
     /// Whether it is a message: counted against `smpp.submit` (SMPP 3.4, 4.4, 4.5, 4.7).
@@ -363,6 +382,17 @@ mod tests {
         for unknown in [0, 0x0a, 0x16, 0x0001_0300, 0x4745_5420, 0x1603_0102] {
             assert!(!is_known(unknown), "{unknown:#010x}");
         }
+    }
+
+    #[test]
+    fn a_text_before_a_header_is_not_taken_for_one() {
+        let mut octets = vec![0x00, 0x00, 0x47, 0x11, 0x80];
+        octets.extend(message(id::SUBMIT_SM, b"", b"1", 1, b"4477"));
+        octets[5..9].copy_from_slice(&[0x00, 0x00, 0x01, 0xc8]);
+        let at = |start: usize| Header::parse(octets[start..start + 16].try_into().unwrap());
+        assert_eq!(at(0).id, id::BIND_RECEIVER | RESPONSE);
+        assert!(!at(0).is_plausible());
+        assert!(at(5).is_plausible());
     }
 
     proptest! {

@@ -1,8 +1,8 @@
 //! Counting: packets by outcome, messages by account, prefixes by account.
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, Class, Method, Outcome, PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS,
-    SourceState, prefix_key,
+    AccountState, Allowance, Class, Command, Method, Outcome, PREFIX_PAGES, PREFIX_SETS_PER_PAGE,
+    PREFIX_WAYS, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
@@ -59,6 +59,17 @@ pub(crate) fn method(account: *mut AccountState, method: Method) {
     if method < Method::SLOTS {
         // SAFETY: within the map value that `account` points to.
         atomic::add(unsafe { &raw mut (*account).counters.sip[method] }, 1);
+    }
+}
+
+/// Counts SMPP PDUs of an account by command: `pdus[n]` of the command with index `n`, where `seen` has bit `n`.
+#[inline(always)]
+pub(crate) fn commands(account: *mut AccountState, seen: u32, pdus: &[u32; Command::SLOTS]) {
+    for (index, pdus) in pdus.iter().enumerate() {
+        if seen & (1 << index) != 0 {
+            // SAFETY: within the map value that `account` points to.
+            atomic::add(unsafe { &raw mut (*account).counters.smpp[index] }, u64::from(*pdus));
+        }
     }
 }
 

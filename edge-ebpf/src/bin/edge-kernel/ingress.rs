@@ -33,9 +33,6 @@ fn judge(ctx: &XdpContext) -> Outcome {
     // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
     let headers = unsafe { &mut *headers };
     let parsed = wire::parse(&XdpPacket(ctx), headers);
-    if headers.ip.is_ipv6 {
-        aggregate(&mut headers.ip.source, &settings.ipv6_mask);
-    }
     decide::judge(&mut Kernel::new(ctx, settings, ports), parsed, reread(headers))
 }
 
@@ -48,12 +45,4 @@ fn reread(headers: &Headers) -> &Headers {
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nostack)) };
     // SAFETY: the reference that came in.
     unsafe { &*pointer }
-}
-
-/// Many IPv6 addresses make one source: a customer owns a whole prefix of them.
-#[inline(always)]
-fn aggregate(address: &mut [u8; 16], mask: &[u8; 16]) {
-    for (byte, mask) in address.iter_mut().zip(mask) {
-        *byte &= mask;
-    }
 }

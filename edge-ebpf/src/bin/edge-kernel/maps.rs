@@ -13,6 +13,8 @@ use edge_ebpf::abi::{
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
 
+use crate::smpp;
+
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
 /// Prefixes of accounts; a trie node is about 100 bytes and is allocated with its prefix.
@@ -93,6 +95,14 @@ pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 /// Where a SIP payload is parsed. Per CPU, safe because XDP runs with bottom halves off.
 #[map]
 pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where an SMPP segment is walked. Per CPU, safe because XDP runs with bottom halves off.
+#[map]
+pub(crate) static SMPP_SCRATCH: PerCpuArray<smpp::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// A connection that is new, before it is inserted: too large for the stack. Per CPU.
+#[map]
+pub(crate) static FRESH_FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 
 /// A source that is new, before it is inserted: too large for the stack. Per CPU.
 #[map]

@@ -1,27 +1,246 @@
 //! Drives the SMPP framing's loops with `bpf_loop`, under the flow's lock.
 
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
+use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::Settings;
+use edge_ebpf::abi::{AccountState, FlowKey, Settings};
 use edge_ebpf::decide::Framed;
+use edge_ebpf::stream::{self, CALLED_MAX, Finding, Flow, Next, SCAN_STEPS, STEPS, Walk};
 use edge_ebpf::wire::Headers;
+use edge_ebpf::wire::transport::flag;
 
 use crate::accounts::Party;
+use crate::xdp_packet::XdpPacket;
+use crate::{atomic, counters, maps};
 
-/// The segment at hand.
-pub(crate) struct Segment;
+/// Tries to lock a flow: about a microsecond. A connection comes over one queue, so the other CPU is one that
+/// the sender's process just left; it needs less than that.
+const LOCK_TRIES: usize = 128;
+
+/// The segment at hand, from [`Segment::frame`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
+/// locked meanwhile.
+pub(crate) struct Segment(Option<OnTrial>);
+
+#[derive(Clone, Copy)]
+struct OnTrial {
+    walk: *mut Walk,
+    flow: *mut Flow,
+}
+
+/// What is too large for the stack.
+pub(crate) struct Scratch {
+    walk: Walk,
+    key: FlowKey,
+}
+
+/// What the loops' bodies are given: on the stack, where `bpf_loop` wants it. Only pointers: everything that
+/// changes is in the walk, in map memory.
+struct Turn {
+    frame: *mut xdp_md,
+    walk: *mut Walk,
+    flow: *mut Flow,
+}
+
+/// What the loop over called prefixes is given.
+struct CalledTurn {
+    walk: *mut Walk,
+    account: u32,
+    epoch: u32,
+    missed: u64,
+}
 
 impl Segment {
     /// None yet.
-    pub(crate) const NONE: Self = Self;
+    pub(crate) const NONE: Self = Self(None);
 
+    /// Frames the segment on trial.
     #[inline(always)]
-    pub(crate) fn frame(&mut self, _ctx: &XdpContext, _headers: &Headers, _settings: &Settings) -> Framed {
-        Framed::Carried
+    pub(crate) fn frame(&mut self, ctx: &XdpContext, headers: &Headers, settings: &Settings) -> Framed {
+        let transport = &headers.transport;
+        let is_plain = transport.flags & (flag::SYN | flag::RST) == 0;
+        if is_plain && transport.end == transport.payload {
+            return Framed::Carried;
+        }
+        let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return Framed::Unkept };
+        let flow = frame(ctx.ctx, headers, scratch, settings.prefix_digits);
+        // SAFETY: within this CPU's own value.
+        let walk = unsafe { &raw mut (*scratch).walk };
+        if flow.is_null() {
+            // SAFETY: this CPU's own value.
+            return match unsafe { (*walk).finding() } {
+                Finding::Repeated => Framed::Carried,
+                Finding::BeyondHole => Framed::Busy,
+                _ => Framed::Unkept,
+            };
+        }
+        self.0 = Some(OnTrial { walk, flow });
+        // SAFETY: as above.
+        Framed::by(unsafe { &*walk })
     }
 
+    /// Lets the segment through: the flow moves on, and the account has its PDUs.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, _party: &Party, _settings: &Settings, _admitted: bool) {}
+    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool) {
+        if let Some(OnTrial { walk, flow }) = self.0 {
+            keep(walk, flow, party.account);
+            if admitted {
+                count_called(walk, party.number, settings.prefix_epoch);
+            }
+        }
+    }
 
+    /// Drops the segment: TCP sends it again, and it is judged again.
     #[inline(always)]
-    pub(crate) fn forget(&mut self) {}
+    pub(crate) fn forget(&mut self) {
+        if let Some(OnTrial { walk, flow }) = self.0 {
+            forget(walk, flow);
+        }
+    }
+}
+
+/// Finds the segment's flow, locks it and walks the segment. Null: there is no flow to keep, and the walk's
+/// finding says why.
+///
+/// A function of its own, because the stack of the program that calls it is full.
+#[inline(never)]
+fn frame(ctx: *mut xdp_md, headers: &Headers, scratch: *mut Scratch, digits: u32) -> *mut Flow {
+    // SAFETY: this CPU's own value.
+    let Scratch { walk: trial, key } = unsafe { &mut *scratch };
+    let transport = &headers.transport;
+    key.source = headers.ip.source;
+    key.destination = headers.ip.destination;
+    key.source_port = transport.source_port;
+    key.destination_port = transport.destination_port;
+    if transport.flags & flag::RST != 0 {
+        let _ = maps::FLOWS.remove(&*key);
+        trial.find(Finding::Repeated);
+        return core::ptr::null_mut();
+    }
+    let Some(flow) = find(key) else {
+        trial.find(Finding::Truncated);
+        return core::ptr::null_mut();
+    };
+    if !lock(flow) {
+        trial.find(Finding::BeyondHole);
+        return core::ptr::null_mut();
+    }
+
+    // SAFETY: the flow is locked by us.
+    let state = unsafe { &mut *flow };
+    let mut seq = transport.sequence;
+    if transport.flags & flag::SYN != 0 {
+        state.syn(seq);
+        seq = seq.wrapping_add(1);
+    }
+    let len = (transport.end - transport.payload) as u32;
+    let mut turn = Turn { frame: ctx, walk: trial, flow };
+    trial.start(state, stream::Segment { seq, payload: transport.payload as u32, len }, digits);
+    if trial.next() == Next::Scan {
+        run(SCAN_STEPS, scan_step, (&raw mut turn).cast());
+        trial.scanned(&XdpPacket(&XdpContext::new(ctx)));
+    }
+    if trial.next() == Next::Walk {
+        run(STEPS, step, (&raw mut turn).cast());
+    }
+    flow
+}
+
+/// Moves the flow on, unlocks it, and counts PDUs by command.
+#[inline(never)]
+fn keep(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState) {
+    // SAFETY: the flow is locked by us, the walk is this CPU's own.
+    let (trial, state) = unsafe { (&*walk, &mut *flow) };
+    trial.commit(state);
+    unlock(flow);
+    counters::commands(account, trial.tally.commands_seen, &trial.tally.commands);
+}
+
+/// Counts called prefixes. `false` if the table had no room for one.
+#[inline(never)]
+fn count_called(walk: *mut Walk, account: u32, epoch: u32) {
+    // SAFETY: this CPU's own value.
+    let used = unsafe { (*walk).tally.called_used };
+    if used != 0 {
+        let mut turn = CalledTurn { walk, account, epoch, missed: 0 };
+        run(used, called, (&raw mut turn).cast());
+    }
+}
+
+/// Leaves the flow as it was, but for the drop, and unlocks it.
+#[inline(never)]
+fn forget(walk: *mut Walk, flow: *mut Flow) {
+    // SAFETY: the flow is locked by us, the walk is this CPU's own.
+    unsafe { (*walk).refuse(&mut *flow) };
+    unlock(flow);
+}
+
+/// The flow's entry; one that is not known is made.
+#[inline(always)]
+fn find(key: &FlowKey) -> Option<*mut Flow> {
+    if let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
+        return Some(flow);
+    }
+    let fresh = maps::FRESH_FLOW.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value; all that is not written here is zero in it, always.
+    let fresh = unsafe { &mut *fresh };
+    fresh.begin_midstream();
+    // Another CPU may have been first; then its entry is found below.
+    let _ = maps::FLOWS.insert(key, &*fresh, u64::from(BPF_NOEXIST));
+    maps::FLOWS.get_ptr_mut(key)
+}
+
+#[inline(always)]
+fn lock(flow: *mut Flow) -> bool {
+    // SAFETY: within the map value.
+    let lock = unsafe { &raw mut (*flow).lock };
+    for _ in 0..LOCK_TRIES {
+        if atomic::compare_exchange(lock, 0, 1).1 {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn unlock(flow: *mut Flow) {
+    // SAFETY: within the map value.
+    let lock = unsafe { &raw mut (*flow).lock };
+    // With full ordering: what was written to the flow is seen by whoever locks it next.
+    atomic::compare_exchange(lock, 1, 0);
+}
+
+#[inline(always)]
+fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: *mut c_void) {
+    // SAFETY: the helper calls `body` with `turn`, which lives on the caller's stack meanwhile.
+    unsafe { bpf_loop(turns, body as *const () as *mut c_void, turn, 0) };
+}
+
+extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `run` passes a `Turn`; what it points to outlives the loop, as in `Segment::frame`.
+    let turn = unsafe { &*context.cast::<Turn>() };
+    let (walk, flow) = unsafe { (&mut *turn.walk, &*turn.flow) };
+    i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame))).is_break())
+}
+
+extern "C" fn scan_step(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `step`.
+    let turn = unsafe { &*context.cast::<Turn>() };
+    let walk = unsafe { &mut *turn.walk };
+    i64::from(walk.scan_step(&XdpPacket(&XdpContext::new(turn.frame))).is_break())
+}
+
+extern "C" fn called(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `run` passes a `CalledTurn`; its walk outlives the loop.
+    let turn = unsafe { &mut *context.cast::<CalledTurn>() };
+    let walk = unsafe { &*turn.walk };
+    if index as usize >= CALLED_MAX {
+        return 1;
+    }
+    let called = walk.tally.called[index as usize];
+    if !counters::called(turn.account, turn.epoch, called.prefix, u64::from(called.count)) {
+        turn.missed += u64::from(called.count);
+    }
+    0
 }

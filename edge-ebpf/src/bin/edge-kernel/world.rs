@@ -41,9 +41,12 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn enter(&mut self, source: &SourceKey, remember: bool, now_ns: u64) -> Option<Origin> {
         self.source = *source;
-        let Some(party) = Party::find(source, remember, self.settings, now_ns) else {
+        if !is_mapped(source) {
+            aggregate(&mut self.source, &self.settings.ipv6_mask);
+        }
+        let Some(party) = Party::find(&self.source, remember, self.settings, now_ns) else {
             if remember {
-                events::send(EventKind::MapFull, 0, *source, events::full::SOURCES, 0, now_ns);
+                events::send(EventKind::MapFull, 0, self.source, events::full::SOURCES, 0, now_ns);
             }
             return None;
         };
@@ -146,6 +149,24 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn drop_segment(&mut self) {
         self.segment.forget();
+    }
+}
+
+/// Whether it is IPv4 (RFC 4291 2.5.5.2).
+#[inline(always)]
+fn is_mapped(address: &SourceKey) -> bool {
+    let (high, low) = halves(address);
+    high == 0 && low & MAPPED_MASK == MAPPED
+}
+
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+const MAPPED_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+
+/// Many IPv6 addresses make one source: a customer owns a whole prefix of them.
+#[inline(always)]
+fn aggregate(address: &mut SourceKey, mask: &[u8; 16]) {
+    for (byte, mask) in address.iter_mut().zip(mask) {
+        *byte &= mask;
     }
 }
 

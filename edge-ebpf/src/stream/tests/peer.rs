@@ -91,7 +91,7 @@ impl Stream {
                 id::BROADCAST_SM,
                 id::VENDOR_FIRST + 7,
             ]);
-            let status = if command & RESPONSE == 0 { 0 } else { random.next() as u32 };
+            let status = if command & RESPONSE == 0 { 0 } else { random.below(0x500) as u32 };
             let len = random.pick(&[0, 3, 20, 70, 140, 160, 254, 900]);
             let text = text(random, random.0 as usize % (len + 1));
             let body = match command {
