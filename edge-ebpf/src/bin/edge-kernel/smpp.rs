@@ -8,6 +8,7 @@ use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{AccountState, FlowKey, Settings};
 use edge_ebpf::decide::Framed;
 use edge_ebpf::stream::{self, CALLED_MAX, Finding, Flow, Next, SCAN_STEPS, STEPS, Walk};
+use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
@@ -21,10 +22,9 @@ const LOCK_TRIES: usize = 128;
 
 /// The segment at hand, from [`Segment::frame`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
 /// locked meanwhile.
-pub(crate) struct Segment(Option<OnTrial>);
-
-#[derive(Clone, Copy)]
-struct OnTrial {
+///
+/// Null while there is none: the verifier knows a null pointer for what it is, but not an `Option`'s flag.
+pub(crate) struct Segment {
     walk: *mut Walk,
     flow: *mut Flow,
 }
@@ -52,8 +52,12 @@ struct CalledTurn {
 }
 
 impl Segment {
-    /// None yet.
-    pub(crate) const NONE: Self = Self(None);
+    /// None yet. The nulls are hidden from the optimiser: it would have `memset` write them, byte by byte, and
+    /// then the verifier does not know them for nulls.
+    #[inline(always)]
+    pub(crate) fn none() -> Self {
+        Self { walk: opaque(0) as *mut Walk, flow: opaque(0) as *mut Flow }
+    }
 
     /// Frames the segment on trial.
     #[inline(always)]
@@ -75,7 +79,7 @@ impl Segment {
                 _ => Framed::Unkept,
             };
         }
-        self.0 = Some(OnTrial { walk, flow });
+        *self = Self { walk, flow };
         // SAFETY: as above.
         Framed::by(unsafe { &*walk })
     }
@@ -83,10 +87,10 @@ impl Segment {
     /// Lets the segment through: the flow moves on, and the account has its PDUs.
     #[inline(always)]
     pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool) {
-        if let Some(OnTrial { walk, flow }) = self.0 {
-            keep(walk, flow, party.account);
+        if !self.walk.is_null() && !self.flow.is_null() {
+            keep(self.walk, self.flow, party.account);
             if admitted {
-                count_called(walk, party.number, settings.prefix_epoch);
+                count_called(self.walk, party.number, settings.prefix_epoch);
             }
         }
     }
@@ -94,8 +98,8 @@ impl Segment {
     /// Drops the segment: TCP sends it again, and it is judged again.
     #[inline(always)]
     pub(crate) fn forget(&mut self) {
-        if let Some(OnTrial { walk, flow }) = self.0 {
-            forget(walk, flow);
+        if !self.walk.is_null() && !self.flow.is_null() {
+            forget(self.walk, self.flow);
         }
     }
 }

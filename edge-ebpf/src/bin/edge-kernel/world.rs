@@ -23,7 +23,7 @@ pub(crate) struct Kernel<'a> {
 impl<'a> Kernel<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext, settings: &'static Settings, ports: &'static Ports) -> Self {
-        Self { ctx, settings, ports, source: [0; 16], party: None, segment: smpp::Segment::NONE }
+        Self { ctx, settings, ports, source: [0; 16], party: None, segment: smpp::Segment::none() }
     }
 }
 
@@ -40,10 +40,7 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn enter(&mut self, source: &SourceKey, remember: bool, now_ns: u64) -> Option<Origin> {
-        self.source = *source;
-        if !is_mapped(source) {
-            aggregate(&mut self.source, &self.settings.ipv6_mask);
-        }
+        self.source = aggregated(source, &self.settings.ipv6_mask);
         let Some(party) = Party::find(&self.source, remember, self.settings, now_ns) else {
             if remember {
                 events::send(EventKind::MapFull, 0, self.source, events::full::SOURCES, 0, now_ns);
@@ -152,23 +149,23 @@ impl World for Kernel<'_> {
     }
 }
 
-/// Whether it is IPv4 (RFC 4291 2.5.5.2).
+/// The source that an address belongs to: itself if it is IPv4 (RFC 4291 2.5.5.2); many IPv6 addresses make
+/// one, because a customer owns a whole prefix of them. By words: a loop over bytes on the stack would have the
+/// verifier forget what lies beside them.
 #[inline(always)]
-fn is_mapped(address: &SourceKey) -> bool {
+fn aggregated(address: &SourceKey, mask: &[u8; 16]) -> SourceKey {
     let (high, low) = halves(address);
-    high == 0 && low & MAPPED_MASK == MAPPED
+    if high == 0 && low & MAPPED_MASK == MAPPED {
+        return *address;
+    }
+    let (high_mask, low_mask) = halves(mask);
+    let [a, b, c, d, e, f, g, h] = (high & high_mask).to_ne_bytes();
+    let [i, j, k, l, m, n, o, p] = (low & low_mask).to_ne_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
 const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
 const MAPPED_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-
-/// Many IPv6 addresses make one source: a customer owns a whole prefix of them.
-#[inline(always)]
-fn aggregate(address: &mut SourceKey, mask: &[u8; 16]) {
-    for (byte, mask) in address.iter_mut().zip(mask) {
-        *byte &= mask;
-    }
-}
 
 /// An address as two words.
 #[inline(always)]
