@@ -56,9 +56,10 @@ impl Kernel {
     pub fn load_sized(entries: &[(&'static str, u32)]) -> Result<Self> {
         let object = object_bytes()?;
         let mut loader = EbpfLoader::new();
-        // A refused program is verified ten times over for its log: minutes. Ask for it with EDGE_VERIFIER_LOG=1.
+        // The reason of a refusal without the way to it: for that a program is verified ten times over, which takes
+        // minutes. Ask for it with EDGE_VERIFIER_LOG=1.
         if std::env::var_os("EDGE_VERIFIER_LOG").is_none() {
-            loader.verifier_log_level(VerifierLogLevel::DISABLE);
+            loader.verifier_log_level(VerifierLogLevel::STATS);
         }
         for (name, size) in entries {
             loader.map_max_entries(name, *size);

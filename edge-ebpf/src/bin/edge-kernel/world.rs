@@ -4,6 +4,7 @@ use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{Allowance, Class, EventKind, Limit, Method, Mode, Ports, Settings, SourceKey};
 use edge_ebpf::decide::{Framed, Origin, Scope, World};
 use edge_ebpf::hash::mix;
+use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::{Kind, Message};
 use edge_ebpf::wire::{Headers, transport};
 
@@ -30,7 +31,8 @@ impl<'a> Kernel<'a> {
 impl World for Kernel<'_> {
     #[inline(always)]
     fn services(&self, port: u16) -> u8 {
-        self.ports.services[usize::from(port)]
+        // The verifier of 6.1 knows nothing of a value whose bytes were swapped: it must see the bound.
+        self.ports.services[(opaque(u64::from(port)) & 0xffff) as usize]
     }
 
     #[inline(always)]
