@@ -3,9 +3,12 @@
 //! [`judge`] is generic over the [`World`], which is all that it needs of state, so that the kernel programs
 //! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
 
+use network_types::ip::IpProto;
+
 use crate::abi::{Allowance, Class, EventKind, Limit, Method, Outcome, Service, SourceKey, StandingKind};
+use crate::packet::Packet;
 use crate::stream::{Finding, Walk};
-use crate::wire::{Headers, Reason, sip, transport};
+use crate::wire::{self, Headers, Reason, sip, transport};
 
 /// Whose bucket is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,25 @@ pub trait World {
 
     /// Forgets it, because the segment is dropped.
     fn drop_segment(&mut self);
+}
+
+/// Whether a glance at the frame shows that it is not ours: asked before anything else, so that other traffic
+/// passes within nanoseconds. `services` tells what listens on a port, as [`World::services`] does.
+#[inline(always)]
+pub fn is_foreign<P: Packet + ?Sized>(packet: &P, services: impl FnOnce(u16) -> u8) -> bool {
+    match wire::glance(packet) {
+        Some((protocol, port)) => {
+            let ours = if protocol == IpProto::Udp as u8 {
+                bit(Service::SipUdp)
+            } else if protocol == IpProto::Tcp as u8 {
+                bit(Service::SipTcp) | bit(Service::SmppTcp)
+            } else {
+                0
+            };
+            ours == 0 || services(port) & ours == 0
+        }
+        None => false,
+    }
 }
 
 /// The outcome of a packet whose headers were read as `parsed` says.

@@ -6,7 +6,7 @@ use edge_ebpf::abi::{
     AccountState, Allowance, Class, Command, EventKind, FlowKey, Limit, Method, Mode, Outcome, Policy, Ports,
     REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
 };
-use edge_ebpf::decide::{Framed, Origin, Scope, World, judge};
+use edge_ebpf::decide::{Framed, Origin, Scope, World, is_foreign, judge};
 use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::repeat;
@@ -67,10 +67,14 @@ impl Host {
 
     /// Judges one packet.
     pub fn send(&mut self, frame: &[u8]) -> Outcome {
-        let mut headers = Headers::EMPTY;
-        let parsed = wire::parse(frame, &mut headers);
-        let mut journey = Journey { host: self, frame, at: None, segment: None };
-        let outcome = judge(&mut journey, parsed, &headers);
+        let outcome = if is_foreign(frame, |port| self.ports.services[usize::from(port)]) {
+            Outcome::NotOurs
+        } else {
+            let mut headers = Headers::EMPTY;
+            let parsed = wire::parse(frame, &mut headers);
+            let mut journey = Journey { host: self, frame, at: None, segment: None };
+            judge(&mut journey, parsed, &headers)
+        };
         *self.outcomes.entry(outcome).or_default() += 1;
         outcome
     }

@@ -15,6 +15,8 @@ pub const EXTENSION_HEADERS_MAX: usize = 6;
 const IPV4_OFFSET_MASK: u16 = 0x1fff;
 /// More fragments (RFC 791 3.1).
 const IPV4_MORE: u16 = 0x2000;
+/// Any sign of a fragment: an offset, or more to come.
+pub(super) const IPV4_FRAGMENT: u16 = IPV4_OFFSET_MASK | IPV4_MORE;
 /// The fragment offset, in RFC 8200 4.5's layout.
 const IPV6_OFFSET_MASK: u16 = 0xfff8;
 /// More fragments, in RFC 8200 4.5's layout.
@@ -101,7 +103,7 @@ fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
     into.source = mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, src_addr)));
     into.destination = mapped(ipv4_at(&header, offset_of!(Ipv4Hdr, dst_addr)));
     into.protocol = header[offset_of!(Ipv4Hdr, proto)];
-    into.is_fragment = fragment & (IPV4_MORE | IPV4_OFFSET_MASK) != 0;
+    into.is_fragment = fragment & IPV4_FRAGMENT != 0;
     into.is_later_fragment = fragment & IPV4_OFFSET_MASK != 0;
     into.offset = offset + header_bytes;
     into.end = offset + total_bytes;

@@ -12,6 +12,11 @@ pub mod smpp;
 pub mod transport;
 mod words;
 
+use core::mem::offset_of;
+
+use network_types::eth::{EthHdr, EtherType};
+use network_types::ip::Ipv4Hdr;
+
 use crate::packet::{Packet, TooShort};
 
 /// Why a frame has no [`Headers`].
@@ -52,4 +57,21 @@ pub fn parse<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<()
         return Ok(());
     }
     transport::parse(packet, &headers.ip, &mut headers.transport)
+}
+
+/// Where most packets end: protocol number and destination port of an untagged IPv4 packet without options that
+/// is no fragment. `None` where it takes [`parse`] to tell.
+#[inline(always)]
+pub fn glance<P: Packet + ?Sized>(packet: &P) -> Option<(u8, u16)> {
+    const TYPE: usize = offset_of!(EthHdr, ether_type);
+    const IP: usize = EthHdr::LEN - TYPE;
+    const PORTS: usize = IP + Ipv4Hdr::LEN;
+    let bytes: [u8; PORTS + 4] = packet.read(TYPE).ok()?;
+    let ether_type = u16::from_ne_bytes([bytes[0], bytes[1]]);
+    let fragment = [bytes[IP + offset_of!(Ipv4Hdr, frags)], bytes[IP + offset_of!(Ipv4Hdr, frags) + 1]];
+    let is_plain = ether_type == EtherType::Ipv4 as u16
+        && bytes[IP] == 0x45
+        && u16::from_be_bytes(fragment) & ip::IPV4_FRAGMENT == 0;
+    let protocol = bytes[IP + offset_of!(Ipv4Hdr, proto)];
+    is_plain.then_some((protocol, u16::from_be_bytes([bytes[PORTS + 2], bytes[PORTS + 3]])))
 }

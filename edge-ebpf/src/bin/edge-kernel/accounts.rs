@@ -3,9 +3,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::maps::lpm_trie::Key;
-use edge_ebpf::abi::{
-    AccountState, Class, Limit, Policy, Settings, SourceKey, SourceState, Standing, StandingKind,
-};
+use edge_ebpf::abi::{AccountState, Class, Limit, Policy, Settings, SourceState, Standing, StandingKind};
 use edge_ebpf::decide::Scope;
 use edge_ebpf::meter;
 use edge_ebpf::verifier::opaque;
@@ -33,7 +31,7 @@ pub(crate) struct Party {
 impl Party {
     /// Finds the source, or makes it. `None`: no room, or new and not to be remembered.
     #[inline(always)]
-    pub(crate) fn find(key: &SourceKey, remember: bool, settings: &Settings, now_ns: u64) -> Option<Self> {
+    pub(crate) fn find(key: &[u64; 2], remember: bool, settings: &Settings, now_ns: u64) -> Option<Self> {
         let source = match maps::SOURCES.get_ptr_mut(key) {
             Some(source) => source,
             None if remember => insert(key, settings.generation, now_ns)?,
@@ -151,7 +149,7 @@ extern "C" fn edge_charge(bucket: *mut u64, interval_ns: u64, burst_ns: u64, cos
 
 /// Account and standing by longest prefix.
 #[inline(always)]
-fn resolve(key: &SourceKey) -> (u32, Standing) {
+fn resolve(key: &[u64; 2]) -> (u32, Standing) {
     let whole = Key::new(128, *key);
     let account = match maps::MEMBERS.get(&whole) {
         Some(account) => *account,
@@ -165,7 +163,7 @@ fn resolve(key: &SourceKey) -> (u32, Standing) {
 }
 
 #[inline(always)]
-fn insert(key: &SourceKey, generation: u32, now_ns: u64) -> Option<*mut SourceState> {
+fn insert(key: &[u64; 2], generation: u32, now_ns: u64) -> Option<*mut SourceState> {
     let fresh = maps::FRESH_SOURCE.get_ptr_mut(0)?;
     let (account, standing) = resolve(key);
     // SAFETY: this CPU's own value; all that is not written here is zero in it, always.

@@ -16,8 +16,9 @@ pub(crate) mod full {
 
 /// Sends one event.
 #[inline(always)]
-pub(crate) fn send(kind: EventKind, account: u32, source: [u8; 16], detail: u64, value: u64, at_ns: u64) {
-    let event = Event { at_ns, kind: kind as u32, account, source, detail, value };
+pub(crate) fn send(kind: EventKind, account: u32, source: [u64; 2], detail: u64, value: u64, at_ns: u64) {
+    let event =
+        Event { at_ns, kind: kind as u32, account, source: zerocopy::transmute!(source), detail, value };
     let Some(mut entry) = maps::EVENTS.reserve::<Event>(0) else {
         if let Some(lost) = maps::EVENTS_LOST.get_ptr_mut(0) {
             // SAFETY: this CPU's own value.

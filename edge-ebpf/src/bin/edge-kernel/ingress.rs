@@ -24,10 +24,12 @@ pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn judge(ctx: &XdpContext) -> Outcome {
-    // None can be missing: arrays have all their entries. Without them nothing is ours.
-    let (Some(settings), Some(ports), Some(headers)) =
-        (maps::SETTINGS.get(0), maps::PORTS.get(0), maps::HEADERS.get_ptr_mut(0))
-    else {
+    // No map can lack its entry: arrays have them all. Without them nothing is ours.
+    let Some(ports) = maps::PORTS.get(0) else { return Outcome::Unjudged };
+    if decide::is_foreign(&XdpPacket(ctx), |port| ports.services[usize::from(port)]) {
+        return Outcome::NotOurs;
+    }
+    let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {
         return Outcome::Unjudged;
     };
     // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.

@@ -1,6 +1,9 @@
 //! Every map of the kernel programs. Each says what it means, who writes, who reads, where its size comes
 //! from, what happens when it is full, and what sharing over CPUs means for it.
 //!
+//! Addresses are keys of two words here and of sixteen bytes in the contract: the same memory, and copied in two
+//! instructions instead of sixteen.
+//!
 //! Names are the contract ([`edge_ebpf::abi::map`]); sizes are defaults that the daemon may override at load.
 
 use aya_ebpf::macros::map;
@@ -8,7 +11,7 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use edge_ebpf::abi::{
     AccountState, FlowKey, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet,
-    Settings, SourceKey, SourceState, Standing,
+    Settings, SourceState, Standing,
 };
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
@@ -53,16 +56,16 @@ pub(crate) static ACCOUNT_NAMES: Array<[u8; 64]> = Array::with_max_entries(ACCOU
 /// Prefix to account number. Written by the daemon; read only when a source is new or the generation moved.
 /// Full: the daemon's insertion fails and it says so.
 #[map]
-pub(crate) static MEMBERS: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(MEMBERS_DEFAULT, 0);
+pub(crate) static MEMBERS: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(MEMBERS_DEFAULT, 0);
 
 /// Prefix to ban or allowance. As [`MEMBERS`].
 #[map]
-pub(crate) static STANDINGS: LpmTrie<SourceKey, Standing> = LpmTrie::with_max_entries(STANDINGS_DEFAULT, 0);
+pub(crate) static STANDINGS: LpmTrie<[u64; 2], Standing> = LpmTrie::with_max_entries(STANDINGS_DEFAULT, 0);
 
 /// What is known of each source. Written by the kernel. LRU: when full, the source that was silent longest is
 /// forgotten; it loses its own bucket's state and its counters, never its account's.
 #[map]
-pub(crate) static SOURCES: LruHashMap<SourceKey, SourceState> =
+pub(crate) static SOURCES: LruHashMap<[u64; 2], SourceState> =
     LruHashMap::with_max_entries(SOURCES_DEFAULT, 0);
 
 /// Admitted SIP requests, so that a retransmission is known. Written by the kernel without locks: a lost race

@@ -16,7 +16,8 @@ pub(crate) struct Kernel<'a> {
     ctx: &'a XdpContext,
     settings: &'static Settings,
     ports: &'static Ports,
-    source: SourceKey,
+    /// The source's key, as two words: bytes would be copied one by one.
+    source: [u64; 2],
     party: Option<Party>,
     segment: smpp::Segment,
 }
@@ -24,7 +25,14 @@ pub(crate) struct Kernel<'a> {
 impl<'a> Kernel<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext, settings: &'static Settings, ports: &'static Ports) -> Self {
-        Self { ctx, settings, ports, source: [0; 16], party: None, segment: smpp::Segment::none() }
+        Self {
+            ctx,
+            settings,
+            ports,
+            source: [opaque(0), opaque(0)],
+            party: None,
+            segment: smpp::Segment::none(),
+        }
     }
 }
 
@@ -125,7 +133,7 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn read_sip(&mut self, transport: &transport::Header) -> Message {
         // The fingerprint is keyed with the source too: nobody travels on another's admission.
-        let (low, high) = halves(&self.source);
+        let [low, high] = self.source;
         let [key0, key1] = self.settings.hash_key;
         let hash_key = mix(mix(key0, low), high ^ key1);
         let malformed =
@@ -152,26 +160,16 @@ impl World for Kernel<'_> {
 }
 
 /// The source that an address belongs to: itself if it is IPv4 (RFC 4291 2.5.5.2); many IPv6 addresses make
-/// one, because a customer owns a whole prefix of them. By words: a loop over bytes on the stack would have the
-/// verifier forget what lies beside them.
+/// one, because a customer owns a whole prefix of them. By words: bytes would be copied one by one.
 #[inline(always)]
-fn aggregated(address: &SourceKey, mask: &[u8; 16]) -> SourceKey {
-    let (high, low) = halves(address);
+fn aggregated(address: &SourceKey, mask: &[u8; 16]) -> [u64; 2] {
+    let [high, low]: [u64; 2] = zerocopy::transmute!(*address);
     if high == 0 && low & MAPPED_MASK == MAPPED {
-        return *address;
+        return [high, low];
     }
-    let (high_mask, low_mask) = halves(mask);
-    let [a, b, c, d, e, f, g, h] = (high & high_mask).to_ne_bytes();
-    let [i, j, k, l, m, n, o, p] = (low & low_mask).to_ne_bytes();
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    let [high_mask, low_mask]: [u64; 2] = zerocopy::transmute!(*mask);
+    [high & high_mask, low & low_mask]
 }
 
 const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
 const MAPPED_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
-
-/// An address as two words.
-#[inline(always)]
-fn halves(address: &SourceKey) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]))
-}
