@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::{Map, MapData, MapInfo};
 use aya::programs::Xdp;
 use aya::util::KernelVersion;
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use edge_ebpf::abi::{map, program};
 
 use super::error::DataplaneError;
@@ -64,6 +64,8 @@ pub(super) fn load(pins: &PinDir, capacity: &Capacity) -> Result<Loaded, Datapla
     let adopted = matches!(adoption, Adoption::Adopted { .. });
 
     let mut loader = EbpfLoader::new();
+    // The reason of a refusal, without the trace that would be megabytes in the log.
+    loader.verifier_log_level(VerifierLogLevel::STATS);
     for (name, entries) in &configured {
         loader.map_max_entries(name, *entries);
     }

@@ -36,10 +36,10 @@ const PHASES: [Phase; 4] = [
     },
     Phase {
         name: "spike",
-        what: "seven times as much: over the limits",
+        what: "many times as much: over the limits",
         secs: 8,
         calls_per_sec: 60,
-        messages_per_sec: 60,
+        messages_per_sec: 45,
         is_pumped: false,
     },
     Phase {
@@ -47,13 +47,14 @@ const PHASES: [Phase; 4] = [
         what: "within the limits again",
         secs: 10,
         calls_per_sec: 8,
-        messages_per_sec: 10,
+        // Few, so that what TCP holds back from the spike is through before the next phase.
+        messages_per_sec: 3,
         is_pumped: false,
     },
     Phase {
         name: "pumping",
         what: "within the limits, but nearly all to one prefix",
-        secs: 16,
+        secs: 20,
         calls_per_sec: 12,
         messages_per_sec: 15,
         is_pumped: true,
