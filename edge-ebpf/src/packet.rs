@@ -12,7 +12,8 @@ pub trait Packet {
     fn read<const N: usize>(&self, offset: usize) -> Result<[u8; N], TooShort>;
 
     /// Copies the `len` bytes at `offset` to the front of `buffer`, also where a frame lies in several buffers
-    /// and [`Packet::read`] sees the first only. `len` is from 1 to `N`.
+    /// and [`Packet::read`] sees the first only. `len` is from 1 to `N`; what is behind it in the buffer may be
+    /// overwritten.
     fn copy_to<const N: usize>(
         &self,
         offset: usize,

@@ -87,6 +87,14 @@ pub fn append(prefix: &mut [u8; PREFIX_ROOM], offset: u32, more: &[u8; APPENDED]
     prefix[start..start + APPENDED].copy_from_slice(more);
 }
 
+/// The first bytes of `prefix`, to be written.
+#[inline(always)]
+pub fn front(prefix: &mut [u8; PREFIX_ROOM]) -> &mut [u8; APPENDED] {
+    const { assert!(APPENDED <= PREFIX_ROOM) };
+    let (front, _) = prefix.split_first_chunk_mut().unwrap_or_else(|| unreachable!("asserted above"));
+    front
+}
+
 /// Writes the first bytes of `prefix` to `into`. (A copy by assignment goes over the kernel's small stack.)
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]

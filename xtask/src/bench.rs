@@ -14,7 +14,9 @@ pub(crate) struct Args {
 
 /// Builds the kernel programs and the bench, and becomes it; as root, since it loads programs.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    // The bench is built against the object that is shipped, and measures one with two programs more.
     build_ebpf::run()?;
+    let object = build_ebpf::run_for_bench()?;
     command::run(command::cargo().args([
         "build",
         "--release",
@@ -24,6 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "edge-bench",
     ]))?;
     let mut bench = command::privileged_path(&workspace::target().join("release/edge-bench"))?;
+    bench.env("EDGE_KERNEL_OBJECT", object);
     if args.json {
         bench.arg("--json");
     }

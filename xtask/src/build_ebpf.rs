@@ -1,6 +1,9 @@
 //! Builds the kernel programs, and hands the object to `edge-user` only when it has changed.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -12,19 +15,29 @@ use crate::{
 
 /// Builds `edge-kernel` and copies it to `target/kernel/`.
 pub(crate) fn run() -> Result<()> {
+    build("kernel", &workspace::kernel_object())
+}
+
+/// Builds it with the programs that only the bench needs, and copies it beside.
+pub(crate) fn run_for_bench() -> Result<PathBuf> {
+    let object = workspace::kernel_object().with_file_name("edge-kernel-bench");
+    build("bench", &object)?;
+    Ok(object)
+}
+
+fn build(feature: &str, object: &Path) -> Result<()> {
     setup::ensure_kernel_toolchain()?;
     let toolchain = Toolchain::find().context("no compiler for the BPF target after setup")?;
     eprintln!("building the kernel programs with {toolchain}");
     let mut cargo = toolchain.cargo("build")?;
-    cargo.args(["--package", "edge-ebpf", "--features", "kernel", "--bin", "edge-kernel", "--release"]);
+    cargo.args(["--package", "edge-ebpf", "--features", feature, "--bin", "edge-kernel", "--release"]);
     if workspace::is_ci() {
         cargo.arg("--locked");
     }
     command::run(&mut cargo)?;
 
     let built = toolchain::kernel_build().join(BPF_TARGET).join("release/edge-kernel");
-    let object = workspace::kernel_object();
-    if copy_if_changed(&built, &object)? {
+    if copy_if_changed(&built, object)? {
         eprintln!("{} is new", object.display());
     } else {
         eprintln!("{} is unchanged", object.display());

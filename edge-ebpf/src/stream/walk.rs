@@ -280,7 +280,7 @@ impl Walk {
             header = Header::from_words(first, second);
             if header.is_submit() {
                 total = available.min(PREFIX);
-                if packet.copy_to(self.offset(), &mut self.prefix, total as usize).is_err() {
+                if packet.copy_to(self.offset(), verifier::front(&mut self.prefix), total as usize).is_err() {
                     return self.stop(Finding::Truncated);
                 }
             } else {

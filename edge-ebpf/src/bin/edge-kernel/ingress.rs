@@ -14,7 +14,13 @@ use crate::{counters, maps};
 /// Meters what comes in.
 #[xdp(frags)]
 pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
-    let outcome = judge(&ctx);
+    verdict(&ctx)
+}
+
+/// Judges a packet and counts its outcome.
+#[inline(always)]
+pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
+    let outcome = judge(ctx);
     counters::outcome(outcome);
     match outcome.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,

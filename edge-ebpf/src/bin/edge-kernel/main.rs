@@ -9,6 +9,8 @@
 
 mod accounts;
 mod atomic;
+#[cfg(feature = "bench")]
+mod bench;
 mod clock;
 mod counters;
 mod events;
