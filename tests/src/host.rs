@@ -239,6 +239,10 @@ impl World for Journey<'_> {
             source_port: transport.source_port,
             destination_port: transport.destination_port,
         };
+        if transport.flags & flag::RST != 0 {
+            self.host.flows.remove(&key);
+            return Framed::Carried;
+        }
         let is_syn = transport.flags & flag::SYN != 0;
         let length = transport.end.saturating_sub(transport.payload);
         let known = self.host.flows.get(&key).copied();
