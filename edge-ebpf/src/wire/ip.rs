@@ -22,9 +22,6 @@ const IPV6_OFFSET_MASK: u16 = 0xfff8;
 /// More fragments, in RFC 8200 4.5's layout.
 const IPV6_MORE: u16 = 0x0001;
 
-/// `::ffff:0:0/96` (RFC 4291 2.5.5.2).
-const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-
 /// What the IP header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -60,13 +57,14 @@ impl Header {
     };
 }
 
-/// An IPv4 address as IPv4-mapped IPv6.
+/// An IPv4 address as IPv4-mapped IPv6, `::ffff:a.b.c.d` (RFC 4291 2.5.5.2).
+///
+/// By words, here and in [`address_at`]: LLVM moves byte arrays by a call, byte after byte.
 #[must_use]
 #[inline(always)]
-pub const fn mapped(address: [u8; 4]) -> [u8; 16] {
-    let [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11] = MAPPED;
-    let [a, b, c, d] = address;
-    [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, a, b, c, d]
+pub fn mapped(address: [u8; 4]) -> [u8; 16] {
+    let low = u64::from(u32::from_be_bytes(address)) | 0xffff_0000_0000;
+    zerocopy::transmute!([0, low.to_be()])
 }
 
 /// Reads the IP header at `offset`. `ether_type` as [`super::ethernet::parse`] returns it.
@@ -117,8 +115,8 @@ fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
         return Err(Reason::Truncated);
     }
     into.is_ipv6 = true;
-    into.source = packet.read(offset + offset_of!(Ipv6Hdr, src_addr))?;
-    into.destination = packet.read(offset + offset_of!(Ipv6Hdr, dst_addr))?;
+    into.source = address_at(packet, offset + offset_of!(Ipv6Hdr, src_addr))?;
+    into.destination = address_at(packet, offset + offset_of!(Ipv6Hdr, dst_addr))?;
     into.end = offset + Ipv6Hdr::LEN + usize::from(u16_at(&fixed, offset_of!(Ipv6Hdr, payload_len)));
     into.is_fragment = false;
     into.is_later_fragment = false;
@@ -154,6 +152,13 @@ fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
     into.protocol = protocol;
     into.offset = at;
     Ok(())
+}
+
+#[inline(always)]
+fn address_at<P: Packet + ?Sized>(packet: &P, offset: usize) -> Result<[u8; 16], Reason> {
+    let high = u64::from_ne_bytes(packet.read(offset)?);
+    let low = u64::from_ne_bytes(packet.read(offset + 8)?);
+    Ok(zerocopy::transmute!([high, low]))
 }
 
 #[inline(always)]

@@ -40,6 +40,8 @@ mod header {
     pub(super) const CALL_ID: u32 = 4;
     pub(super) const CSEQ: u32 = 8;
     pub(super) const ALL: u32 = VIA | TO | CALL_ID | CSEQ;
+    /// What makes the fingerprint.
+    pub(super) const HASHED: u32 = VIA | CALL_ID | CSEQ;
 }
 
 /// What a datagram on a SIP port is.
@@ -155,7 +157,7 @@ impl Scratch {
         if uri == 0 {
             return ControlFlow::Break(());
         }
-        let Some((end, _)) = self.line_from(uri) else { return ControlFlow::Break(()) };
+        let Some(end) = self.line_end(uri) else { return ControlFlow::Break(()) };
         // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), after a Request-URI of at least a byte.
         if end < uri + 10
             || word(&self.bytes, end.wrapping_sub(9)) | text(b"\0   \0\0\0\0") != text(b" sip/2.0")
@@ -178,7 +180,10 @@ impl Scratch {
     pub fn line(&mut self) -> ControlFlow<()> {
         let start = self.position;
         let first = word(&self.bytes, start);
-        let Some((end, hash)) = self.line_from(start) else { return self.doubtful() };
+        let (bit, value) = self.header_at(first, start);
+        let is_hashed = bit & !self.found & header::HASHED != 0;
+        let read = if is_hashed { self.line_hash(start) } else { self.line_end(start).map(|end| (end, 0)) };
+        let Some((end, hash)) = read else { return self.doubtful() };
         if first & 0xff == u64::from(b'\r') {
             // The blank line, before all headers were found.
             return self.doubtful();
@@ -190,7 +195,6 @@ impl Scratch {
         }
         self.position = end + 1;
 
-        let (bit, value) = self.header_at(first, start);
         if bit == 0 {
             return ControlFlow::Continue(());
         }
@@ -315,10 +319,31 @@ impl Scratch {
         ControlFlow::Break(())
     }
 
-    /// Where the line that holds `start` ends (the place of its LF), and the keyed hash of what lies between.
-    /// `None` if it does not end within the payload, is too long, or ends with a bare LF.
+    /// Where the line that holds `start` ends: the place of its LF. `None` if it does not end within the payload,
+    /// is too long, or ends with a bare LF.
     #[inline(always)]
-    fn line_from(&mut self, start: u32) -> Option<(u32, u64)> {
+    fn line_end(&mut self, start: u32) -> Option<u32> {
+        let mut position = forgotten(&mut self.line_start, start);
+        for _ in 0..WORDS_PER_LINE_MAX / 2 {
+            if position >= self.length {
+                return None;
+            }
+            let feeds = zero_bytes(word(&self.bytes, position) ^ repeated(b'\n'));
+            if feeds != 0 {
+                return self.whole_line(position + lane(lowest_bit(feeds)));
+            }
+            let feeds = zero_bytes(word(&self.bytes, position + 8) ^ repeated(b'\n'));
+            if feeds != 0 {
+                return self.whole_line(position + 8 + lane(lowest_bit(feeds)));
+            }
+            position += 16;
+        }
+        None
+    }
+
+    /// As [`Self::line_end`], with the keyed hash of what lies between.
+    #[inline(always)]
+    fn line_hash(&mut self, start: u32) -> Option<(u32, u64)> {
         let mut hash = self.hash_key;
         let mut position = forgotten(&mut self.line_start, start);
         for _ in 0..WORDS_PER_LINE_MAX {
@@ -329,14 +354,19 @@ impl Scratch {
             let feeds = zero_bytes(here ^ repeated(b'\n'));
             if feeds != 0 {
                 let lowest = lowest_bit(feeds);
-                let end = position + lane(lowest);
-                let is_whole = end < self.length && byte(&self.bytes, end.wrapping_sub(1)) == b'\r';
-                return if is_whole { Some((end, mix(hash, here & before(lowest)))) } else { None };
+                let end = self.whole_line(position + lane(lowest))?;
+                return Some((end, mix(hash, here & before(lowest))));
             }
             hash = mix(hash, here);
             position += 8;
         }
         None
+    }
+
+    /// The end of a line, if it lies within the payload and a CR stands before it.
+    #[inline(always)]
+    fn whole_line(&self, end: u32) -> Option<u32> {
+        (end < self.length && byte(&self.bytes, end.wrapping_sub(1)) == b'\r').then_some(end)
     }
 
     /// The header that a line is, as a bit, and where its value starts (at the colon or shortly before it).
