@@ -5,7 +5,7 @@
 
 use network_types::ip::IpProto;
 
-use crate::abi::{Allowance, Class, EventKind, Limit, Method, Outcome, Service, SourceKey, StandingKind};
+use crate::abi::{Allowance, Class, FullMap, Limit, Method, Outcome, Service, SourceKey, StandingKind};
 use crate::packet::Packet;
 use crate::stream::{Finding, Walk};
 use crate::wire::{self, Headers, Reason, sip, transport};
@@ -106,8 +106,11 @@ pub trait World {
     /// Remembers that a request was admitted.
     fn remember(&mut self, fingerprint: u64, now_ns: u64);
 
-    /// Says a rare fact.
-    fn tell(&mut self, kind: EventKind, detail: u64, now_ns: u64);
+    /// Says that the source was refused.
+    fn tell_refused(&mut self, class: Class, now_ns: u64);
+
+    /// Says that a map had no room for what the packet brought.
+    fn tell_full(&mut self, map: FullMap, now_ns: u64);
 
     /// Reads the datagram's payload as SIP.
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
@@ -258,7 +261,7 @@ fn judge_datagram<W: World>(
     };
     world.count(class, allowance, 1);
     if matches!(allowance, Allowance::Refused) {
-        world.tell(EventKind::SourceRefused, class.index() as u64, now_ns);
+        world.tell_refused(class, now_ns);
     } else {
         world.remember(message.fingerprint, now_ns);
         if message.called != 0 {
@@ -280,10 +283,13 @@ fn judge_segment<W: World>(world: &mut W, origin: Origin, headers: &Headers, now
         }
         Framed::BeyondHole => {
             world.drop_segment();
-            return if origin.observe { Outcome::SmppUnsynchronised } else { Outcome::SmppBeyondHole };
+            return pass_spared(origin, Outcome::SmppBeyondHole);
         }
-        Framed::Busy => return if origin.observe { Outcome::SmppUnsynchronised } else { Outcome::SmppBusy },
-        Framed::Unkept => return Outcome::Unjudged,
+        Framed::Busy => return pass_spared(origin, Outcome::SmppBusy),
+        Framed::Unkept => {
+            world.tell_full(FullMap::Flows, now_ns);
+            return Outcome::Unjudged;
+        }
     };
     if matches!(origin.standing, StandingKind::Allowed) {
         world.keep_segment(true);
@@ -312,7 +318,7 @@ fn judge_segment<W: World>(world: &mut W, origin: Origin, headers: &Headers, now
         Some((class, scope)) => {
             world.drop_segment();
             count_pdus(world, Allowance::Refused, submits, binds);
-            world.tell(EventKind::SourceRefused, class.index() as u64, now_ns);
+            world.tell_refused(class, now_ns);
             match scope {
                 Scope::Source => Outcome::SmppOverSource,
                 Scope::Account => Outcome::SmppOverAccount,
@@ -337,6 +343,21 @@ const fn spare_allowed(origin: Origin, outcome: Outcome) -> Outcome {
     match origin.standing {
         StandingKind::Allowed => Outcome::Allowed,
         StandingKind::Metered | StandingKind::Banned => outcome,
+    }
+}
+
+/// A drop for the framing's sake, not a limit's: it spares those from whom nothing may be refused.
+#[inline(always)]
+const fn pass_spared(origin: Origin, dropped: Outcome) -> Outcome {
+    match origin.standing {
+        StandingKind::Allowed => Outcome::Allowed,
+        StandingKind::Metered | StandingKind::Banned => {
+            if origin.observe {
+                Outcome::SmppUnsynchronised
+            } else {
+                dropped
+            }
+        }
     }
 }
 

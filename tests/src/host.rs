@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, Class, Command, EventKind, FlowKey, Limit, Method, Mode, Outcome, Policy, Ports,
+    AccountState, Allowance, Class, Command, FlowKey, FullMap, Limit, Method, Mode, Outcome, Policy, Ports,
     REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
 };
 use edge_ebpf::decide::{Framed, Origin, Scope, World, is_foreign, judge};
@@ -214,7 +214,9 @@ impl World for Journey<'_> {
         repeat::remember(self.host.repeat_set(fingerprint), fingerprint, now_ns);
     }
 
-    fn tell(&mut self, _kind: EventKind, _detail: u64, _now_ns: u64) {}
+    fn tell_refused(&mut self, _class: Class, _now_ns: u64) {}
+
+    fn tell_full(&mut self, _map: FullMap, _now_ns: u64) {}
 
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message {
         let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);

@@ -11,8 +11,20 @@ indexed_enum! {
         SourceRefused = 0, "source_refused";
         /// An SMPP flow can no longer be framed; `detail` is the port.
         FlowUnframed = 1, "flow_unframed";
-        /// An insertion into a map failed; `detail` is 0 for sources, 1 for flows, 2 for prefixes.
+        /// An insertion into a map failed; `detail` is a [`FullMap`].
         MapFull = 2, "map_full";
+    }
+}
+
+indexed_enum! {
+    /// Which map had no room.
+    FullMap {
+        /// A source could not be remembered: its packet passed without judgement.
+        Sources = 0, "sources";
+        /// An SMPP connection could not be kept: its segment passed without judgement.
+        Flows = 1, "flows";
+        /// A called prefix found its set taken: the message was counted under no prefix.
+        Prefixes = 2, "prefixes";
     }
 }
 

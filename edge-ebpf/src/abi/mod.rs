@@ -17,7 +17,7 @@ mod source;
 mod table;
 
 pub use account::{AccountCounters, AccountState, Allowance, Class, Command, Limit, Method, Mode, Policy};
-pub use event::{Event, EventKind};
+pub use event::{Event, EventKind, FullMap};
 pub use names::{map, program};
 pub use outcome::{Outcome, Verdict};
 pub use settings::{Ports, Service, Settings};

@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::Command;
+use crate::verifier::opaque;
 use crate::wire::smpp::Header;
 
 /// Runs of called prefixes that one segment can report. A full segment of 1448 octets holds 44 of the
@@ -59,11 +60,12 @@ impl Tally {
     /// than reading the PDU.
     #[inline(always)]
     pub(super) fn clear(&mut self) {
-        self.submits = 0;
-        self.binds = 0;
-        self.commands_seen = 0;
-        self.called_used = 0;
-        self.called_missed = 0;
+        // Five words in one go would become a call to clear them byte by byte.
+        self.submits = opaque(0) as u32;
+        self.binds = opaque(0) as u32;
+        self.commands_seen = opaque(0) as u32;
+        self.called_used = opaque(0) as u32;
+        self.called_missed = opaque(0) as u32;
     }
 
     #[inline(always)]

@@ -4,16 +4,6 @@ use edge_ebpf::abi::{Event, EventKind};
 
 use crate::maps;
 
-/// Which map was full, in [`EventKind::MapFull`].
-pub(crate) mod full {
-    /// Sources.
-    pub(crate) const SOURCES: u64 = 0;
-    /// Connections.
-    pub(crate) const FLOWS: u64 = 1;
-    /// Called prefixes.
-    pub(crate) const PREFIXES: u64 = 2;
-}
-
 /// Sends one event.
 #[inline(always)]
 pub(crate) fn send(kind: EventKind, account: u32, source: [u64; 2], detail: u64, value: u64, at_ns: u64) {

@@ -2,6 +2,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::REPEAT_SETS_DEFAULT;
@@ -26,17 +27,42 @@ pub(crate) fn read(
     hash_key: u64,
     prefix_digits: u32,
 ) -> Option<Message> {
+    let payload = transport.payload as u64;
+    let length = (transport.end - transport.payload) as u64;
+    if edge_read_sip(ctx.ctx, payload, length, hash_key, u64::from(prefix_digits)) == 0 {
+        return None;
+    }
     let scratch = maps::SIP_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value.
+    Some(unsafe { (*scratch).message() })
+}
+
+/// Reads a datagram's payload into this CPU's scratch; 0 if it is not in the frame.
+///
+/// A global function, so that the verifier proves the parser once and by itself, and not again for each way
+/// that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_read_sip(
+    ctx: *mut xdp_md,
+    payload: u64,
+    length: u64,
+    hash_key: u64,
+    prefix_digits: u64,
+) -> u64 {
+    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
     let scratch = unsafe { &mut *scratch };
-    let length = (transport.end - transport.payload) as u32;
-    let length = if length > PAYLOAD_BYTES_MAX { PAYLOAD_BYTES_MAX } else { length };
+    let length = if length > u64::from(PAYLOAD_BYTES_MAX) { PAYLOAD_BYTES_MAX } else { length as u32 };
     if length != 0 {
-        XdpPacket(ctx).copy_to(transport.payload, &mut scratch.bytes, length as usize).ok()?;
+        let packet = XdpContext::new(ctx);
+        if XdpPacket(&packet).copy_to(payload as usize, &mut scratch.bytes, length as usize).is_err() {
+            return 0;
+        }
     }
     scratch.length = length;
     scratch.hash_key = hash_key;
-    scratch.prefix_digits = prefix_digits;
+    scratch.prefix_digits = prefix_digits as u32;
     if scratch.begin().is_continue() {
         let mut turn = Turn { scratch };
         run(LINES_MAX, line, &mut turn);
@@ -45,7 +71,7 @@ pub(crate) fn read(
             run(LINE_BYTES_MAX, tag_byte, &mut turn);
         }
     }
-    Some(scratch.message())
+    1
 }
 
 /// Whether the request was admitted before and travels free.

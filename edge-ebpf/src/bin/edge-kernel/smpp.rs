@@ -84,15 +84,15 @@ impl Segment {
         Framed::by(unsafe { &*walk })
     }
 
-    /// Lets the segment through: the flow moves on, and the account has its PDUs.
+    /// Lets the segment through: the flow moves on, and the account has its PDUs. `false` if a called prefix
+    /// found no room.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool) {
-        if !self.walk.is_null() && !self.flow.is_null() {
-            keep(self.walk, self.flow, party.account);
-            if admitted {
-                count_called(self.walk, party.number, settings.prefix_epoch);
-            }
+    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool) -> bool {
+        if self.walk.is_null() || self.flow.is_null() {
+            return true;
         }
+        keep(self.walk, self.flow, party.account);
+        !admitted || count_called(self.walk, party.number, settings.prefix_epoch) != 0
     }
 
     /// Drops the segment: TCP sends it again, and it is judged again.
@@ -161,15 +161,24 @@ fn keep(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState) {
     counters::commands(account, trial.tally.commands_seen, &trial.tally.commands);
 }
 
-/// Counts called prefixes. `false` if the table had no room for one.
+/// Counts called prefixes. 0 if one found no room.
 #[inline(never)]
-fn count_called(walk: *mut Walk, account: u32, epoch: u32) {
+fn count_called(walk: *mut Walk, account: u32, epoch: u32) -> u64 {
     // SAFETY: this CPU's own value.
-    let used = unsafe { (*walk).tally.called_used };
-    if used != 0 {
-        let mut turn = CalledTurn { walk, account, epoch, missed: 0 };
-        run(used, called, (&raw mut turn).cast());
+    let tally = unsafe { &(*walk).tally };
+    let used = tally.called_used;
+    if used == 0 {
+        return u64::from(tally.called_missed == 0);
     }
+    // Most segments call one prefix: that one without the loop's machinery.
+    let first = tally.called[0];
+    let found = counters::called(account, epoch, first.prefix, u64::from(first.count));
+    if used == 1 {
+        return u64::from(found);
+    }
+    let mut turn = CalledTurn { walk, account, epoch, missed: u64::from(tally.called_missed) };
+    run(used - 1, called, (&raw mut turn).cast());
+    u64::from(found && turn.missed == 0)
 }
 
 /// Leaves the flow as it was, but for the drop, and unlocks it.
@@ -239,10 +248,12 @@ extern "C" fn called(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `CalledTurn`; its walk outlives the loop.
     let turn = unsafe { &mut *context.cast::<CalledTurn>() };
     let walk = unsafe { &*turn.walk };
-    if index as usize >= CALLED_MAX {
+    // The first was counted before the loop.
+    let index = opaque(index + 1) as usize;
+    if index >= CALLED_MAX {
         return 1;
     }
-    let called = walk.tally.called[index as usize];
+    let called = walk.tally.called[index];
     if !counters::called(turn.account, turn.epoch, called.prefix, u64::from(called.count)) {
         turn.missed += u64::from(called.count);
     }

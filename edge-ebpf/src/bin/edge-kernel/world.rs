@@ -1,7 +1,7 @@
 //! The kernel's side of [`edge_ebpf::decide`]: its state is in maps, its clock and copies are helpers.
 
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{Allowance, Class, EventKind, Limit, Method, Mode, Ports, Settings, SourceKey};
+use edge_ebpf::abi::{Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, Settings, SourceKey};
 use edge_ebpf::decide::{Framed, Origin, Scope, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
@@ -53,7 +53,7 @@ impl World for Kernel<'_> {
         self.source = aggregated(source, &self.settings.ipv6_mask);
         let Some(party) = Party::find(&self.source, remember, self.settings, now_ns) else {
             if remember {
-                events::send(EventKind::MapFull, 0, self.source, events::full::SOURCES, 0, now_ns);
+                self.tell_full(FullMap::Sources, now_ns);
             }
             return None;
         };
@@ -105,7 +105,9 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn count_called(&mut self, called: u32) {
         if let Some(party) = self.party {
-            counters::called(party.number, self.settings.prefix_epoch, called, 1);
+            if !counters::called(party.number, self.settings.prefix_epoch, called, 1) {
+                self.tell_full(FullMap::Prefixes, clock::now_ns());
+            }
         }
     }
 
@@ -120,14 +122,24 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn tell(&mut self, kind: EventKind, detail: u64, now_ns: u64) {
+    fn tell_refused(&mut self, class: Class, now_ns: u64) {
         let Some(party) = self.party else { return };
         // SAFETY: a map value.
         let refused = unsafe { (*party.source).messages[Allowance::Refused as usize] };
         // The 1st, 2nd, 4th, 8th … refusal: an attacker can send few of them however long he tries.
         if refused.is_power_of_two() {
-            events::send(kind, party.number, self.source, detail, refused, now_ns);
+            let class = class.index() as u64;
+            events::send(EventKind::SourceRefused, party.number, self.source, class, refused, now_ns);
         }
+    }
+
+    #[inline(always)]
+    fn tell_full(&mut self, map: FullMap, now_ns: u64) {
+        let number = match &self.party {
+            Some(party) => party.number,
+            None => 0,
+        };
+        events::send(EventKind::MapFull, number, self.source, map.index() as u64, 0, now_ns);
     }
 
     #[inline(always)]
@@ -149,7 +161,9 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn keep_segment(&mut self, admitted: bool) {
         if let Some(party) = self.party {
-            self.segment.keep(&party, self.settings, admitted);
+            if !self.segment.keep(&party, self.settings, admitted) {
+                self.tell_full(FullMap::Prefixes, clock::now_ns());
+            }
         }
     }
 

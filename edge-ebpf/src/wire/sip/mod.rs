@@ -18,7 +18,8 @@ use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
 use super::words::{
-    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_40, LOW_56, before, lane, lowest_bit, repeated, text, zero_bytes,
+    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_40, LOW_56, before, exact_zero_bytes, lane, lowest_bit, repeated,
+    text, zero_bytes,
 };
 use crate::abi::{Class, Method};
 use crate::hash::mix;
@@ -143,20 +144,26 @@ impl Scratch {
         self.found = 0;
         self.called = 0;
         self.to_end = 0;
-        let (first, second) = (word(&self.bytes, 0), word(&self.bytes, 8));
+        let mut first = word(&self.bytes, 0);
         if self.is_keepalive(first) {
             self.kind = Kind::Keepalive as u32;
             return ControlFlow::Break(());
         }
+        let mut start = 0;
+        if is_line_end(first & 0xff) {
+            start = forgotten(&mut self.line_start, leading_line_ends(first));
+            first = word(&self.bytes, start);
+        }
+        let second = word(&self.bytes, start + 8);
         if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
             return self.begin_response(second);
         }
         let (method, uri) = request_method(first, second);
         self.method = method as u32;
-        let uri = forgotten(&mut self.position, uri);
         if uri == 0 {
             return ControlFlow::Break(());
         }
+        let uri = forgotten(&mut self.position, start + uri);
         let Some(end) = self.line_end(uri) else { return ControlFlow::Break(()) };
         // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), after a Request-URI of at least a byte.
         if end < uri + 10
@@ -422,6 +429,19 @@ impl Scratch {
         let digits = word(&self.bytes, uri + scheme_bytes + plus);
         number::prefix(digits, self.prefix_digits).unwrap_or(0)
     }
+}
+
+/// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any
+/// message. Seven at most are skipped.
+#[inline(always)]
+fn leading_line_ends(first: u64) -> u32 {
+    let ends = exact_zero_bytes(first ^ repeated(b'\r')) | exact_zero_bytes(first ^ repeated(b'\n'));
+    lane(lowest_bit(!ends & HIGH_BITS))
+}
+
+#[inline(always)]
+fn is_line_end(character: u64) -> bool {
+    character == u64::from(b'\r') || character == u64::from(b'\n')
 }
 
 /// Back from the index; every index that [`Scratch`] holds was a method's.

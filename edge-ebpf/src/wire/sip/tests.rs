@@ -97,6 +97,17 @@ fn compact_forms_and_odd_spacing_are_read() {
 }
 
 #[test]
+fn line_ends_before_the_start_line_are_skipped_as_servers_do() {
+    let plain = read(INVITE);
+    for lead in ["\r\n", "\n", "\r\n\r\n", "\r\n\r\n\r\n"] {
+        assert_eq!(read(&format!("{lead}{INVITE}")), plain, "{lead:?}");
+    }
+    assert_eq!(kind(&format!("{}{INVITE}", "\r\n".repeat(4))), Kind::Malformed);
+    assert_eq!(kind("\r\nSIP/2.0 200 OK\r\n\r\n"), Kind::Response);
+    assert_eq!(kind(&"\r\n".repeat(30)), Kind::Malformed);
+}
+
+#[test]
 fn what_is_doubtful_is_malformed() {
     for (what, message) in [
         ("folded To", INVITE.replace("0.113.9>\r\n", "0.113.9>\r\n ;tag=1\r\n")),
