@@ -7,7 +7,7 @@ use edge_ebpf::abi::{Outcome, Verdict};
 use edge_ebpf::decide;
 use edge_ebpf::wire::{self, Headers};
 
-use crate::world::Kernel;
+use crate::world::{self, Kernel};
 use crate::xdp_packet::XdpPacket;
 use crate::{counters, maps};
 
@@ -32,7 +32,7 @@ pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
 fn judge(ctx: &XdpContext) -> Outcome {
     // No map can lack its entry: arrays have them all. Without them nothing is ours.
     let Some(ports) = maps::PORTS.get(0) else { return Outcome::Unjudged };
-    if decide::is_foreign(&XdpPacket(ctx), |port| ports.services[usize::from(port)]) {
+    if decide::is_foreign(&XdpPacket(ctx), |port| world::services(ports, port)) {
         return Outcome::NotOurs;
     }
     let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {

@@ -36,11 +36,17 @@ impl<'a> Kernel<'a> {
     }
 }
 
+/// The services that listen on a port, a bit each.
+#[inline(always)]
+pub(crate) fn services(ports: &Ports, port: u16) -> u8 {
+    // The verifier of 6.1 knows nothing of a value whose bytes were swapped: it must see the bound.
+    ports.services[(opaque(u64::from(port)) & 0xffff) as usize]
+}
+
 impl World for Kernel<'_> {
     #[inline(always)]
     fn services(&self, port: u16) -> u8 {
-        // The verifier of 6.1 knows nothing of a value whose bytes were swapped: it must see the bound.
-        self.ports.services[(opaque(u64::from(port)) & 0xffff) as usize]
+        services(self.ports, port)
     }
 
     #[inline(always)]
