@@ -50,8 +50,12 @@ fn main() -> Result<()> {
     let behind = packet_socket(receiver)?;
     let wire = packet_socket(sender)?;
     let address = link_address(sender)?;
+    // A network card, emulated or not, drops what is for another one.
+    let destination = link_address(receiver)?.addr().context("the receiver has no address")?;
     for number in 0..CALLS {
-        sendmsg(wire.as_raw_fd(), &[IoSlice::new(&call(number))], &[], MsgFlags::empty(), Some(&address))
+        let mut frame = call(number);
+        frame[..destination.len()].copy_from_slice(&destination);
+        sendmsg(wire.as_raw_fd(), &[IoSlice::new(&frame)], &[], MsgFlags::empty(), Some(&address))
             .context("cannot send")?;
     }
 
