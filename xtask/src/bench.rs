@@ -17,15 +17,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     // The bench is built against the object that is shipped, and measures one with two programs more.
     build_ebpf::run()?;
     let object = build_ebpf::run_for_bench()?;
-    command::run(command::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "edge-tests",
-        "--bin",
-        "edge-bench",
-    ]))?;
-    let mut bench = command::privileged_path(&workspace::target().join("release/edge-bench"))?;
+    // What is timed is in the kernel: the host's profile does not matter, and this one is built already.
+    command::run(command::cargo().args(["build", "--package", "edge-tests", "--bin", "edge-bench"]))?;
+    let mut bench = command::privileged_path(&workspace::target().join("debug/edge-bench"))?;
     bench.env("EDGE_KERNEL_OBJECT", object);
     if args.json {
         bench.arg("--json");
