@@ -10,7 +10,7 @@ use edge_tests::process::wait_until;
 use crate::OPEN;
 
 const LONG: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_limit_set_by_command_holds_at_once_and_after_a_restart() {
@@ -33,10 +33,9 @@ fn a_limit_set_for_a_while_lifts_itself() {
     let edge = Edge::start(&lab, OPEN).unwrap();
     edge.ctl(&["limits", "set", "acme", "sip.invite", "0/s", "--for", "2s", "--reason", "test"]).unwrap();
     assert_eq!(arrived(&lab, &edge, 5), 0);
-    wait_until("the limit lifts itself", SOON, || {
-        edge.account("acme").is_ok_and(|acme| acme.limits.iter().all(|limit| limit.origin != "override"))
-    });
-    assert_eq!(arrived(&lab, &edge, 5), 5);
+    wait_until("calls pass again", SOON, || arrived(&lab, &edge, 1) == 1);
+    let acme = edge.account("acme").unwrap();
+    assert!(acme.limits.iter().all(|limit| limit.origin != "override"), "{:?}", acme.limits);
 }
 
 #[test]
