@@ -1,5 +1,6 @@
 //! The real daemon and the real command line, on the edge's side of a [`Lab`].
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -17,17 +18,20 @@ use crate::process::{Process, wait_until};
 
 /// How long the daemon may take to be ready: its start includes the verifier.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// A little longer than the daemon takes from one reading of the counters to the next.
-const READ_EVERY: Duration = Duration::from_millis(1300);
+/// Longer than the daemon takes from one reading of the counters to the next, also on a busy machine.
+const READ_WITHIN: Duration = Duration::from_millis(2500);
 
 /// Files, pins and the daemon of one test.
 #[derive(Debug)]
 pub struct Edge<'a> {
-    lab: &'a Lab,
-    files: TempDir,
-    pins: Pins,
+    // In this order, so that the daemon ends first and its log can still be read.
     daemon: Option<Process>,
+    pins: Pins,
+    files: TempDir,
+    lab: &'a Lab,
     starts: u32,
+    /// Packets seen when [`Self::settled`] last waited.
+    settled_packets: Cell<Option<u64>>,
 }
 
 impl<'a> Edge<'a> {
@@ -35,7 +39,7 @@ impl<'a> Edge<'a> {
     pub fn prepare(lab: &'a Lab, sections: &str) -> Result<Self> {
         let files = tempfile::Builder::new().prefix("edge-test-").tempdir().context("no directory")?;
         let pins = Pins(PathBuf::from("/sys/fs/bpf").join(unique("pins")));
-        let edge = Self { lab, files, pins, daemon: None, starts: 0 };
+        let edge = Self { lab, files, pins, daemon: None, starts: 0, settled_packets: Cell::new(None) };
         edge.configure(sections)?;
         Ok(edge)
     }
@@ -124,18 +128,15 @@ impl<'a> Edge<'a> {
         self.read(&["status"])
     }
 
-    /// `edgectl accounts show`, once the counters stand still: the daemon reads them every second, so two
-    /// readings further apart that are equal show all traffic that has ended.
+    /// `edgectl accounts show`, once the daemon has read all counters of traffic that has ended: the number of
+    /// packets is always of now, accounts are as of the daemon's last reading, a second ago or a little more.
     pub fn settled(&self, name: &str) -> Result<AccountDetail> {
-        let mut before = self.account(name)?;
-        loop {
-            thread::sleep(READ_EVERY);
-            let after = self.account(name)?;
-            if after == before {
-                return Ok(after);
-            }
-            before = after;
+        while self.settled_packets.get() != Some(self.status()?.packets) {
+            let packets = self.status()?.packets;
+            thread::sleep(READ_WITHIN);
+            self.settled_packets.set(Some(packets));
         }
+        self.account(name)
     }
 
     /// `edgectl accounts show`, as the daemon knows it now.

@@ -28,7 +28,13 @@ impl Sipp {
     pub fn server(lab: &Lab, directory: &Path) -> Result<Self> {
         let mut command = lab.edge.command("sipp");
         command.args(["-i", SERVER, "-p", "5060"]);
-        Self::start(command, "uas", directory)
+        let mut server = Self::start(command, "uas", directory)?;
+        // What comes before it listens would be admitted and lost.
+        wait_until("the SIP server listens", Duration::from_secs(10), || {
+            server.process.listens_on_udp(5060) || matches!(server.process.ended(), Ok(Some(_)))
+        });
+        ensure!(server.process.ended()?.is_none(), "the SIP server ended:\n{}", server.process.said());
+        Ok(server)
     }
 
     /// A client that plays `scenario` from `source`: `rate` per second, `count` in all, each request sent

@@ -58,6 +58,13 @@ impl Process {
         self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 
+    /// Whether a UDP port is bound in its namespace.
+    #[must_use]
+    pub fn listens_on_udp(&self, port: u16) -> bool {
+        let table = fs::read_to_string(format!("/proc/{}/net/udp", self.child.id())).unwrap_or_default();
+        table.contains(&format!(":{port:04X} "))
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let until = Instant::now() + timeout;

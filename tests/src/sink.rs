@@ -14,8 +14,8 @@ use axum::routing::post;
 use standardwebhooks::Webhook;
 use tokio::runtime::Runtime;
 
-/// A secret for tests: base64 of 24 bytes.
-pub const SECRET: &str = "whsec_ZWRnZS10ZXN0LXNlY3JldC0yNC1ieXQ=";
+/// A secret for tests: base64 of 32 bytes.
+pub const SECRET: &str = "whsec_ZWRnZS10ZXN0LXNlY3JldC0yNC1ieXRlcy1sb25nISE=";
 
 /// How the receiver behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

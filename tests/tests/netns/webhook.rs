@@ -18,7 +18,7 @@ fn an_alert_is_delivered_once_after_the_receiver_was_down_and_the_daemon_killed(
     let lab = Lab::make().unwrap();
     let mut edge = with_webhook(&lab);
     // Nobody listens while the alert opens, and the daemon dies before anybody does.
-    spike(&lab, &edge);
+    pump(&lab, &edge);
     wait_until("an alert waits in the outbox", LONG, || {
         edge.status().is_ok_and(|status| status.outbox_pending > 0)
     });
@@ -39,7 +39,7 @@ fn a_receiver_that_fails_gets_the_same_message_again() {
     let lab = Lab::make().unwrap();
     let sink = Sink::serve(lab.edge.listen(receiver()).unwrap(), Manner::Fail).unwrap();
     let edge = with_webhook(&lab);
-    spike(&lab, &edge);
+    pump(&lab, &edge);
     wait_until("an attempt fails", LONG, || !opened(&sink).is_empty());
     let refused = opened(&sink).len();
     sink.set_manner(Manner::Accept);
@@ -55,7 +55,8 @@ fn a_redirect_is_not_followed_and_a_hanging_receiver_holds_nothing_up() {
     let edge = with_webhook(&lab);
     let redirected = edge.edgectl(&["webhook", "test", "noc"]).unwrap();
     assert!(!redirected.status.success(), "a redirect is a failure");
-    assert_eq!(sink.deliveries().len(), 1, "and it is not followed");
+    let came = sink.deliveries().len();
+    assert_eq!(came, 1, "and it is not followed: {}", String::from_utf8_lossy(&redirected.stderr));
     sink.set_manner(Manner::Hang);
     assert!(!edge.edgectl(&["webhook", "test", "noc"]).unwrap().status.success());
     assert!(edge.status().is_ok(), "the daemon answers meanwhile and afterwards");
@@ -69,15 +70,15 @@ fn opened(sink: &Sink) -> Vec<Delivery> {
     sink.deliveries().into_iter().filter(|delivery| delivery.kind() == "alert.opened").collect()
 }
 
-/// A daemon whose spike detector opens at 20 calls a second, and tells `noc`.
+/// A daemon that takes many calls to one prefix for pumping, and tells `noc`.
 fn with_webhook(lab: &Lab) -> Edge<'_> {
     let mut edge = Edge::prepare(lab, crate::OPEN).unwrap();
     let secret = edge.file("webhook.secret");
     fs::write(&secret, SECRET).unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let sections = format!(
-        "{}\n[detect.spike]\nfactor = 2.0\nfloor_per_sec = 20.0\nresolve_after = '60s'\n\
-         [detect.pumping]\nenabled = false\n\
+        "{}\n[detect.spike]\nenabled = false\n\
+         [detect.pumping]\nwindow = '30s'\nmin_messages = 200\nshare = 0.5\nresolve_share = 0.1\n\
          [webhooks.noc]\nurl = 'http://{}/'\nsecret_files = ['{}']\nmin_severity = 'info'\ntimeout = '2s'\n",
         crate::OPEN,
         receiver(),
@@ -88,7 +89,7 @@ fn with_webhook(lab: &Lab) -> Edge<'_> {
     edge
 }
 
-fn spike(lab: &Lab, edge: &Edge<'_>) {
+fn pump(lab: &Lab, edge: &Edge<'_>) {
     let server = Sipp::server(lab, edge.directory()).unwrap();
     Sipp::client(lab, edge.directory(), "uac", ACME, 200, 1000).unwrap().finish(LONG).unwrap();
     drop(server);
