@@ -116,7 +116,7 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         Manner::Fail => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Manner::Redirect => (StatusCode::FOUND, [(header::LOCATION, "/")]).into_response(),
         Manner::Hang => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             StatusCode::NO_CONTENT.into_response()
         }
     }

@@ -11,7 +11,7 @@ use edge_tests::sip::Request;
 
 use crate::limited;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(15);
 const FIVE: &str = "sip.invite = '1/hour burst 5'";
 

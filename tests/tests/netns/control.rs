@@ -9,7 +9,7 @@ use edge_tests::process::wait_until;
 
 use crate::OPEN;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]

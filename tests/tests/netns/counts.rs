@@ -8,7 +8,7 @@ use edge_tests::peers::{Esme, Sipp, Smsc};
 
 use crate::OPEN;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[test]
 fn sip_requests_and_responses_are_counted_by_method_exactly() {

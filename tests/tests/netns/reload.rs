@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::limited;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// One call an hour: what a bucket has given stays given for the length of a test.
 const FIVE: &str = "sip.invite = '1/hour burst 5'";
 

@@ -9,7 +9,7 @@ use edge_tests::process::wait_until;
 
 use crate::limited;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_secs(10);
 const FIVE: &str = "sip.invite = '1/hour burst 5'";
 

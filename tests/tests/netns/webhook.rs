@@ -11,7 +11,7 @@ use edge_tests::peers::Sipp;
 use edge_tests::process::wait_until;
 use edge_tests::sink::{Delivery, Manner, SECRET, Sink};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[test]
 fn an_alert_is_delivered_once_after_the_receiver_was_down_and_the_daemon_killed() {
