@@ -17,6 +17,14 @@
 //! are arguments. Whatever is parsed here runs unchanged on the host, under tests and fuzzers, and in the kernel.
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
+#![expect(
+    clippy::inline_always,
+    reason = "in the kernel a function that is not inlined is a call that the verifier walks anew, with a stack of its own"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets in a frame, hashes and sequence numbers: they fit, or are cut on purpose"
+)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;

@@ -53,6 +53,7 @@ pub const fn price_ns(limit: Limit, cost: u32) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test that cannot go on panics where it stands")]
 mod tests {
     use proptest::prelude::*;
 

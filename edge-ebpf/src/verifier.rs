@@ -116,6 +116,7 @@ pub use kernel::{append, byte, copy_prefix, forgotten, masked, opaque, prefix_wo
 
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "inline assembly and the masked load, each argued where it stands")]
+#[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
 mod kernel {
     use super::{APPENDED, PREFIX_MASK, PREFIX_ROOM, SCRATCH_BYTES, SCRATCH_MASK};
 

@@ -32,6 +32,7 @@ mod tally;
 mod walk;
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
 mod tests;
 
 pub use flow::{Cursor, Flow, FlowState, ISLANDS, Island, PREFIX_BYTES};

@@ -49,12 +49,13 @@ const fn power_of_ten(digits: u32) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn reference(text: &[u8; 8], digits: u32) -> Option<u32> {
+    fn reference(text: [u8; 8], digits: u32) -> Option<u32> {
         let lead = &text[..digits as usize];
         if !lead.iter().all(u8::is_ascii_digit) {
             return None;
@@ -75,12 +76,12 @@ mod tests {
         #[test]
         fn as_a_plain_reading_says(text in "[0-9]{0,8}[ -~]{8}", digits in 1_u32..=8) {
             let bytes: [u8; 8] = text.as_bytes()[..8].try_into().unwrap();
-            prop_assert_eq!(prefix(u64::from_le_bytes(bytes), digits), reference(&bytes, digits));
+            prop_assert_eq!(prefix(u64::from_le_bytes(bytes), digits), reference(bytes, digits));
         }
 
         #[test]
         fn as_a_plain_reading_says_of_any_bytes(bytes: [u8; 8], digits in 1_u32..=8) {
-            prop_assert_eq!(prefix(u64::from_le_bytes(bytes), digits), reference(&bytes, digits));
+            prop_assert_eq!(prefix(u64::from_le_bytes(bytes), digits), reference(bytes, digits));
         }
     }
 }

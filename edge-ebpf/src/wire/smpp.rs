@@ -282,6 +282,7 @@ const fn first_marked(marks: u64) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
 mod tests {
     use proptest::prelude::*;
 

@@ -39,7 +39,7 @@ pub(super) const fn zero_bytes(word: u64) -> u64 {
 /// The high bit of each byte that is zero, exact for all.
 #[inline(always)]
 pub(super) const fn exact_zero_bytes(word: u64) -> u64 {
-    !((word & !HIGH_BITS) + !HIGH_BITS | word) & HIGH_BITS
+    !(((word & !HIGH_BITS) + !HIGH_BITS) | word) & HIGH_BITS
 }
 
 /// The lowest bit that is set, alone.

@@ -37,8 +37,8 @@ impl Party {
             None if remember => insert(key, settings.generation, now_ns)?,
             None => return None,
         };
-        // SAFETY (all of this function): pointers into map values, which outlive the program run; other CPUs
-        // may write the same words, and each word stands for itself.
+        // SAFETY: pointers into map values, which outlive the program run; other CPUs may write the same words,
+        // and each word stands for itself.
         unsafe {
             if (*source).generation != settings.generation {
                 let (account, standing) = resolve(key);
@@ -173,6 +173,7 @@ fn insert(key: &[u64; 2], generation: u32, now_ns: u64) -> Option<*mut SourceSta
     fresh.standing = standing;
     fresh.seen_ns = now_ns;
     // Another CPU may have been first; then its entry is found below.
-    let _ = maps::SOURCES.insert(key, &*fresh, u64::from(BPF_NOEXIST));
+    let fresh: &SourceState = fresh;
+    let _ = maps::SOURCES.insert(key, fresh, u64::from(BPF_NOEXIST));
     maps::SOURCES.get_ptr_mut(key)
 }

@@ -39,7 +39,7 @@ fn rewind(ctx: &XdpContext) {
         source_port: headers.transport.source_port,
         destination_port: headers.transport.destination_port,
     };
-    if let Some(flow) = maps::FLOWS.get_ptr_mut(&key) {
+    if let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
         // SAFETY: a map value that nothing else works on during a bench.
         unsafe {
             (*flow).main.start = headers.transport.sequence;

@@ -3,6 +3,15 @@
 //! [`ingress`] shows the journey; [`world`] is what the decision may know and do.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "a function that is not inlined is a call that the verifier walks anew, with a stack of its own"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the program macro hands the context over by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets in a frame and arguments of helpers: they fit, or are cut on purpose"
+)]
 #![feature(core_intrinsics)]
 #![feature(asm_experimental_arch)]
 #![expect(internal_features, reason = "the target has no other atomic operation with a result; see `atomic`")]

@@ -117,8 +117,9 @@ fn frame(ctx: *mut xdp_md, headers: &Headers, scratch: *mut Scratch, digits: u32
     key.destination = headers.ip.destination;
     key.source_port = transport.source_port;
     key.destination_port = transport.destination_port;
+    let key: &FlowKey = key;
     if transport.flags & flag::RST != 0 {
-        let _ = maps::FLOWS.remove(&*key);
+        let _ = maps::FLOWS.remove(key);
         trial.find(Finding::Repeated);
         return core::ptr::null_mut();
     }
@@ -217,7 +218,8 @@ fn find(key: &FlowKey) -> Option<*mut Flow> {
     let fresh = unsafe { &mut *fresh };
     fresh.begin_midstream();
     // Another CPU may have been first; then its entry is found below.
-    let _ = maps::FLOWS.insert(key, &*fresh, u64::from(BPF_NOEXIST));
+    let fresh: &Flow = fresh;
+    let _ = maps::FLOWS.insert(key, fresh, u64::from(BPF_NOEXIST));
     maps::FLOWS.get_ptr_mut(key)
 }
 
@@ -250,6 +252,7 @@ fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: *mut c_vo
 extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `Turn`; what it points to outlives the loop, as in `Segment::frame`.
     let turn = unsafe { &*context.cast::<Turn>() };
+    // SAFETY: as in `step`: map values, and the flow is locked by us.
     let (walk, flow) = unsafe { (&mut *turn.walk, &*turn.flow) };
     i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame))).is_break())
 }
@@ -257,6 +260,7 @@ extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
 extern "C" fn scan_step(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: as in `step`.
     let turn = unsafe { &*context.cast::<Turn>() };
+    // SAFETY: as above, this CPU's own value.
     let walk = unsafe { &mut *turn.walk };
     i64::from(walk.scan_step(&XdpPacket(&XdpContext::new(turn.frame))).is_break())
 }
@@ -264,6 +268,7 @@ extern "C" fn scan_step(_turn: u64, context: *mut c_void) -> i64 {
 extern "C" fn called(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `CalledTurn`; its walk outlives the loop.
     let turn = unsafe { &mut *context.cast::<CalledTurn>() };
+    // SAFETY: as above, this CPU's own value.
     let walk = unsafe { &*turn.walk };
     // The first was counted before the loop.
     let index = opaque(index + 1) as usize;

@@ -110,10 +110,10 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn count_called(&mut self, called: u32) {
-        if let Some(party) = self.party {
-            if !counters::called(party.number, self.settings.prefix_epoch, called, 1) {
-                self.tell_full(FullMap::Prefixes, clock::now_ns());
-            }
+        if let Some(party) = self.party
+            && !counters::called(party.number, self.settings.prefix_epoch, called, 1)
+        {
+            self.tell_full(FullMap::Prefixes, clock::now_ns());
         }
     }
 
@@ -166,10 +166,10 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn keep_segment(&mut self, admitted: bool) {
-        if let Some(party) = self.party {
-            if !self.segment.keep(&party, self.settings, admitted) {
-                self.tell_full(FullMap::Prefixes, clock::now_ns());
-            }
+        if let Some(party) = self.party
+            && !self.segment.keep(&party, self.settings, admitted)
+        {
+            self.tell_full(FullMap::Prefixes, clock::now_ns());
         }
     }
 

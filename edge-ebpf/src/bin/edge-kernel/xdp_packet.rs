@@ -50,6 +50,7 @@ impl Packet for XdpPacket<'_> {
             let offset = opaque(offset as u64) as usize;
             let start = self.0.data() + offset;
             if offset <= HEADER_OFFSET_MAX && start + N <= self.0.data_end() {
+                #[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
                 let (from, to) = (start as *const u64, buffer.as_mut_ptr().cast::<u64>());
                 for index in 0..N / 8 {
                     // SAFETY: `start .. start + N` lies in the frame, as was just checked; the buffer has `N`.

@@ -49,7 +49,7 @@ pub(super) struct Stream {
 impl Stream {
     /// A bind and `count` PDUs of every kind, texts of random octets.
     pub(super) fn random(random: &mut Random, count: usize) -> Self {
-        Self::build(random, count, |random, len| random.bytes(len))
+        Self::build(random, count, Random::bytes)
     }
 
     /// The same, but every text is full of what looks like PDUs.

@@ -496,4 +496,5 @@ pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
 mod tests;

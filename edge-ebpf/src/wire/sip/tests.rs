@@ -258,9 +258,10 @@ proptest! {
     fn generated_messages_read_as_plainly(message in message()) {
         let read = read(&message);
         let expected = reference(message.as_bytes());
-        match expected {
-            Some((kind, method)) => prop_assert_eq!((read.kind, read.method), (kind, method), "{}", message),
-            None => prop_assert_eq!(read.kind, Kind::Malformed, "{}", message),
+        if let Some((kind, method)) = expected {
+            prop_assert_eq!((read.kind, read.method), (kind, method), "{}", message);
+        } else {
+            prop_assert_eq!(read.kind, Kind::Malformed, "{}", message);
         }
     }
 

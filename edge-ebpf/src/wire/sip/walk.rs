@@ -28,12 +28,10 @@ pub(super) const fn step(state: u32, byte: u8) -> u32 {
     match (byte, state & PROGRESS) {
         (b'"', _) => QUOTED,
         (b'<', _) => BRACKETED,
-        (b';', _) => 1,
-        (b' ' | b'\t', 1) => 1,
+        (b';', _) | (b' ' | b'\t', 1) => 1,
         (b't' | b'T', 1) => 2,
         (b'a' | b'A', 2) => 3,
-        (b'g' | b'G', 3) => 4,
-        (b' ' | b'\t', 4) => 4,
+        (b'g' | b'G', 3) | (b' ' | b'\t', 4) => 4,
         (b'=', 4) => FOUND,
         _ => 0,
     }
