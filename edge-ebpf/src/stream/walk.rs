@@ -1,5 +1,8 @@
 //! One segment on scratch: what of it is new, which PDUs begin in it, and where it leaves the cursor.
 
+mod scan;
+mod settle;
+
 use core::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -196,60 +199,6 @@ impl Walk {
         self.go()
     }
 
-    /// Looks at one place for a header.
-    #[inline(always)]
-    pub fn scan_step<P: Packet + ?Sized>(&mut self, packet: &P) -> ControlFlow<()> {
-        let room = self.limit.wrapping_sub(self.seq);
-        let at = self.scan_at;
-        if at + HEADER > room {
-            return ControlFlow::Break(());
-        }
-        let Ok((first, second)) = self.header_words(packet, at) else {
-            return ControlFlow::Break(());
-        };
-        // The first octet of a length is zero: text without zeros is passed over eight octets at a time.
-        let zero = smpp::first_zero(first.swap_bytes());
-        if zero != 0 {
-            self.scan_at = at + zero;
-            return ControlFlow::Continue(());
-        }
-        let header = Header::from_words(first, second);
-        if header.is_plausible() && self.next_is_plausible(packet, at + header.length, room) {
-            self.scan_found = 1;
-            return ControlFlow::Break(());
-        }
-        self.scan_at = at + 1;
-        ControlFlow::Continue(())
-    }
-
-    /// What the scan means.
-    #[inline(always)]
-    pub fn scanned<P: Packet + ?Sized>(&mut self, packet: &P) {
-        let next = self.begin_scanned(packet);
-        self.next = next as u32;
-    }
-
-    #[inline(always)]
-    fn begin_scanned<P: Packet + ?Sized>(&mut self, packet: &P) -> Next {
-        let is_main = self.target == MAIN;
-        if self.scan_found == 0 {
-            if is_main {
-                return self.unsynchronised();
-            }
-            return self.done(Finding::BeyondHole);
-        }
-        self.begun = 1;
-        self.end = self.seq;
-        self.start = self.seq.wrapping_add(self.scan_at);
-        if !is_main {
-            let len = self.limit.wrapping_sub(self.seq).min(PREFIX);
-            if packet.copy_to(self.payload as usize, &mut self.head, len as usize).is_err() {
-                return self.done(Finding::Truncated);
-            }
-        }
-        self.go()
-    }
-
     /// Reads one PDU, or as much of it as the segment has.
     #[inline(always)]
     pub fn step<P: Packet + ?Sized>(&mut self, flow: &Flow, packet: &P) -> ControlFlow<()> {
@@ -325,42 +274,6 @@ impl Walk {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
-    }
-
-    /// The segment is let through: what it taught becomes the flow's.
-    #[inline(always)]
-    pub fn commit(&self, flow: &mut Flow) {
-        let finding = self.finding;
-        if finding == Finding::Unsynchronised as u32 {
-            flow.search();
-        } else if finding == Finding::Malformed as u32 {
-            flow.state = FlowState::Malformed as u32;
-        } else if finding == Finding::Lost as u32 {
-            flow.strict = 1;
-            flow.search();
-        } else if finding == Finding::Framed as u32 {
-            flow.islands_used &= !self.joined;
-            if self.target == MAIN {
-                if self.begun != 0 {
-                    flow.found(self.seq);
-                }
-                self.leave(&mut flow.main);
-                flow.hole_drops = 0;
-                flow.raise_base();
-            } else {
-                self.commit_island(flow);
-            }
-        }
-    }
-
-    /// The segment is dropped: nothing of it is learnt but that it came.
-    #[inline(always)]
-    pub fn refuse(&self, flow: &mut Flow) {
-        if self.finding == Finding::BeyondHole as u32 {
-            flow.dropped_beyond_hole(self.seq);
-        } else if self.target == MAIN {
-            flow.hole_drops = 0;
-        }
     }
 
     /// Drives a whole segment with plain loops: the host's version of what the kernel does with `bpf_loop`.
@@ -517,22 +430,6 @@ impl Walk {
     }
 
     #[inline(always)]
-    fn next_is_plausible<P: Packet + ?Sized>(&mut self, packet: &P, at: u32, room: u32) -> bool {
-        if at + HEADER > room {
-            return true;
-        }
-        self.header_words(packet, at)
-            .is_ok_and(|(first, second)| Header::from_words(first, second).is_plausible())
-    }
-
-    #[inline(always)]
-    fn scan(&mut self) -> Next {
-        self.scan_at = 0;
-        self.scan_found = 0;
-        Next::Scan
-    }
-
-    #[inline(always)]
     fn go(&mut self) -> Next {
         self.finding = Finding::Framed as u32;
         Next::Walk
@@ -576,34 +473,5 @@ impl Walk {
     #[inline(always)]
     fn mismatch(&mut self) -> ControlFlow<()> {
         self.stop(if self.target == MAIN { Finding::Lost } else { Finding::BeyondHole })
-    }
-
-    #[inline(always)]
-    fn commit_island(&self, flow: &mut Flow) {
-        if flow.has_left_hole(self.end) {
-            flow.found(self.seq);
-            self.leave(&mut flow.main);
-            return;
-        }
-        let Some(island) = flow.islands.get_mut(self.target as usize) else {
-            return;
-        };
-        if self.begun != 0 {
-            island.first = self.seq;
-            island.header = self.seq.wrapping_add(self.scan_at);
-            island.head = self.head;
-        }
-        self.leave(&mut island.cursor);
-        flow.islands_used |= 1 << (self.target & 31);
-    }
-
-    /// Leaves a cursor where the walk stands.
-    #[inline(always)]
-    fn leave(&self, cursor: &mut Cursor) {
-        cursor.start = self.start;
-        cursor.end = self.end;
-        if before(self.start, self.end) {
-            verifier::copy_prefix(&mut cursor.prefix, &self.prefix);
-        }
     }
 }
