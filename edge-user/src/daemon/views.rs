@@ -85,7 +85,7 @@ impl Daemon {
             plan: account.plan.clone(),
             mode: account.mode.name().to_owned(),
             sources: account.sources.len() as u64,
-            messages: state.counters(name).map(messages_by_allowance).unwrap_or_default(),
+            messages: self.counters_now(&state, name).as_ref().map(messages_by_allowance).unwrap_or_default(),
             alerts_open: open.get(name.as_str()).copied().unwrap_or(0),
         };
         state.config.accounts.iter().map(summary).collect()
@@ -95,7 +95,8 @@ impl Daemon {
     pub(super) fn account_detail(&self, name: &str) -> Result<AccountDetail, ApiError> {
         let state = self.state();
         let account = account(&state.config, name)?;
-        let counters = state.counters(name);
+        let counters = self.counters_now(&state, name);
+        let counters = counters.as_ref();
         let limit = |(scope, class): (Scope, &Class)| state.limit_view(name, account, scope, *class);
         Ok(AccountDetail {
             name: name.to_owned(),
@@ -115,6 +116,13 @@ impl Daemon {
                 .unwrap_or_default(),
             alerts: state.book.open().filter(|alert| alert.finding.account == name).cloned().collect(),
         })
+    }
+
+    /// An account's counters as the kernel has them at this moment: who asks after the fact must not be told of
+    /// the second before.
+    fn counters_now(&self, state: &State, name: &str) -> Option<AccountCounters> {
+        let number = state.installed.get(name)?.number;
+        self.counters.account(number).ok()
     }
 
     /// `GET /v1/limits`: those that are set, of one account or of all.
