@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// The kernel crate, library and binary, for the BPF target.
 fn lint_kernel() -> Result<()> {
-    setup::ensure_kernel_toolchain()?;
+    setup::ensure_kernel_clippy()?;
     let toolchain = Toolchain::find().context("no compiler for the BPF target after setup")?;
     if !toolchain.has_clippy() {
         if workspace::is_ci() {

@@ -34,6 +34,23 @@ pub(crate) fn ensure() -> Result<()> {
     }
 }
 
+/// Makes sure that the compiler for BPF has its clippy, where that can be had.
+pub(crate) fn ensure_clippy() -> Result<()> {
+    ensure()?;
+    match Toolchain::find() {
+        Some(toolchain) if toolchain.has_clippy() => Ok(()),
+        Some(Toolchain::Nightly { .. }) => match toolchain::rustup() {
+            Some(rustup) => {
+                let mut rustup = command::without_cargo(rustup);
+                command::run(rustup.args(["component", "add", "clippy", "--toolchain", "nightly"]))
+            }
+            None => Ok(()),
+        },
+        _ if apt::can_install() => apt::install(&apt::missing(&DEBIAN_COMPILER)),
+        _ => Ok(()),
+    }
+}
+
 fn install_compiler() -> Result<()> {
     if apt::can_install() && apt::has_candidate(DEBIAN_COMPILER[0]) {
         // Debian's package `rustup` owns the same paths, and apt would remove it.

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 
 pub(crate) use self::{
     apt::{unpack as unpack_debian_package, update as update_debian_lists},
-    kernel_toolchain::ensure as ensure_kernel_toolchain,
+    kernel_toolchain::{ensure as ensure_kernel_toolchain, ensure_clippy as ensure_kernel_clippy},
     peers::{ensure as ensure_peers, ensure_talkers, programs as peer_programs},
 };
 use crate::{command, workspace};
