@@ -41,6 +41,27 @@ fn a_retransmission_has_the_same_fingerprint_and_another_request_has_not() {
     assert_eq!(first, read(&INVITE.replace("Contact: <sip:acme", "Contact: <sip:other")).fingerprint);
 }
 
+/// Two bits that one step of the hash moves to known places whatever the key, put back by the word after it.
+#[test]
+fn nobody_can_make_two_requests_with_one_fingerprint() {
+    let message = INVITE.replace("1@203.0.113.5", "abcdefghijklmnopqrstuvwx");
+    let at = message.find("Call-ID: ").unwrap();
+    for bit in [0x80, 0x40, 0x20] {
+        let mut twin = message.clone().into_bytes();
+        for place in [15, 19, 23] {
+            twin[at + place] ^= bit;
+        }
+        let alike = (0..256)
+            .filter(|&key| {
+                let [one, other] = [message.as_bytes(), &twin].map(|bytes| parse(bytes, mix(7, key), 6));
+                assert_eq!((one.kind, other.kind), (Kind::Initial, Kind::Initial));
+                one.fingerprint == other.fingerprint
+            })
+            .count();
+        assert_eq!(alike, 0, "of 256 keys, bit {bit:#x}");
+    }
+}
+
 #[test]
 fn each_method_is_known() {
     for &method in &Method::ALL[..14] {
