@@ -153,8 +153,8 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Head
         Err(Reason::Truncated) => return Outcome::Truncated,
         Err(Reason::Foreign) => return Outcome::NotOurs,
     }
-    if headers.ip.is_later_fragment {
-        return judge_fragment(world, headers);
+    if headers.ip.is_later_fragment || headers.ip.is_too_deep {
+        return judge_portless(world, headers);
     }
     let transport = &headers.transport;
     let services = world.services(u16::from_be_bytes(transport.destination_port));
@@ -187,12 +187,13 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Head
     }
 }
 
-/// A fragment without ports: its source is metered if it is known from other traffic to our ports, so that
-/// what is not ours passes untouched.
+/// A packet without ports. A fragment's source is metered if it is known from other traffic to our ports, so
+/// that what is not ours passes untouched. Headers too deep to be read are metered whoever sends them: they can
+/// only be meant to hide what follows.
 #[inline(always)]
-fn judge_fragment<W: World>(world: &mut W, headers: &Headers) -> Outcome {
+fn judge_portless<W: World>(world: &mut W, headers: &Headers) -> Outcome {
     let now_ns = world.now_ns();
-    match world.enter(&headers.ip.source, false, now_ns) {
+    match world.enter(&headers.ip.source, headers.ip.is_too_deep, now_ns) {
         Some(origin) => judge_source(world, origin, now_ns).unwrap_or(Outcome::Fragment),
         None => Outcome::Fragment,
     }

@@ -9,7 +9,7 @@ indexed_enum! {
         NotOurs = 0, "not_ours";
         /// A header of layer 2 to 4 does not fit in the frame.
         Truncated = 1, "truncated";
-        /// An IP fragment: only its source can be metered.
+        /// An IP fragment, or IPv6 headers too deep to be read: only its source can be metered.
         Fragment = 2, "fragment";
         /// The source is on the allow-list: counted, never refused.
         Allowed = 3, "allowed";

@@ -8,7 +8,8 @@ use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use super::Reason;
 use crate::packet::Packet;
 
-/// Extension headers that are looked through; one more makes the packet foreign.
+/// Extension headers that are looked through: as many as RFC 8200 4.1 has in one packet, but for ESP. One more
+/// makes the packet too deep.
 pub const EXTENSION_HEADERS_MAX: usize = 6;
 
 /// The fragment offset, of the 16 bits that hold flags and offset (RFC 791 3.1).
@@ -23,6 +24,7 @@ const IPV6_OFFSET_MASK: u16 = 0xfff8;
 const IPV6_MORE: u16 = 0x0001;
 
 /// What the IP header says.
+#[expect(clippy::struct_excessive_bools, reason = "four answers that packets give independently")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whether it is IPv6.
@@ -37,6 +39,9 @@ pub struct Header {
     pub is_fragment: bool,
     /// Whether there is no transport header, because an earlier fragment carried it.
     pub is_later_fragment: bool,
+    /// Whether the transport header lies behind more extension headers than are followed. No honest sender
+    /// makes such a packet, but the host behind us would read it.
+    pub is_too_deep: bool,
     /// Where the transport header starts.
     pub offset: usize,
     /// Where the packet ends by its own account; the frame may be longer (Ethernet padding) or shorter.
@@ -52,6 +57,7 @@ impl Header {
         protocol: 0,
         is_fragment: false,
         is_later_fragment: false,
+        is_too_deep: false,
         offset: 0,
         end: 0,
     };
@@ -103,6 +109,7 @@ fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
     into.protocol = header[offset_of!(Ipv4Hdr, proto)];
     into.is_fragment = fragment & IPV4_FRAGMENT != 0;
     into.is_later_fragment = fragment & IPV4_OFFSET_MASK != 0;
+    into.is_too_deep = false;
     into.offset = offset + header_bytes;
     into.end = offset + total_bytes;
     Ok(())
@@ -148,7 +155,8 @@ fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
             break;
         }
     }
-    // A chain longer than we follow ends at a protocol that is none of ours: foreign, in the next layer.
+    let goes_on = is_extension(protocol) || protocol == IpProto::Ipv6Frag as u8;
+    into.is_too_deep = goes_on && !into.is_later_fragment;
     into.protocol = protocol;
     into.offset = at;
     Ok(())

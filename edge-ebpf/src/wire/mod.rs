@@ -39,7 +39,7 @@ impl From<TooShort> for Reason {
 pub struct Headers {
     /// Addresses and the place of the transport header.
     pub ip: ip::Header,
-    /// Ports and the place of the payload; meaningless in a fragment that is not the first.
+    /// Ports and the place of the payload; meaningless where [`ip::Header`] says that there are none.
     pub transport: transport::Header,
 }
 
@@ -53,7 +53,7 @@ impl Headers {
 pub fn parse<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<(), Reason> {
     let (ether_type, offset) = ethernet::parse(packet)?;
     ip::parse(packet, ether_type, offset, &mut headers.ip)?;
-    if headers.ip.is_later_fragment {
+    if headers.ip.is_later_fragment || headers.ip.is_too_deep {
         return Ok(());
     }
     transport::parse(packet, &headers.ip, &mut headers.transport)

@@ -86,6 +86,9 @@ fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
 #[inline(always)]
 fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header) -> Result<(), Reason> {
     const BITS: usize = offset_of!(TcpHdr, _bitfield_1);
+    if ip.is_fragment {
+        return parse_tcp_fragment(packet, ip, into);
+    }
     let header: [u8; 16] = packet.read(ip.offset)?;
     let [s0, s1, d0, d1, q0, q1, q2, q3, ..] = header;
     let header_bytes = usize::from(header[BITS] >> 4) * 4;
@@ -99,6 +102,25 @@ fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
     into.sequence = u32::from_be_bytes([q0, q1, q2, q3]);
     into.flags = header[BITS + 1];
     into.payload = payload;
+    into.end = ip.end;
+    Ok(())
+}
+
+/// Of a first fragment only the ports: it may hold as little as eight bytes (RFC 791 3.2), and must not hide
+/// behind that.
+#[inline(always)]
+fn parse_tcp_fragment<P: Packet + ?Sized>(
+    packet: &P,
+    ip: &ip::Header,
+    into: &mut Header,
+) -> Result<(), Reason> {
+    let [s0, s1, d0, d1]: [u8; 4] = packet.read(ip.offset)?;
+    into.is_tcp = true;
+    into.source_port = [s0, s1];
+    into.destination_port = [d0, d1];
+    into.sequence = 0;
+    into.flags = 0;
+    into.payload = ip.end;
     into.end = ip.end;
     Ok(())
 }
