@@ -232,7 +232,7 @@ impl<'a> Accounts<'a> {
 }
 
 /// What is wrong with an IPv6 prefix that meets the range in which IPv4 addresses are kept.
-fn conflict_with_ipv4(prefix: Ipv6Net) -> Option<String> {
+pub(crate) fn conflict_with_ipv4(prefix: Ipv6Net) -> Option<String> {
     let mapped = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
     if mapped.contains(&prefix) {
         Some(format!("{prefix} is an IPv4 prefix in IPv6 form; write it as IPv4"))

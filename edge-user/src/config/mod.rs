@@ -26,6 +26,7 @@ use crate::alert::Severity;
 use crate::api::types::Scope;
 use crate::rate::Rate;
 
+pub(crate) use accounts::conflict_with_ipv4;
 pub use load::load;
 pub use problem::{Problem, Problems};
 

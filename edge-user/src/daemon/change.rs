@@ -17,7 +17,7 @@ use crate::api::types::{
     ApiError, AuditEntry, LimitChange, LimitView, Measure, MeasureKind, SetLimit, SetMeasure, UnsetLimit,
     UnsetMeasure,
 };
-use crate::config::Config;
+use crate::config::conflict_with_ipv4;
 use crate::rate::Rate;
 use crate::reconcile::Plan;
 use crate::store::{LimitOverride, StoreError};
@@ -112,7 +112,8 @@ impl Daemon {
     ) -> Result<Measure, ApiError> {
         let _change = self.changes.lock().await;
         let now = clock::now();
-        let prefix = prefix(&request.prefix, &self.state().config.clone())?;
+        let source_prefix = self.state().config.ipv6_source_prefix;
+        let prefix = prefix(&request.prefix, source_prefix)?;
         let measure = Measure {
             prefix: prefix.to_string(),
             kind: request.kind,
@@ -249,17 +250,22 @@ fn is_same(it: &LimitOverride, account: &str, scope: crate::api::types::Scope, c
     it.account == account && it.scope == scope && it.class == class
 }
 
-fn prefix(text: &str, config: &Config) -> Result<IpNet, ApiError> {
+fn prefix(text: &str, ipv6_source_prefix: u8) -> Result<IpNet, ApiError> {
     let prefix = parse_prefix(text)?;
-    let source = config.ipv6_source_prefix;
-    match prefix {
-        IpNet::V6(net) if net.prefix_len() > source => Err(ApiError::new(
-            "invalid_prefix",
-            format!("{prefix} is less than a source: IPv6 sources are taken together by /{source}"),
-            format!("name the whole /{source}, or change `ipv6_source_prefix`"),
-        )),
-        _ => Ok(prefix),
+    let IpNet::V6(net) = prefix else { return Ok(prefix) };
+    if let Some(fact) = conflict_with_ipv4(net) {
+        return Err(ApiError::new("invalid_prefix", fact, "it would hold for IPv4 sources"));
     }
+    if net.prefix_len() > ipv6_source_prefix {
+        return Err(ApiError::new(
+            "invalid_prefix",
+            format!(
+                "{prefix} is less than a source: IPv6 sources are taken together by /{ipv6_source_prefix}"
+            ),
+            format!("name the whole /{ipv6_source_prefix}, or change `ipv6_source_prefix`"),
+        ));
+    }
+    Ok(prefix)
 }
 
 /// A prefix, or a single address as the prefix of its full length; host bits are cut off.
@@ -309,6 +315,17 @@ mod tests {
         assert_eq!(parse_prefix("2001:db8::1").unwrap().to_string(), "2001:db8::1/128");
         let refused = parse_prefix("acme").unwrap_err();
         assert_eq!((refused.code.as_str(), refused.http_status()), ("invalid_prefix", 422));
+    }
+
+    #[test]
+    fn a_measure_on_ipv6_never_holds_for_ipv4() {
+        assert_eq!(prefix("2000::/3", 64).unwrap().to_string(), "2000::/3");
+        assert_eq!(prefix("0.0.0.0/0", 64).unwrap().to_string(), "0.0.0.0/0");
+        for text in ["::/0", "::/64", "::ffff:0:0/96", "::ffff:203.0.113.7"] {
+            let refused = prefix(text, 128).unwrap_err();
+            assert_eq!(refused.code, "invalid_prefix", "{text}");
+            assert!(refused.message.contains("IPv4"), "{text}: {refused:?}");
+        }
     }
 
     #[test]
