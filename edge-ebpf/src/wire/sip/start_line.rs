@@ -7,22 +7,25 @@ use crate::wire::words::{
 };
 
 /// The method of a request line and where its Request-URI starts; 0 there if it is no request line.
+///
+/// Names of methods have a case (RFC 3261 7.1), but servers take `invite` for INVITE: methods with a limit of
+/// their own are known in any case, or the limit could be walked around.
 #[inline(always)]
 pub(super) fn request_method(first: u64, second: u64) -> (Method, u32) {
     let seven = first & LOW_56;
-    if seven == text(b"INVITE \0") {
+    if seven | text(b"      \0\0") == text(b"invite \0") {
         (Method::Invite, 7)
     } else if first & LOW_32 == text(b"ACK \0\0\0\0") {
         (Method::Ack, 4)
     } else if first & LOW_32 == text(b"BYE \0\0\0\0") {
         (Method::Bye, 4)
-    } else if first == text(b"REGISTER") && second & 0xff == u64::from(b' ') {
+    } else if first | text(b"        ") == text(b"register") && second & 0xff == u64::from(b' ') {
         (Method::Register, 9)
-    } else if first == text(b"OPTIONS ") {
+    } else if first | text(b"       \0") == text(b"options ") {
         (Method::Options, 8)
     } else if seven == text(b"CANCEL \0") {
         (Method::Cancel, 7)
-    } else if first == text(b"MESSAGE ") {
+    } else if first | text(b"       \0") == text(b"message ") {
         (Method::Message, 8)
     } else if first == text(b"SUBSCRIB") && second & LOW_16 == text(b"E \0\0\0\0\0\0") {
         (Method::Subscribe, 10)

@@ -79,6 +79,23 @@ fn each_method_is_known() {
     }
 }
 
+/// Kamailio and PJSIP take `invite` for INVITE, though names of methods have a case (RFC 3261 7.1).
+#[test]
+fn methods_with_a_limit_of_their_own_are_known_in_any_case() {
+    for method in [Method::Invite, Method::Register, Method::Options, Method::Message] {
+        let lower = method.name().to_lowercase();
+        let mixed = format!("{}{}", &lower[..1], &method.name()[1..]);
+        for name in [lower, mixed] {
+            let message = read(&INVITE.replacen("INVITE", &name, 1));
+            assert_eq!((message.kind, message.method), (Kind::Initial, method), "{name}");
+        }
+    }
+    for name in ["ack", "bye", "cancel"] {
+        let message = read(&INVITE.replacen("INVITE", name, 1));
+        assert_eq!((message.kind, message.method), (Kind::Initial, Method::Extension), "{name}");
+    }
+}
+
 #[test]
 fn a_to_tag_makes_a_request_in_dialog() {
     let to = "To: <sip:+442079460123@203.0.113.9>";
