@@ -17,7 +17,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,7 +40,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// The file that is open; `None` if it is none.
+    file: Option<FileId>,
 }
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 impl Store {
     /// Opens the database, makes it when it is not there (readable by its owner only), and brings its tables up
@@ -68,6 +73,16 @@ impl Store {
         &self.path
     }
 
+    /// Fails when the file was removed or another put in its place: SQLite would go on writing to a file that
+    /// nobody will find again.
+    fn check_place(&self) -> Result<(), StoreError> {
+        if self.file.is_none() || self.file == file_id(&self.path) {
+            return Ok(());
+        }
+        let reason = "it was removed or replaced while in use: start edged again".to_owned();
+        Err(StoreError::Unwritable { path: self.path.clone(), reason })
+    }
+
     fn prepare(mut connection: Connection, path: &Path) -> Result<Self, StoreError> {
         let settings = |connection: &Connection| {
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -78,7 +93,7 @@ impl Store {
         schema::MIGRATIONS
             .to_latest(&mut connection)
             .map_err(|error| StoreError::from_migration(path, error))?;
-        Ok(Self { connection, path: path.to_owned() })
+        Ok(Self { connection, path: path.to_owned(), file: file_id(path) })
     }
 
     /// Runs `change` in one transaction: all of it, or nothing.
@@ -99,6 +114,10 @@ impl Store {
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         query(&self.connection).map_err(|error| StoreError::new(&self.path, error))
     }
+}
+
+fn file_id(path: &Path) -> Option<FileId> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 fn to_us(at: Timestamp) -> i64 {

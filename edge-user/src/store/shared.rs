@@ -81,7 +81,10 @@ impl Inner {
             self.store = Some(Store::open(path)?);
         }
         match &mut self.store {
-            Some(store) => call(store),
+            Some(store) => {
+                store.check_place()?;
+                call(store)
+            }
             None => Err(StoreError::TaskDied { path: path.to_owned() }),
         }
     }

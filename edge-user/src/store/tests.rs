@@ -315,3 +315,21 @@ fn a_shared_database_comes_back_by_itself_once_the_cause_is_gone() {
     assert_eq!(shared.run_blocking(|store| store.audit(1)).unwrap(), []);
     assert_eq!(shared.status(), "ok");
 }
+
+#[test]
+fn a_database_that_was_removed_or_replaced_is_not_written_to_as_if_nothing_had_happened() {
+    let (_directory, path) = place();
+    let shared = Shared::at(&path);
+    shared.run_blocking(|store| store.record(&entry("limit.set"))).unwrap();
+    fs::rename(&path, path.with_extension("old")).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            fs::write(&path, "").unwrap();
+        }
+        let refused = shared.run_blocking(|store| store.record(&entry("limit.set"))).unwrap_err();
+        assert!(matches!(refused, StoreError::Unwritable { .. }), "{refused}");
+        assert!(shared.status().contains("removed or replaced"), "{}", shared.status());
+    }
+    fs::rename(path.with_extension("old"), &path).unwrap();
+    shared.run_blocking(|store| store.record(&entry("limit.set"))).unwrap();
+}
