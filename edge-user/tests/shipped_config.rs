@@ -98,7 +98,8 @@ fn demo_toml_is_valid_and_lies_in_its_own_directory() {
     assert_eq!(config.interfaces[0].name, "edge-srv");
     let policy = config.policy(&config.accounts["acme"]);
     assert_eq!(policy.account[Class::SipInvite.index()].interval_ns, 50_000_000);
-    assert_eq!(policy.account[Class::SmppSubmit.index()].burst_ns, 1_000_000_000);
+    let submit = policy.account[Class::SmppSubmit.index()];
+    assert_eq!((submit.interval_ns, submit.burst_ns), (33_333_334, 30 * 33_333_334));
 }
 
 #[test]

@@ -86,8 +86,10 @@ pub(crate) async fn tell() -> Result<Report> {
     wait_for_log(&stage, "smsc.log", "listening").await?;
 
     let peers = Peers::prepare(&stage)?;
-    let mut watch = Watch::new(&edgectl, &receiver);
     let smpp = cast::smpp_client(&stage, &peers.smpp_phases())?;
+    // Its phases begin now, and so must ours.
+    wait_for_log(&stage, "esme.log", "bound").await?;
+    let mut watch = Watch::new(&edgectl, &receiver);
     let mut sip = Vec::new();
     for (index, phase) in (0..).zip(&PHASES) {
         eprintln!("\n{}: {}", phase.name, phase.what);
