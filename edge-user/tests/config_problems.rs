@@ -259,6 +259,33 @@ fn a_secret_that_everybody_can_read_or_that_is_none_is_refused_and_never_printed
 }
 
 #[test]
+fn a_secret_that_nobody_may_sign_with_is_told_with_every_other_problem() {
+    // Eight bytes: the sender would refuse what the check let pass.
+    let edge = format!(
+        "mode = \"often\"\n{INTERFACE}[webhooks.ops]\nurl = \"https://alerts.example/\"\nsecret_files = [\"secret\"]\n"
+    );
+    let directory = directory(&[("edge.toml", &edge), ("secret", "whsec_AAAAAAAAAAA=")]);
+    fs::set_permissions(directory.path().join("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let problems = config::load(&directory.path().join("edge.toml")).unwrap_err();
+    let fields: Vec<&str> = problems.all().iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["mode", "webhooks.ops.secret_files[0]"], "{problems}");
+    assert!(problems.all()[1].fact.contains("24 to 64 bytes"), "{problems}");
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_instead_of_waited_for() {
+    let directory = directory(&[("accounts.d/ok.toml", "")]);
+    let accounts = directory.path().join("accounts.d/pipe.toml");
+    let edge = directory.path().join("edge.toml");
+    for path in [&edge, &accounts] {
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    }
+    let problems = config::load(&edge).unwrap_err();
+    let facts: Vec<&str> = problems.all().iter().map(|it| it.fact.as_str()).collect();
+    assert_eq!(facts, ["cannot be read: it is not a regular file"; 2], "{problems}");
+}
+
+#[test]
 fn a_url_with_a_password_is_refused_without_repeating_it() {
     let facts = facts("webhooks.ops.url = \"https://user:hunter2@alerts.example/\"");
     assert!(facts[0].contains("holds a user name or password") && !facts[0].contains("hunter2"), "{facts:?}");

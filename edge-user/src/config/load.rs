@@ -1,6 +1,7 @@
 //! Reading the files: text to file types, and every key that means nothing.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -38,7 +39,7 @@ fn directory_of(path: &Path) -> PathBuf {
 fn read_accounts(directory: &Path, problems: &mut Vec<Problem>) -> Vec<(PathBuf, AccountsFile)> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
             let fact = format!("cannot be listed: {error}");
             Report::new(directory, problems).say("", fact, "none of its accounts would exist");
@@ -62,7 +63,7 @@ fn read_accounts(directory: &Path, problems: &mut Vec<Problem>) -> Vec<(PathBuf,
 
 fn read<T: DeserializeOwned>(path: &Path, problems: &mut Vec<Problem>) -> Option<T> {
     let mut report = Report::new(path, problems);
-    let text = match fs::read_to_string(path) {
+    let text = match read_regular(path) {
         Ok(text) => text,
         Err(error) => {
             report.say("", format!("cannot be read: {error}"), "nothing of it can hold");
@@ -85,6 +86,14 @@ fn read<T: DeserializeOwned>(path: &Path, problems: &mut Vec<Problem>) -> Option
             None
         }
     }
+}
+
+/// A file's text. What is no regular file is refused: a pipe would be waited for, perhaps for ever.
+pub(super) fn read_regular(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    fs::read_to_string(path)
 }
 
 fn report_unknown<T: DeserializeOwned>(path: &[String], report: &mut Report<'_>) {

@@ -10,6 +10,7 @@ mod field;
 mod file;
 mod load;
 mod problem;
+mod secret;
 mod values;
 mod webhooks;
 
@@ -29,6 +30,8 @@ use crate::rate::Rate;
 pub(crate) use accounts::conflict_with_ipv4;
 pub use load::load;
 pub use problem::{Problem, Problems};
+pub use secret::SecretError;
+pub(crate) use secret::read_secret;
 
 /// The name of the account that unknown sources fall to; its number in the kernel is 0.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";

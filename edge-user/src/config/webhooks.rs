@@ -12,6 +12,7 @@ use super::check::for_everybody;
 use super::field::{Field, Named};
 use super::file::WebhookFile;
 use super::problem::Report;
+use super::secret::{SecretError, read_secret};
 use super::values::SEVERITIES;
 use super::{Webhook, defaults};
 
@@ -117,20 +118,16 @@ fn secret_files(
 /// That the file is there, holds a secret, and is not for everybody. The secret itself is never repeated.
 fn secret(field: &str, file: &Path, report: &mut Report<'_>) {
     let shown = file.display();
-    match fs::read_to_string(file) {
-        Err(error) => report.say(field, format!("{shown} cannot be read: {error}"), NOT_SIGNED),
-        Ok(text) => {
-            let secret = text.trim();
-            if !secret.starts_with("whsec_") || standardwebhooks::Webhook::new(secret).is_err() {
-                let fact = format!("{shown} does not hold a secret: `whsec_` and base64, on one line");
-                report.say(field, fact, NOT_SIGNED);
-            }
-            let mode = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
-            if for_everybody(mode) {
-                let fact =
-                    format!("{shown} is open to everybody (mode {:04o}); chmod 0640 or less", mode & 0o7777);
-                report.say(field, fact, "every local user could forge alerts");
-            }
-        }
+    let read = read_secret(file);
+    if let Err(error) = &read {
+        report.say(field, format!("{shown} {error}"), NOT_SIGNED);
+    }
+    if matches!(read, Err(SecretError::Unreadable(_))) {
+        return;
+    }
+    let mode = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
+    if for_everybody(mode) {
+        let fact = format!("{shown} is open to everybody (mode {:04o}); chmod 0640 or less", mode & 0o7777);
+        report.say(field, fact, "every local user could forge alerts");
     }
 }

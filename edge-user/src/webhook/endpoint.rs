@@ -8,9 +8,6 @@ use std::time::Duration;
 use crate::alert::Severity;
 use crate::config;
 
-/// Bytes that a secret may have (Standard Webhooks 1.0, "Symmetric").
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-
 /// One endpoint. `Debug` shows its name only: the url may hold a token.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -25,26 +22,15 @@ pub struct Endpoint {
 /// Why an endpoint cannot be used. No text contains a secret or the url.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// A secret file cannot be read.
-    #[error("webhook {name}: cannot read the secret file {}: {source}", path.display())]
-    SecretUnreadable {
+    /// A secret file does not give a secret.
+    #[error("webhook {name}: {} {source}", path.display())]
+    Secret {
         /// Endpoint.
         name: String,
         /// File.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A secret file holds something else than a secret.
-    #[error(
-        "webhook {name}: {} does not hold a secret: expected one line, `whsec_` and 24 to 64 bytes in base64",
-        path.display()
-    )]
-    SecretInvalid {
-        /// Endpoint.
-        name: String,
-        /// File.
-        path: PathBuf,
+        /// What is wrong with it.
+        source: config::SecretError,
     },
     /// No secret file is named.
     #[error("webhook {name}: no secret file is named, so nothing could be signed")]
@@ -114,17 +100,9 @@ impl fmt::Debug for Endpoint {
 }
 
 fn signer(name: &str, path: &Path) -> Result<Arc<standardwebhooks::Webhook>, EndpointError> {
-    let text = std::fs::read_to_string(path).map_err(|source| EndpointError::SecretUnreadable {
+    config::read_secret(path).map(Arc::new).map_err(|source| EndpointError::Secret {
         name: name.to_owned(),
         path: path.to_owned(),
         source,
-    })?;
-    let invalid = || EndpointError::SecretInvalid { name: name.to_owned(), path: path.to_owned() };
-    let secret = text.trim();
-    let base64 = secret.strip_prefix("whsec_").ok_or_else(invalid)?;
-    let bytes = base64.trim_end_matches('=').len() * 3 / 4;
-    if !SECRET_BYTES.contains(&bytes) {
-        return Err(invalid());
-    }
-    standardwebhooks::Webhook::new(secret).map(Arc::new).map_err(|_| invalid())
+    })
 }

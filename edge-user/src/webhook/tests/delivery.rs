@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Deliverer, Endpoint, EndpointError, Retry};
 use super::receiver::{Receiver, Reply};
 use super::{Phase, Severity, alert};
-use crate::config;
+use crate::config::{self, SecretError};
 use crate::store::{Shared, Store};
 
 const OLD_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8G";
@@ -328,10 +328,11 @@ fn secrets_are_never_shown_and_what_is_no_secret_is_refused() {
     for content in ["", "hunter2", "whsec_c2hvcnQ=", "whsec_!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!"] {
         std::fs::write(bench.directory.path().join("bad"), content).unwrap();
         let error = refused("https://203.0.113.1/", &["bad"]);
-        assert!(matches!(error, EndpointError::SecretInvalid { .. }), "{content:?}");
+        assert!(matches!(error, EndpointError::Secret { source: SecretError::Invalid, .. }), "{content:?}");
         assert!(content.is_empty() || !error.to_string().contains(content), "{error}");
     }
-    assert!(matches!(refused("https://203.0.113.1/", &["none"]), EndpointError::SecretUnreadable { .. }));
+    let unreadable = refused("https://203.0.113.1/", &["none"]);
+    assert!(matches!(unreadable, EndpointError::Secret { source: SecretError::Unreadable(_), .. }));
     assert!(matches!(refused("https://203.0.113.1/", &[]), EndpointError::NoSecret { .. }));
     assert!(matches!(refused("ftp://203.0.113.1/", &["old"]), EndpointError::Url { .. }));
     assert!(matches!(refused("here", &["old"]), EndpointError::Url { .. }));
