@@ -202,6 +202,8 @@ fn a_wrong_command_line_is_exit_code_2_teaches_and_asks_nobody() {
         ("ban 203.0.113.7/24 --reason x", "203.0.113.0/24"),
         ("ban 203.0.113.0/24", "--reason"),
         ("ban 203.0.113.0/24 --for soon --reason x", "15m"),
+        ("ban 203.0.113.0/24 --for -5m --reason x", "no time to come"),
+        ("limits set acme sip.invite 5/s --reason x --for -5m", "no time to come"),
         ("frobnicate", "unrecognized subcommand"),
     ] {
         let (code, message) = said(&edgectl(&served.socket, line));

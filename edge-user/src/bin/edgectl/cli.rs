@@ -226,7 +226,8 @@ pub(crate) struct UnsetLimitArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HowLong {
     /// Lift it by itself after this time: `15m`, `2h`, `1d 12h`; without, it stays until it is lifted
-    #[arg(long = "for", value_name = "TIME", value_parser = values::duration_secs)]
+    // Hyphens, so that `-5m` is told what it is instead of being taken for an option.
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true, value_parser = values::duration_secs)]
     pub(crate) for_secs: Option<u64>,
     /// Why; kept in the audit
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]

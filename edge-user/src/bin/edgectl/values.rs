@@ -21,6 +21,9 @@ pub(crate) fn scope() -> impl TypedValueParser<Value = Scope> {
 
 /// A time such as `15m` or `1d 12h`, in seconds; at least one.
 pub(crate) fn duration_secs(text: &str) -> Result<u64, String> {
+    if text.trim_start().starts_with('-') {
+        return Err(format!("`{text}` is no time to come; write for example `15m`, `2h` or `1d 12h`"));
+    }
     let duration: Duration = humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a time; write for example `15m`, `2h` or `1d 12h`"))?;
     if duration < Duration::from_secs(1) {
@@ -57,6 +60,14 @@ mod tests {
         assert_eq!(duration_secs("1500ms"), Ok(1));
         for wrong in ["0s", "999ms", "2", "soon", "-1h", ""] {
             assert!(duration_secs(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_negative_or_another_option_is_called_no_time_to_come() {
+        for wrong in ["-1h", " -5m", "--reason"] {
+            let message = duration_secs(wrong).err().unwrap_or_default();
+            assert!(message.contains("no time to come"), "{wrong}: {message}");
         }
     }
 
