@@ -1,11 +1,13 @@
 //! The object file in the kernel, without an interface: maps set by hand, packets run by `BPF_PROG_TEST_RUN`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{AccountState, Outcome, Policy, Settings, SourceState, Standing, map, program};
@@ -78,6 +80,15 @@ impl Kernel {
             kernel.add_member(prefix, ACME)?;
         }
         Ok(kernel)
+    }
+
+    /// Puts the empty program under the link that somebody pinned at `path`, as an attacker or a clumsy tool would.
+    pub fn usurp(&mut self, path: &Path) -> Result<()> {
+        let link = XdpLink::try_from(FdLink::from(PinnedLink::from_pin(path)?))?;
+        let program = self.ebpf.program_mut(program::EMPTY).context("no empty program")?;
+        let program: &mut Xdp = program.try_into()?;
+        program.attach_to_link(link)?;
+        Ok(())
     }
 
     /// Puts everything into the state before a packet, and runs what came earlier.

@@ -111,6 +111,19 @@ pub struct InterfaceStatus {
     pub reason: Option<String>,
     /// Whether the link is pinned, so that enforcement outlives the daemon.
     pub pinned: bool,
+    /// The last time since the daemon's start that somebody else took Edge off and it was put right.
+    pub repaired: Option<Repair>,
+}
+
+/// What somebody else did to an interface, and what Edge did about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// When it was found.
+    pub at: Timestamp,
+    /// What was found.
+    pub found: String,
+    /// What was done.
+    pub done: String,
 }
 
 /// One map.
@@ -300,7 +313,7 @@ pub struct UnsetMeasure {
 /// `GET /v1/top`: rates over the last second, busiest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Top {
-    /// When the rates were taken.
+    /// When the counters were read that the rates come from; before the first reading, when the daemon started.
     pub at: Timestamp,
     /// Accounts with traffic.
     pub rows: Vec<TopRow>,

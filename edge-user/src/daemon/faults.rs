@@ -1,4 +1,4 @@
-//! The daemon's own rules: a map of the kernel is full, an interface is not attached.
+//! The daemon's own rules: a map of the kernel is full, an interface is not attached, somebody else took Edge off it.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,12 @@ use crate::dataplane::InterfaceState;
 pub(super) const MAP_FULL: &str = "map_full";
 /// Rule of an interface that nothing is attached to.
 pub(super) const INTERFACE_DOWN: &str = "interface_down";
+/// Rule of a link that somebody else removed, detached or gave another program.
+pub(super) const LINK_LOST: &str = "link_lost";
 /// In place of an account, for what concerns the whole edge.
 pub(super) const WHOLE_EDGE: &str = "edge";
 
-/// A full map is over when it has not been full for that long.
+/// An episode is over when it has not happened again for that long.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
 /// An alert that is on is told again after that long at the earliest.
 const UPDATE_EVERY: SignedDuration = SignedDuration::from_mins(1);
@@ -23,12 +25,14 @@ const UPDATE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// What is on.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    full: BTreeMap<&'static str, Full>,
+    /// By rule and subject.
+    episodes: BTreeMap<(&'static str, String), Episode>,
     down: BTreeMap<String, Finding>,
 }
 
+/// What happens again and again: one alert, however often.
 #[derive(Debug)]
-struct Full {
+struct Episode {
     count: u64,
     last_seen: Timestamp,
     last_told: Timestamp,
@@ -42,10 +46,9 @@ impl Faults {
             if finding.rule == INTERFACE_DOWN {
                 self.down.insert(finding.subject.clone(), finding.clone());
             }
-            let name = MAPS.iter().find(|name| finding.rule == MAP_FULL && finding.subject == **name);
-            if let Some(name) = name {
-                let full = Full { count: 0, last_seen: now, last_told: now, opened: true };
-                self.full.insert(name, full);
+            if let Some(rule) = [MAP_FULL, LINK_LOST].iter().find(|rule| finding.rule == **rule) {
+                let episode = Episode { count: 0, last_seen: now, last_told: now, opened: true };
+                self.episodes.insert((rule, finding.subject.clone()), episode);
             }
         }
     }
@@ -55,15 +58,24 @@ impl Faults {
         let kind = usize::try_from(event.kind).ok().and_then(EventKind::from_index);
         let name = usize::try_from(event.detail).ok().and_then(|detail| MAPS.get(detail));
         if let (Some(EventKind::MapFull), Some(name)) = (kind, name) {
-            let full = self.full.entry(name).or_insert(Full {
-                count: 0,
-                last_seen: now,
-                last_told: now,
-                opened: false,
-            });
-            full.count += 1;
-            full.last_seen = now;
+            self.happened(MAP_FULL, name, now);
         }
+    }
+
+    /// Somebody else took Edge off an interface; it was put right.
+    pub(super) fn link_lost(&mut self, interface: &str, now: Timestamp) {
+        self.happened(LINK_LOST, interface, now);
+    }
+
+    fn happened(&mut self, rule: &'static str, subject: &str, now: Timestamp) {
+        let episode = self.episodes.entry((rule, subject.to_owned())).or_insert(Episode {
+            count: 0,
+            last_seen: now,
+            last_told: now,
+            opened: false,
+        });
+        episode.count += 1;
+        episode.last_seen = now;
     }
 
     /// What has changed, once a second.
@@ -72,7 +84,7 @@ impl Faults {
         interfaces: impl IntoIterator<Item = (&'a String, &'a InterfaceState)>,
         now: Timestamp,
     ) -> Vec<Signal> {
-        let mut signals = self.step_maps(now);
+        let mut signals = self.step_episodes(now);
         let mut up: Vec<String> = self.down.keys().cloned().collect();
         for (name, state) in interfaces {
             if matches!(state, InterfaceState::Attached { .. }) {
@@ -89,20 +101,22 @@ impl Faults {
         signals
     }
 
-    fn step_maps(&mut self, now: Timestamp) -> Vec<Signal> {
+    fn step_episodes(&mut self, now: Timestamp) -> Vec<Signal> {
         let mut signals = Vec::new();
-        self.full.retain(|name, full| {
-            let finding = map_full(name, full.count);
-            if now.duration_since(full.last_seen) >= QUIET {
+        self.episodes.retain(|(rule, subject), episode| {
+            let finding = happening(rule, subject, episode.count);
+            if now.duration_since(episode.last_seen) >= QUIET {
                 signals.push(Signal::Resolve(finding));
                 return false;
             }
-            if !full.opened {
+            if !episode.opened {
                 signals.push(Signal::Open(finding));
-                (full.opened, full.last_told) = (true, now);
-            } else if full.last_seen > full.last_told && now.duration_since(full.last_told) >= UPDATE_EVERY {
+                (episode.opened, episode.last_told) = (true, now);
+            } else if episode.last_seen > episode.last_told
+                && now.duration_since(episode.last_told) >= UPDATE_EVERY
+            {
                 signals.push(Signal::Update(finding));
-                full.last_told = now;
+                episode.last_told = now;
             }
             true
         });
@@ -114,6 +128,7 @@ impl Faults {
 pub(super) fn action(finding: &Finding) -> Option<String> {
     let text = match (finding.rule.as_str(), finding.subject.as_str()) {
         (INTERFACE_DOWN, _) => "nothing is metered on this interface; it is attached as soon as it can be",
+        (LINK_LOST, _) => "put right at once; `edgectl status` tells what was found: ask who did it",
         (MAP_FULL, map::SOURCES) => {
             "packets of sources without an entry pass unjudged; raise `capacity.sources`"
         }
@@ -128,11 +143,11 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
 const MAPS: [&str; 3] = [map::SOURCES, map::FLOWS, map::PREFIXES];
 
 #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
-fn map_full(name: &str, count: u64) -> Finding {
+fn happening(rule: &str, subject: &str, count: u64) -> Finding {
     Finding {
-        rule: MAP_FULL.into(),
+        rule: rule.into(),
         account: WHOLE_EDGE.into(),
-        subject: name.into(),
+        subject: subject.into(),
         severity: Severity::Warning,
         observed: count as f64,
         threshold: 0.0,
@@ -216,9 +231,23 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_somebody_removes_again_and_again_is_one_alert() {
+        let mut faults = Faults::default();
+        faults.link_lost("eth0", at(0));
+        faults.link_lost("eth0", at(2));
+        let opened = faults.step([], at(2));
+        assert!(
+            matches!(&opened[..], [Signal::Open(finding)] if finding.rule == LINK_LOST && finding.subject == "eth0"),
+            "{opened:?}"
+        );
+        assert_eq!(faults.step([], at(301)), []);
+        assert!(matches!(&faults.step([], at(302))[..], [Signal::Resolve(_)]));
+    }
+
+    #[test]
     fn an_alert_of_before_the_restart_is_resolved_when_it_is_over() {
         let mut faults = Faults::default();
-        faults.adopt([&interface_down("eth0"), &map_full(map::FLOWS, 9)], at(0));
+        faults.adopt([&interface_down("eth0"), &happening(MAP_FULL, map::FLOWS, 9)], at(0));
         assert!(
             matches!(&faults.step([], at(1))[..], [Signal::Resolve(finding)] if finding.subject == "eth0")
         );

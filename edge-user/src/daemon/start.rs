@@ -86,6 +86,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         installed,
         detectors,
         faults,
+        repairs: BTreeMap::new(),
         book: Book::new(remembered.open),
         refused_at_opening: BTreeMap::new(),
         last: None,

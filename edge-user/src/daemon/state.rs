@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::Faults;
 use super::rates::Rates;
 use crate::alert::{Book, Key, Severity};
-use crate::api::types::Measure;
+use crate::api::types::{Measure, Repair};
 use crate::config::Config;
 use crate::dataplane::{Accounts, Counters, Interfaces};
 use crate::detect::{Detectors, PrefixTurn, Snapshot};
@@ -76,12 +76,14 @@ pub(super) struct State {
     pub(super) detectors: Detectors,
     /// The daemon's own rules.
     pub(super) faults: Faults,
+    /// What was last put right after somebody else's doing, by interface.
+    pub(super) repairs: BTreeMap<String, Repair>,
     /// Open alerts.
     pub(super) book: Book,
     /// Messages refused to the account when an alert opened.
     pub(super) refused_at_opening: BTreeMap<Key, u64>,
-    /// The last snapshot, and when it was taken (monotonic).
-    pub(super) last: Option<(u64, Snapshot)>,
+    /// The last reading of the counters.
+    pub(super) last: Option<Reading>,
     /// Rates over the second before it.
     pub(super) rates: Rates,
     /// A turn of the prefix map that no detector has seen yet.
@@ -94,6 +96,16 @@ pub(super) struct State {
     pub(super) reloads: [u64; 2],
     /// The database answered the last call of the tick.
     pub(super) store_is_up: bool,
+}
+
+/// Counters with the time at which they were read.
+pub(super) struct Reading {
+    /// Wall clock.
+    pub(super) at: Timestamp,
+    /// `CLOCK_MONOTONIC`, in nanoseconds.
+    pub(super) at_ns: u64,
+    /// Counters of every account.
+    pub(super) snapshot: Snapshot,
 }
 
 /// What was set by command.
@@ -130,7 +142,6 @@ impl State {
 
     /// The last counters of an account.
     pub(super) fn counters(&self, account: &str) -> Option<&AccountCounters> {
-        let (_, snapshot) = self.last.as_ref()?;
-        snapshot.accounts.get(account).map(|account| &account.counters)
+        self.last.as_ref()?.snapshot.accounts.get(account).map(|account| &account.counters)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
-use super::state::{Daemon, Kept, State};
+use super::state::{Daemon, Kept, Reading, State};
 use super::{clock, describe, minute, rates, systemd};
 use crate::alert::{Alert, Signal};
 use crate::dataplane::DataplaneError;
@@ -71,26 +71,26 @@ impl Daemon {
 
     async fn look(self: &Arc<Self>, now: Timestamp) {
         let daemon = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || daemon.snapshot()).await;
-        let (at_ns, snapshot) = match read {
-            Ok(Ok(read)) => read,
+        let read = tokio::task::spawn_blocking(move || daemon.read_counters()).await;
+        let reading = match read {
+            Ok(Ok(reading)) => reading,
             Ok(Err(error)) => return tracing::error!(%error, "counters cannot be read"),
             Err(error) => return tracing::error!(%error, "the reading of counters failed"),
         };
         let interfaces = self.interface_states();
         let signals = {
             let mut state = self.state();
-            let mut signals = state.detectors.step(&snapshot, now);
+            let mut signals = state.detectors.step(&reading.snapshot, now);
             signals.extend(state.faults.step(interfaces.iter().map(|(name, (_, it))| (name, it)), now));
             state.rates = match &state.last {
-                Some((before_ns, before)) => {
-                    let elapsed = Duration::from_nanos(at_ns.saturating_sub(*before_ns));
-                    rates::rates(before, &snapshot, elapsed)
+                Some(before) => {
+                    let elapsed = Duration::from_nanos(reading.at_ns.saturating_sub(before.at_ns));
+                    rates::rates(&before.snapshot, &reading.snapshot, elapsed)
                 }
                 None => rates::Rates::new(),
             };
             state.note_refused(&signals);
-            state.last = Some((at_ns, snapshot));
+            state.last = Some(reading);
             signals
         };
         if !signals.is_empty() {
@@ -101,7 +101,7 @@ impl Daemon {
     }
 
     /// Counters of every installed account. Blocks.
-    fn snapshot(&self) -> Result<(u64, Snapshot), DataplaneError> {
+    fn read_counters(&self) -> Result<Reading, DataplaneError> {
         let (names, prefixes) = {
             let mut state = self.state();
             (state.names(), state.prefix_turn.take())
@@ -111,7 +111,7 @@ impl Daemon {
             let counters = self.counters.account(number)?;
             snapshot.accounts.insert(name, AccountSnapshot { counters });
         }
-        Ok((clock::monotonic_ns(), snapshot))
+        Ok(Reading { at: clock::now(), at_ns: clock::monotonic_ns(), snapshot })
     }
 
     /// Signals into the book, with evidence and action.
@@ -132,7 +132,7 @@ impl Daemon {
             let State { book, installed, last, refused_at_opening, config, .. } = &mut *state;
             book.step(signals, now, |finding| {
                 let policy = installed.get(&finding.account).map(|account| &account.policy);
-                let counters = last.as_ref().and_then(|(_, it)| it.accounts.get(&finding.account));
+                let counters = last.as_ref().and_then(|it| it.snapshot.accounts.get(&finding.account));
                 let refused = counters.map_or(0, |account| describe::refused(&account.counters));
                 let before = refused_at_opening.get(&finding.key()).copied().unwrap_or(refused);
                 describe::action(finding, policy, config.mode, refused.saturating_sub(before))
@@ -221,7 +221,7 @@ impl Daemon {
         let start = minute::start_of(now);
         let rows = {
             let mut state = self.state();
-            let Some((_, snapshot)) = &state.last else { return };
+            let Some(Reading { snapshot, .. }) = &state.last else { return };
             if state.minute.as_ref().is_some_and(|(at, _)| *at == start) {
                 return;
             }

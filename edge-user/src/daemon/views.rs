@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering;
 
 use edge_ebpf::abi::{ABI_VERSION, AccountCounters, Allowance, Class, Command, Method, map};
 
-use super::clock;
 use super::state::{Daemon, State};
 use crate::api::types::{
-    AccountDetail, AccountSummary, ApiError, InterfaceStatus, LimitView, MapStatus, Scope, Status, Top,
-    TopRow,
+    AccountDetail, AccountSummary, ApiError, InterfaceStatus, LimitView, MapStatus, Repair, Scope, Status,
+    Top, TopRow,
 };
 use crate::config::{Account, Config, Origin, XdpModeRequest};
 use crate::dataplane::InterfaceState;
@@ -35,7 +34,10 @@ impl Daemon {
             config_path: self.config_path.display().to_string(),
             config_error: state.config_error.clone(),
             mode: state.config.mode.name().to_owned(),
-            interfaces: interfaces.iter().map(|(name, it)| interface_status(name, it)).collect(),
+            interfaces: interfaces
+                .iter()
+                .map(|(name, it)| interface_status(name, it, state.repairs.get(name)))
+                .collect(),
             accounts: state.installed.len() as u64,
             packets: outcomes.values().sum(),
             outcomes: outcomes
@@ -181,7 +183,7 @@ impl Daemon {
             }
         }
         rows.sort_by(|a, b| b.offered_per_sec.total_cmp(&a.offered_per_sec));
-        Top { at: clock::now(), rows }
+        Top { at: state.last.as_ref().map_or(self.started_at, |reading| reading.at), rows }
     }
 }
 
@@ -243,7 +245,11 @@ pub(super) const fn mode_name(state: &InterfaceState) -> &'static str {
     }
 }
 
-fn interface_status(name: &str, (request, state): &(XdpModeRequest, InterfaceState)) -> InterfaceStatus {
+fn interface_status(
+    name: &str,
+    (request, state): &(XdpModeRequest, InterfaceState),
+    repaired: Option<&Repair>,
+) -> InterfaceStatus {
     let reason = match state {
         InterfaceState::Attached { reason, .. } => reason.clone(),
         InterfaceState::Absent => Some("there is no interface of that name".to_owned()),
@@ -255,6 +261,7 @@ fn interface_status(name: &str, (request, state): &(XdpModeRequest, InterfaceSta
         requested_mode: request_name(*request).to_owned(),
         reason,
         pinned: matches!(state, InterfaceState::Attached { .. }),
+        repaired: repaired.cloned(),
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::clock;
 use super::state::Daemon;
+use crate::api::types::Repair;
 use crate::config::XdpModeRequest;
 use crate::dataplane::{EventStream, InterfaceChange, InterfaceState, Prefixes};
 use crate::detect::PrefixTurn;
@@ -33,7 +34,10 @@ pub(super) async fn interfaces(daemon: Arc<Daemon>) {
             }
         });
         match watched.await {
-            Ok(changes) => log_changes(&changes),
+            Ok(changes) => {
+                log_changes(&changes);
+                daemon.note_lost(&changes);
+            }
             Err(error) => tracing::error!(%error, "the watch over interfaces failed"),
         }
     }
@@ -107,7 +111,10 @@ pub(super) async fn entries(daemon: Arc<Daemon>) {
 
 /// One line for each change of an interface.
 pub(super) fn log_changes(changes: &[InterfaceChange]) {
-    for InterfaceChange { interface, state, what } in changes {
+    for InterfaceChange { interface, state, what, lost } in changes {
+        if let Some(lost) = lost {
+            tracing::warn!(interface, "{lost} by somebody else");
+        }
         match state {
             Some(InterfaceState::Attached { mode, reason: None }) => {
                 tracing::info!(interface, mode = mode.name(), "{what}");
@@ -128,6 +135,18 @@ impl Daemon {
     /// Where every configured interface stands.
     pub(super) fn interface_states(&self) -> BTreeMap<String, (XdpModeRequest, InterfaceState)> {
         self.kernel().interfaces.states().clone()
+    }
+
+    /// Alerts of what somebody else did to an interface, and remembers it for the status.
+    fn note_lost(&self, changes: &[InterfaceChange]) {
+        let now = clock::now();
+        let mut state = self.state();
+        for change in changes {
+            let Some(lost) = change.lost else { continue };
+            state.faults.link_lost(&change.interface, now);
+            let repair = Repair { at: now, found: lost.to_owned(), done: change.what.clone() };
+            state.repairs.insert(change.interface.clone(), repair);
+        }
     }
 
     /// Waits; false at shutdown.

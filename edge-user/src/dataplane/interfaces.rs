@@ -1,23 +1,25 @@
-//! Interfaces: attaching, adopting what is attached, and noticing when one goes and comes back.
+//! Interfaces: attaching, adopting what is attached, and noticing when one goes and comes back, or when somebody
+//! else took our program off.
 //!
 //! Only real links (`bpf_link`) count: they can be pinned, replaced atomically, and nobody takes them off by
-//! accident. The kernel tells through /proc/self/fdinfo which interface a link is on, so no number is remembered.
+//! accident. Each is held open beside its pin, so that who removes the pin takes nothing off while a daemon runs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, ProgramType, XdpMode, loaded_links, loaded_programs};
+use aya::programs::{ProgramError, ProgramType, Xdp, XdpMode, loaded_programs};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 use super::detach::{DetachReport, remove_everything};
 use super::error::{DataplaneError, chain};
+use super::keep::Keeper;
+use super::link::{self, HeldLink};
 use super::load::ingress;
-use super::pins::{self, PinDir, PinLock};
+use super::pins;
 use crate::config::{Interface, XdpModeRequest};
 
 /// The mode that an interface really has.
@@ -85,22 +87,36 @@ pub struct InterfaceChange {
     pub state: Option<InterfaceState>,
     /// What was done: `attached`, `adopted`, `taken over from …`, `gone`, …
     pub what: String,
+    /// The interface was there all the time and somebody else took Edge off it: what was found.
+    pub lost: Option<&'static str>,
+}
+
+/// How the link of an attached interface was found.
+enum Link {
+    /// As it was left.
+    Whole,
+    /// The interface went, whether or not it is back.
+    Gone,
+    /// The interface is there, but the link is on it no more.
+    TakenOff,
+    /// Somebody meddled with it; it is put right, and no packet passed in between.
+    Repaired { lost: &'static str, what: &'static str },
 }
 
 /// The interfaces that the configuration names.
 pub struct Interfaces {
     ebpf: Ebpf,
-    pins: PinDir,
-    _lock: PinLock,
+    keeper: Keeper,
     directory: PathBuf,
     others: Vec<PathBuf>,
     wanted: BTreeMap<String, (XdpModeRequest, InterfaceState)>,
+    links: BTreeMap<String, HeldLink>,
 }
 
 impl Interfaces {
-    pub(super) fn new(ebpf: Ebpf, pins: PinDir, lock: PinLock) -> Self {
-        let (directory, others) = (pins.current(), pins.other_versions());
-        Self { ebpf, pins, _lock: lock, directory, others, wanted: BTreeMap::new() }
+    pub(super) fn new(ebpf: Ebpf, keeper: Keeper) -> Self {
+        let (directory, others) = (keeper.pins().current(), keeper.pins().other_versions());
+        Self { ebpf, keeper, directory, others, wanted: BTreeMap::new(), links: BTreeMap::new() }
     }
 
     /// Brings the links to what is configured: attaches, adopts, takes over from other versions, detaches.
@@ -113,34 +129,90 @@ impl Interfaces {
             let before = self.wanted.insert(interface.name.clone(), (interface.xdp_mode, state.clone()));
             if before.is_none_or(|(_, before)| before != state) {
                 let interface = interface.name.clone();
-                changes.push(InterfaceChange { interface, state: Some(state), what });
+                changes.push(InterfaceChange { interface, state: Some(state), what, lost: None });
             }
         }
         changes.extend(self.drop_unwanted());
         changes
     }
 
-    /// Looks after the links: an interface that went and came back gets a new one. To be called every few seconds.
+    /// Looks after pins and links, by what the kernel says: an interface that went and came back gets a new link,
+    /// and what somebody else removed or replaced is put back. To be called every few seconds.
     pub fn watch(&mut self) -> Vec<InterfaceChange> {
-        let mut changes = Vec::new();
-        let names: Vec<(String, XdpModeRequest)> =
-            self.wanted.iter().map(|(name, (request, _))| (name.clone(), *request)).collect();
-        for (name, xdp_mode) in names {
-            let there = index_of(&name);
-            let linked = pinned_index(&pins::link_path(&self.directory, &name));
-            let attached = matches!(self.wanted.get(&name), Some((_, InterfaceState::Attached { .. })));
-            if there.is_some() && there == linked && attached {
-                continue;
-            }
-            let (state, what) = self.bring_up(&Interface { name: name.clone(), xdp_mode });
-            let before = self.wanted.insert(name.clone(), (xdp_mode, state.clone()));
-            // What was attached and is attached again has changed, though the two states look the same.
-            let is_news = before.is_none_or(|(_, before)| before != state) || attached;
-            if is_news {
-                changes.push(InterfaceChange { interface: name, state: Some(state), what });
+        if self.wanted.is_empty() {
+            // Detached: there is nothing to keep.
+            return Vec::new();
+        }
+        if let Err(error) = self.keeper.restore() {
+            tracing::error!(%error, "pins that were removed cannot be made again: limits would not outlive edged");
+        }
+        let names: Vec<String> = self.wanted.keys().cloned().collect();
+        names.into_iter().filter_map(|name| self.look_after(name)).collect()
+    }
+
+    fn look_after(&mut self, name: String) -> Option<InterfaceChange> {
+        let (xdp_mode, before) = self.wanted.get(&name).cloned()?;
+        let mut lost = None;
+        if let InterfaceState::Attached { mode, reason } = &before {
+            match self.repair(&name, *mode, reason.as_deref()) {
+                Ok(Link::Whole) => return None,
+                Ok(Link::Repaired { lost, what }) => {
+                    let (state, what) = (Some(before), what.to_owned());
+                    return Some(InterfaceChange { interface: name, state, what, lost: Some(lost) });
+                }
+                Ok(Link::TakenOff) => lost = Some("the link was detached"),
+                Ok(Link::Gone) => {}
+                Err(error) => {
+                    tracing::error!(interface = name, %error, "the link cannot be put in order");
+                    return None;
+                }
             }
         }
-        changes
+        let (state, what) = self.bring_up(&Interface { name: name.clone(), xdp_mode });
+        self.wanted.insert(name.clone(), (xdp_mode, state.clone()));
+        // What was attached and is attached again has changed, though the two states look the same.
+        let is_news = before != state || matches!(before, InterfaceState::Attached { .. });
+        is_news.then_some(InterfaceChange { interface: name, state: Some(state), what, lost })
+    }
+
+    /// Compares the link of an attached interface with what the kernel says of it, and puts right what can be.
+    fn repair(
+        &mut self,
+        name: &str,
+        mode: XdpModeObtained,
+        reason: Option<&str>,
+    ) -> Result<Link, DataplaneError> {
+        let Some(held) = self.links.get(name) else { return Ok(Link::Gone) };
+        let there = index_of(name);
+        if there != Some(held.index()) {
+            return Ok(Link::Gone);
+        }
+        let Some(facts) = held.facts() else { return Ok(Link::Gone) };
+        if facts.index != there {
+            return Ok(Link::TakenOff);
+        }
+        let path = pins::link_path(&self.directory, name);
+        if !held.is_pinned_at(&path) {
+            pins::remove_if_there(&path)?;
+            if let Some(held) = self.links.remove(name) {
+                self.links.insert(name.to_owned(), held.pin(&path)?);
+            }
+            pins::note_mode(&self.directory, name, mode.name(), reason)?;
+            return Ok(Link::Repaired { lost: "the pin of the link was removed", what: "pinned again" });
+        }
+        if facts.program_id != program_id(ingress(&mut self.ebpf)?)? {
+            let index = held.index();
+            self.update(name, &path, index).map_err(|reason| DataplaneError::Attach {
+                interface: name.to_owned(),
+                mode: mode.name(),
+                reason,
+            })?;
+            return Ok(Link::Repaired {
+                lost: "the link was given another program",
+                what: "program put back",
+            });
+        }
+        Ok(Link::Whole)
     }
 
     /// Every configured interface: what was asked for and where it stands.
@@ -152,13 +224,14 @@ impl Interfaces {
     /// Takes everything off and all pins away: nothing is enforced any more, and nothing is left to adopt.
     pub fn detach(&mut self) -> Result<DetachReport, DataplaneError> {
         self.wanted.clear();
-        remove_everything(&self.pins)
+        self.links.clear();
+        remove_everything(self.keeper.pins())
     }
 
     fn bring_up(&mut self, interface: &Interface) -> (InterfaceState, String) {
         let Some(index) = index_of(&interface.name) else {
             // The kernel detached the link when the interface went.
-            if let Err(error) = pins::remove_link(&self.directory, &interface.name) {
+            if let Err(error) = self.let_go(&interface.name) {
                 tracing::warn!(interface = interface.name, %error, "a stale link pin stays");
             }
             return (InterfaceState::Absent, "there is no such interface".into());
@@ -190,17 +263,23 @@ impl Interfaces {
                 None => (None, None),
             };
             let usable = mode
-                .filter(|mode| mode.satisfies(interface.xdp_mode) && pinned_index(&path) == Some(index))
-                .filter(|_| self.update(&path).is_ok());
+                .filter(|mode| mode.satisfies(interface.xdp_mode))
+                .filter(|_| HeldLink::open(&path, index).and_then(|link| link.facts()?.index) == Some(index))
+                .filter(|_| self.update(name, &path, index).is_ok());
             let Some(mode) = usable else {
                 // Gone with its interface, or in a mode that is not wanted: a link cannot change its mode.
+                self.links.remove(name);
                 pins::remove_link(&place, name)?;
                 continue;
             };
             if place == self.directory {
                 return Ok(Some((InterfaceState::Attached { mode, reason }, "adopted".into())));
             }
-            repin(&path, &pins::link_path(&self.directory, name))?;
+            if let Some(held) = self.links.remove(name) {
+                let here = pins::link_path(&self.directory, name);
+                pins::remove_if_there(&here)?;
+                self.links.insert(name.to_owned(), held.pin(&here)?);
+            }
             pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
             pins::remove_link(&place, name)?;
             let what = format!("taken over from {}", place.display());
@@ -209,14 +288,23 @@ impl Interfaces {
         Ok(None)
     }
 
-    /// Exchanges the program of a pinned link for ours (`bpf_link_update`): no packet passes in between.
-    fn update(&mut self, path: &Path) -> Result<(), String> {
+    /// Exchanges the program of a pinned link for ours (`bpf_link_update`), with no packet in between, and holds
+    /// the link.
+    fn update(&mut self, name: &str, path: &Path, index: u32) -> Result<(), String> {
         let pinned = PinnedLink::from_pin(path).map_err(|error| chain(&error))?;
         let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| chain(&error))?;
         let program = ingress(&mut self.ebpf).map_err(|error| error.to_string())?;
         let id = program.attach_to_link(link).map_err(|error| chain(&error))?;
-        // Dropped: the pin keeps the link, and nothing else should.
-        program.take_link(id).map(drop).map_err(|error| chain(&error))
+        let link = program.take_link(id).map_err(|error| chain(&error))?;
+        let link = FdLink::try_from(link).map_err(|error| chain(&error))?;
+        self.links.insert(name.to_owned(), HeldLink::new(link, index));
+        Ok(())
+    }
+
+    /// Takes the program off an interface.
+    fn let_go(&mut self, name: &str) -> Result<(), DataplaneError> {
+        self.links.remove(name);
+        pins::remove_link(&self.directory, name)
     }
 
     fn attach(
@@ -252,13 +340,13 @@ impl Interfaces {
             XdpModeObtained::Generic => XdpMode::Skb,
         };
         let program = ingress(&mut self.ebpf)?;
-        let program_id = program.info().map_err(|error| failed(chain(&error)))?.id();
-        let links_before = links_of(program_id);
+        let program_id = program_id(program)?;
+        let links_before = link::links_of(program_id);
         let id = program
             .attach_to_if_index(index, xdp_mode)
             .map_err(|error| refusal(name, mode, &error, program_id))?;
         let link = program.take_link(id).map_err(|error| failed(chain(&error)))?;
-        if links_of(program_id) == links_before {
+        if link::links_of(program_id) == links_before {
             // aya fell back to netlink. Dropping its link detaches; converting it would not.
             drop(link);
             return Err(failed(
@@ -268,7 +356,7 @@ impl Interfaces {
         }
         let link = FdLink::try_from(link).map_err(|error| failed(chain(&error)))?;
         let path = pins::link_path(&self.directory, name);
-        link.pin(&path).map_err(|error| failed(chain(&error)))?;
+        self.links.insert(name.to_owned(), HeldLink::new(link, index).pin(&path)?);
         pins::note_mode(&self.directory, name, mode.name(), None)
     }
 
@@ -278,7 +366,8 @@ impl Interfaces {
         let mut changes = Vec::new();
         for name in pins::linked_interfaces(&self.directory) {
             if !self.wanted.contains_key(&name) {
-                changes.push(dropped(&name, pins::remove_link(&self.directory, &name)));
+                let gone = self.let_go(&name);
+                changes.push(dropped(&name, gone));
             }
         }
         for other in std::mem::take(&mut self.others) {
@@ -299,48 +388,15 @@ fn dropped(name: &str, result: Result<(), DataplaneError>) -> InterfaceChange {
         Ok(()) => "detached: it is no longer configured".to_owned(),
         Err(error) => format!("is no longer configured, but stays attached: {error}"),
     };
-    InterfaceChange { interface: name.to_owned(), state: None, what }
+    InterfaceChange { interface: name.to_owned(), state: None, what, lost: None }
 }
 
-fn repin(from: &Path, to: &Path) -> Result<(), DataplaneError> {
-    let failed = |error: &dyn std::error::Error| DataplaneError::Io {
-        doing: "pin the link at",
-        path: to.to_owned(),
-        source: std::io::Error::other(chain(error)),
-    };
-    pins::remove_if_there(to)?;
-    let link = FdLink::from(PinnedLink::from_pin(from).map_err(|error| failed(&error))?);
-    link.pin(to).map(drop).map_err(|error| failed(&error))
+fn program_id(program: &Xdp) -> Result<u32, DataplaneError> {
+    program.info().map(|info| info.id()).map_err(|error| DataplaneError::load(&error))
 }
 
 fn index_of(interface: &str) -> Option<u32> {
     if_nametoindex(interface).ok()
-}
-
-/// The interface that a pinned link is on, as the kernel says; `None` when the link is gone or detached.
-fn pinned_index(path: &Path) -> Option<u32> {
-    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
-    let id = link.info().ok()?.id();
-    let entries = fs::read_dir("/proc/self/fdinfo").ok()?;
-    let index = entries
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok())
-        .find_map(|text| index_in_fdinfo(&text, id));
-    drop(link);
-    index
-}
-
-/// `link_type:\txdp`, `link_id:\t3`, …, `ifindex:\t7`; 0 when the interface is gone (net/core/dev.c,
-/// `bpf_xdp_link_show_fdinfo`).
-fn index_in_fdinfo(text: &str, link_id: u32) -> Option<u32> {
-    let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        value.trim().parse::<u32>().ok()
-    };
-    (field("link_id") == Some(link_id)).then(|| field("ifindex")).flatten().filter(|index| *index != 0)
-}
-
-fn links_of(program_id: u32) -> usize {
-    loaded_links().filter_map(Result::ok).filter(|link| link.program_id() == program_id).count()
 }
 
 /// What the kernel's refusal means, and what to do.
@@ -380,14 +436,6 @@ fn other_xdp_programs(own: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_link_tells_its_interface_until_that_is_gone() {
-        let text = "pos:\t0\nflags:\t02000002\nlink_type:\txdp\nlink_id:\t31\nprog_tag:\taf\nprog_id:\t9\nifindex:\t7\n";
-        assert_eq!(index_in_fdinfo(text, 31), Some(7));
-        assert_eq!(index_in_fdinfo(text, 32), None);
-        assert_eq!(index_in_fdinfo(&text.replace("ifindex:\t7", "ifindex:\t0"), 31), None);
-    }
 
     #[test]
     fn auto_takes_any_mode_and_the_others_only_their_own() {

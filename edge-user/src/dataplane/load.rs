@@ -119,13 +119,21 @@ impl Maps {
         T: TryFrom<Map, Error = aya::maps::MapError>,
     {
         let failed = |error: &dyn std::error::Error| DataplaneError::map("use", name, error);
+        let map = Map::from_map_data(self.copy(name)?).map_err(|error| failed(&error))?;
+        T::try_from(map).map_err(|error| failed(&error))
+    }
+
+    /// A second handle of every map that has not been taken.
+    pub(super) fn copies(&self) -> Result<Vec<(&'static str, MapData)>, DataplaneError> {
+        self.0.keys().map(|name| Ok((*name, self.copy(name)?))).collect()
+    }
+
+    fn copy(&self, name: &'static str) -> Result<MapData, DataplaneError> {
         let original = self.data(name)?;
         let fd = std::os::fd::AsFd::as_fd(original.fd())
             .try_clone_to_owned()
             .map_err(DataplaneError::io("duplicate the descriptor of", name))?;
-        let copy = MapData::from_fd(fd).map_err(|error| failed(&error))?;
-        let map = Map::from_map_data(copy).map_err(|error| failed(&error))?;
-        T::try_from(map).map_err(|error| failed(&error))
+        MapData::from_fd(fd).map_err(|error| DataplaneError::map("use", name, &error))
     }
 
     /// Room of the maps whose entries come and go.

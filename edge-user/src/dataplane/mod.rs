@@ -15,7 +15,9 @@ mod detach;
 mod error;
 mod events;
 mod interfaces;
+mod keep;
 mod keys;
+mod link;
 mod load;
 mod object;
 mod pins;
@@ -65,6 +67,7 @@ impl Dataplane {
         pins.prepare()?;
         let lock = pins.lock()?;
         let load::Loaded { mut ebpf, mut maps, adoption } = load::load(&pins, capacity)?;
+        let keeper = keep::Keeper::new(pins, lock, maps.copies()?);
         let settings = settings::SettingsMap::new(maps.typed(edge_ebpf::abi::map::SETTINGS)?)?;
         let capacities = maps.capacities()?;
         // Accounts before counters: it copies a handle that counters take.
@@ -74,7 +77,7 @@ impl Dataplane {
             prefixes: Prefixes::new(&mut maps, settings)?,
             events: Events::new(&mut maps)?,
             logs: ProgramLogs::new(&mut ebpf),
-            interfaces: Interfaces::new(ebpf, pins, lock),
+            interfaces: Interfaces::new(ebpf, keeper),
             adoption,
         })
     }

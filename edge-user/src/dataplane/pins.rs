@@ -27,7 +27,7 @@ pub(super) struct PinDir {
 /// The right to change what is pinned, until dropped.
 #[derive(Debug)]
 pub(super) struct PinLock {
-    _directory: File,
+    directory: File,
 }
 
 impl PinDir {
@@ -49,12 +49,19 @@ impl PinDir {
     pub(super) fn lock(&self) -> Result<PinLock, DataplaneError> {
         let directory = File::open(&self.root).map_err(DataplaneError::io("open", &self.root))?;
         match directory.try_lock() {
-            Ok(()) => Ok(PinLock { _directory: directory }),
+            Ok(()) => Ok(PinLock { directory }),
             Err(TryLockError::WouldBlock) => {
                 Err(DataplaneError::Held { pin_dir: self.root.clone(), pid: holder(&directory) })
             }
             Err(TryLockError::Error(error)) => Err(DataplaneError::io("lock", &self.root)(error)),
         }
+    }
+
+    /// Whether the lock is on the directory that is there now: who removes and makes it anew takes the lock away.
+    pub(super) fn is_locked_by(&self, lock: &PinLock) -> bool {
+        let id = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|it| (it.dev(), it.ino()));
+        let there = id(fs::metadata(&self.root));
+        there.is_some() && there == id(lock.directory.metadata())
     }
 
     /// Whether anything was ever pinned here.
@@ -279,6 +286,21 @@ mod tests {
         );
         drop(first);
         pins.lock().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_made_anew_is_not_locked() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("edge");
+        fs::create_dir(&root).unwrap();
+        let pins = PinDir::new(&root);
+        let lock = pins.lock().unwrap();
+        assert!(pins.is_locked_by(&lock));
+        fs::remove_dir(&root).unwrap();
+        assert!(!pins.is_locked_by(&lock));
+        fs::create_dir(&root).unwrap();
+        assert!(!pins.is_locked_by(&lock));
+        assert!(pins.is_locked_by(&pins.lock().unwrap()));
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl Control for FakeDaemon {
                 requested_mode: "auto".to_owned(),
                 reason: Some("the driver has no native XDP".to_owned()),
                 pinned: true,
+                repaired: None,
             }],
             accounts: 2,
             outcomes: counts(&[("not_ours", 1200), ("over_source_limit", 34)]),

@@ -1,11 +1,17 @@
 //! Enforcement outlives the daemon, and the next daemon takes over what is there.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edge_ebpf::abi::ABI_VERSION;
 use edge_tests::edge::Edge;
+use edge_tests::kernel::Kernel;
 use edge_tests::netns::{ACME, EDGE_INTERFACE, Lab};
 use edge_tests::peers::Sipp;
 use edge_tests::process::wait_until;
+use edge_user::api::types::Repair;
 
 use crate::limited;
 
@@ -54,6 +60,49 @@ fn an_interface_that_vanishes_and_returns_is_attached_again() {
     lab.plug().unwrap();
     wait_until("the interface is attached again", SOON, || mode(&edge) == "native");
     assert_eq!(arrived(&lab, &edge, 5), 0, "with its buckets");
+}
+
+#[test]
+fn pins_that_somebody_removes_take_nothing_off_and_come_back() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    assert_eq!(arrived(&lab, &edge, 3), 3);
+    let before = pinned(edge.pins());
+    fs::remove_dir_all(edge.pins()).unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 2, "the limit holds without pins");
+    wait_until("everything is pinned again", SOON, || pinned(edge.pins()) == before);
+    wait_until("status tells", SOON, || repaired(&edge).is_some());
+    assert_eq!(repaired(&edge).unwrap().found, "the pin of the link was removed");
+    wait_until("an alert tells", SOON, || {
+        edge.ctl(&["alerts", "list", "--open"]).unwrap().contains("link_lost")
+    });
+    edge.kill().unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 0, "and what is pinned again outlives the daemon");
+    edge.start_daemon().unwrap();
+    assert_eq!(edge.messages("acme", "sip.invite", "refused").unwrap(), 13, "with its counters");
+}
+
+#[test]
+fn a_link_that_somebody_gives_another_program_gets_ours_back() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 5);
+    let mut usurper = Kernel::load().unwrap();
+    usurper.usurp(&edge.pins().join(format!("v{ABI_VERSION}/link-{EDGE_INTERFACE}"))).unwrap();
+    wait_until("our program is back", SOON, || repaired(&edge).is_some());
+    assert_eq!(repaired(&edge).unwrap().found, "the link was given another program");
+    assert_eq!(arrived(&lab, &edge, 5), 0, "with its buckets");
+}
+
+fn repaired(edge: &Edge<'_>) -> Option<Repair> {
+    edge.status().unwrap().interfaces.into_iter().find_map(|interface| interface.repaired)
+}
+
+/// Names of all pins.
+fn pinned(directory: &Path) -> BTreeSet<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return BTreeSet::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.flat_map(|path| if path.is_dir() { pinned(&path) } else { BTreeSet::from([path]) }).collect()
 }
 
 fn mode(edge: &Edge<'_>) -> String {

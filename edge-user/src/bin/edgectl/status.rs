@@ -63,14 +63,17 @@ fn interfaces(interfaces: &[InterfaceStatus], style: Style) -> String {
             mode @ "absent" => bad(mode),
             mode => warn(mode),
         };
-        let why = interface.reason.as_deref().unwrap_or("");
+        let repaired = interface.repaired.as_ref();
+        let repaired =
+            repaired.map(|it| format!("{} at {}: {} by somebody else", it.done, text::time(it.at), it.found));
+        let why: Vec<String> = interface.reason.iter().cloned().chain(repaired).collect();
         let pinned = if interface.pinned { Cell::new("yes") } else { warn("no") };
         table.add_row(vec![
             Cell::new(&interface.name),
             mode,
             Cell::new(&interface.requested_mode),
             pinned,
-            Cell::new(why),
+            Cell::new(why.join("; ")),
         ]);
     }
     table.trim_fmt()
@@ -117,6 +120,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
 mod tests {
     use std::collections::BTreeMap;
 
+    use edge_user::api::types::Repair;
+
     use super::*;
 
     #[test]
@@ -135,6 +140,11 @@ mod tests {
                 requested_mode: "auto".to_owned(),
                 reason: Some("the driver has no native XDP".to_owned()),
                 pinned: true,
+                repaired: Some(Repair {
+                    at: "2026-03-01T12:40:00Z".parse()?,
+                    found: "the link was detached".to_owned(),
+                    done: "attached".to_owned(),
+                }),
             }],
             accounts: 2,
             outcomes: BTreeMap::from([("a_few".to_owned(), 1), ("most".to_owned(), 3)]),
@@ -161,7 +171,7 @@ events         5 LOST: the ring buffer was full
 store          ok
 
 INTERFACE  XDP      ASKED  PINNED  WHY
-eth0       generic  auto   yes     the driver has no native XDP
+eth0       generic  auto   yes     the driver has no native XDP; attached at 2026-03-01T12:40:00Z: the link was detached by somebody else
 
 OUTCOME  PACKETS   SHARE
 most           3  75.0 %
