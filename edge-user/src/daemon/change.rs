@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::clock;
-use super::reconcile::ReconcileError;
+use super::reconcile::{ReconcileError, dry_run};
 use super::state::{Daemon, Kept};
 use super::views;
 use crate::api::control::Actor;
@@ -134,13 +134,13 @@ impl Daemon {
             before: before.unwrap_or("none").to_owned(),
             after: until_text(kind_name(measure.kind), measure.expires_at),
         };
+        let mut kept = self.with_kept(|kept| kept.clone())?;
+        kept.measures.retain(|it| it.prefix != measure.prefix);
+        kept.measures.push(measure.clone());
+        self.check_fit(kept.clone()).await?;
         let row = measure.clone();
         self.write(move |store| store.set_measure(&row, &entry)).await?;
-        let set = measure.clone();
-        self.with_kept(|kept| {
-            kept.measures.retain(|it| it.prefix != set.prefix);
-            kept.measures.push(set);
-        })?;
+        self.with_kept(|it| *it = kept)?;
         self.bring_to_kernel().await?;
         Ok(measure)
     }
@@ -191,6 +191,20 @@ impl Daemon {
     pub(super) async fn bring_to_kernel(self: &Arc<Self>) -> Result<Plan, ApiError> {
         let daemon = Arc::clone(self);
         match tokio::task::spawn_blocking(move || daemon.reconcile_now()).await {
+            Ok(result) => result.map_err(|error| kernel_error(&error)),
+            Err(error) => Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
+        }
+    }
+
+    /// Whether the kernel has room for all that would then be set: what has none must not be written down, or every
+    /// later change would fail with it.
+    async fn check_fit(self: &Arc<Self>, kept: Kept) -> Result<(), ApiError> {
+        let daemon = Arc::clone(self);
+        let planned = tokio::task::spawn_blocking(move || {
+            let config = daemon.state().config.clone();
+            dry_run(&mut daemon.kernel(), &config, Some(&kept)).map(drop)
+        });
+        match planned.await {
             Ok(result) => result.map_err(|error| kernel_error(&error)),
             Err(error) => Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
         }

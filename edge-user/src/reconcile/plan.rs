@@ -35,6 +35,14 @@ pub enum PlanError {
         /// Room.
         capacity: u32,
     },
+    /// More bans and allowances than room.
+    #[error("{wanted} bans and allowances do not fit capacity.prefixes = {capacity}")]
+    TooManyMeasures {
+        /// Bans and allowances wanted.
+        wanted: usize,
+        /// Room.
+        capacity: u32,
+    },
     /// The numbers in the kernel's maps contradict each other.
     #[error("account `{name}` is installed under number {number}, which cannot be: {why}")]
     Foreign {
@@ -153,6 +161,12 @@ fn check(desired: &Desired, installed: &Installed) -> Result<(), PlanError> {
     let prefixes = desired.accounts.values().map(|account| account.prefixes.len()).sum();
     if exceeds(prefixes, desired.prefix_capacity) {
         return Err(PlanError::TooManyPrefixes { wanted: prefixes, capacity: desired.prefix_capacity });
+    }
+    if exceeds(desired.standings.len(), desired.prefix_capacity) {
+        return Err(PlanError::TooManyMeasures {
+            wanted: desired.standings.len(),
+            capacity: desired.prefix_capacity,
+        });
     }
     let mut taken = BTreeSet::new();
     for (name, account) in &installed.accounts {

@@ -178,7 +178,7 @@ fn a_rename_in_a_full_map_recycles_the_number_without_a_prefix_that_names_nobody
 }
 
 #[test]
-fn too_many_accounts_or_prefixes_give_no_plan() {
+fn too_many_accounts_prefixes_or_measures_give_no_plan() {
     let mut many = desired(&[("a", 1, &["203.0.113.0/24"]), ("b", 1, &[]), ("c", 1, &[]), ("d", 1, &[])]);
     let error = plan(&many, &Installed::default()).unwrap_err();
     assert_eq!(error.to_string(), "5 accounts (`unknown` included) do not fit capacity.accounts = 4");
@@ -186,6 +186,12 @@ fn too_many_accounts_or_prefixes_give_no_plan() {
     many.prefix_capacity = 0;
     let error = plan(&many, &Installed::default()).unwrap_err();
     assert_eq!(error, PlanError::TooManyPrefixes { wanted: 1, capacity: 0 });
+    let mut banned = desired(&[]);
+    let ban = Standing { kind: StandingKind::Banned, until_ns: u64::MAX };
+    banned.standings = ["192.0.2.7/32", "192.0.2.8/32"].map(|text| (text.parse().unwrap(), ban)).into();
+    banned.prefix_capacity = 1;
+    let error = plan(&banned, &Installed::default()).unwrap_err();
+    assert_eq!(error, PlanError::TooManyMeasures { wanted: 2, capacity: 1 });
 }
 
 #[test]
