@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
+use crate::janitor::Pins;
 use crate::netns::{EDGE_INTERFACE, Lab, unique};
 use crate::process::{Process, wait_until};
 
@@ -28,6 +29,7 @@ pub struct Edge<'a> {
     daemon: Option<Process>,
     pins: Pins,
     files: TempDir,
+    database: PathBuf,
     lab: &'a Lab,
     starts: u32,
     /// Packets seen when [`Self::settled`] last waited.
@@ -38,10 +40,17 @@ impl<'a> Edge<'a> {
     /// Everything but the daemon, with a configuration: `sections` are appended to interface, ports and paths.
     pub fn prepare(lab: &'a Lab, sections: &str) -> Result<Self> {
         let files = tempfile::Builder::new().prefix("edge-test-").tempdir().context("no directory")?;
-        let pins = Pins(PathBuf::from("/sys/fs/bpf").join(unique("pins")));
-        let edge = Self { lab, files, pins, daemon: None, starts: 0, settled_packets: Cell::new(None) };
+        let pins = Pins::new(&unique("pins"))?;
+        let database = files.path().join("edge.db");
+        let edge =
+            Self { lab, files, pins, database, daemon: None, starts: 0, settled_packets: Cell::new(None) };
         edge.configure(sections)?;
         Ok(edge)
+    }
+
+    /// Another place for the database, from the next [`Self::configure`] on.
+    pub fn keep_database_at(&mut self, path: &Path) {
+        path.clone_into(&mut self.database);
     }
 
     /// The same, with the daemon running and ready.
@@ -60,8 +69,8 @@ impl<'a> Edge<'a> {
              [paths]\npin_dir = '{}'\ndatabase = '{}'\nsocket = '{}'\n\
              [metrics]\nlisten = '127.0.0.1:9912'\n\
              {sections}\n",
-            self.pins.0.display(),
-            self.file("edge.db").display(),
+            self.pins.path().display(),
+            self.database.display(),
             self.socket().display(),
         );
         fs::write(self.config(), text).context("cannot write the configuration")
@@ -171,7 +180,7 @@ impl<'a> Edge<'a> {
     /// Where pins are.
     #[must_use]
     pub fn pins(&self) -> &Path {
-        &self.pins.0
+        self.pins.path()
     }
 
     fn socket(&self) -> PathBuf {
@@ -179,27 +188,13 @@ impl<'a> Edge<'a> {
     }
 }
 
-/// A directory in bpffs that is removed with all pins in it; that detaches the program too.
-#[derive(Debug)]
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        if self.0.exists()
-            && let Err(error) = fs::remove_dir_all(&self.0)
-        {
-            eprintln!("warning: cannot remove {}: {error}", self.0.display());
-        }
-    }
-}
-
-/// One of our own programs: in `EDGE_BIN`, or beside the test's own.
+/// One of our own programs: in `EDGE_BIN`, or beside this one (tests are in a directory below).
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let directory = match std::env::var_os("EDGE_BIN") {
-        Some(directory) => PathBuf::from(directory),
-        None => std::env::current_exe()?.ancestors().nth(2).context("tests run from target/")?.to_owned(),
+    let own = std::env::current_exe()?;
+    let directories = match std::env::var_os("EDGE_BIN") {
+        Some(directory) => vec![PathBuf::from(directory)],
+        None => own.ancestors().skip(1).take(2).map(Path::to_owned).collect(),
     };
-    let program = directory.join(name);
-    ensure!(program.exists(), "{} is not there: `cargo build -p edge-user --bins`", program.display());
-    Ok(program)
+    let program = directories.iter().map(|directory| directory.join(name)).find(|program| program.exists());
+    program.with_context(|| format!("{name} is not in {directories:?}: `cargo build -p edge-user --bins`"))
 }

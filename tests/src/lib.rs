@@ -4,13 +4,14 @@
 //! * [`fixtures`]: THE table of packets, used by the host pipeline, by `BPF_PROG_TEST_RUN` and by the benchmark.
 //! * [`host`]: the packet path on the host; [`kernel`]: the object file in the kernel, without an interface.
 //! * [`netns`], [`process`], [`edge`], [`peers`], [`sink`]: namespaces, processes, the real daemon, SIPp and SMPP
-//!   peers, a webhook receiver.
+//!   peers, a webhook receiver; [`janitor`] removes what outlives a process.
 //!
 //! See README.md for the topology and for what each suite proves.
 
 pub mod edge;
 pub mod fixtures;
 pub mod host;
+pub mod janitor;
 pub mod kernel;
 pub mod netns;
 pub mod packet;

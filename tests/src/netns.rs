@@ -10,6 +10,8 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 
+use crate::janitor::Janitor;
+
 /// The server's end of the veth, where `edged` attaches.
 pub const EDGE_INTERFACE: &str = "edge0";
 /// The customers' end.
@@ -31,17 +33,19 @@ pub fn unique(what: &str) -> String {
     format!("edge-test-{what}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A network namespace that exists as long as this value.
+/// A network namespace that exists as long as this value; with it end the processes in it.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
+    _janitor: Janitor,
 }
 
 impl Namespace {
-    fn make(what: &str) -> Result<Self> {
-        let name = unique(what);
+    /// Makes it, with its loopback up.
+    pub fn make(name: String) -> Result<Self> {
         ip(&["netns", "add", &name])?;
-        let namespace = Self { name };
+        let script = r#"ip netns pids "$1" | xargs -r kill -KILL; ip netns delete "$1""#;
+        let namespace = Self { _janitor: Janitor::new(script, &name)?, name };
         namespace.ip(&["link", "set", "lo", "up"])?;
         Ok(namespace)
     }
@@ -74,16 +78,14 @@ impl Namespace {
         self.enter(move || TcpListener::bind(address).with_context(|| format!("cannot listen on {address}")))
     }
 
+    /// Its name, as `ip netns` knows it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn path(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.name)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        if let Err(error) = ip(&["netns", "delete", &self.name]) {
-            eprintln!("warning: {error:#}");
-        }
     }
 }
 
@@ -103,7 +105,7 @@ impl Lab {
             nix::unistd::geteuid().is_root(),
             "namespaces and XDP need root: `cargo xtask test` asks for it, or run this as root"
         );
-        let lab = Self { edge: Namespace::make("edge")?, peer: Namespace::make("peer")? };
+        let lab = Self { edge: Namespace::make(unique("edge"))?, peer: Namespace::make(unique("peer"))? };
         lab.plug()?;
         Ok(lab)
     }
@@ -134,7 +136,8 @@ impl Lab {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+/// `ip` that must succeed.
+pub fn ip(arguments: &[&str]) -> Result<()> {
     let output = Command::new("ip").args(arguments).output().context("cannot start ip (package iproute2)")?;
     if !output.status.success() {
         bail!("`ip {}`: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());

@@ -53,7 +53,7 @@ impl Delivery {
 #[derive(Debug)]
 pub struct Sink {
     shared: Arc<Shared>,
-    _runtime: Runtime,
+    runtime: Option<Runtime>,
 }
 
 struct Shared {
@@ -89,7 +89,7 @@ impl Sink {
                 eprintln!("warning: the webhook receiver ended: {error}");
             }
         });
-        Ok(Self { shared, _runtime: runtime })
+        Ok(Self { shared, runtime: Some(runtime) })
     }
 
     /// Behaves otherwise from now on.
@@ -101,6 +101,15 @@ impl Sink {
     #[must_use]
     pub fn deliveries(&self) -> Vec<Delivery> {
         lock(&self.shared.deliveries).clone()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Nobody is waited for: also where this is dropped inside a runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

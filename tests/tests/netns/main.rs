@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test panics: the backtrace says where")]
 
 mod bad_input;
+mod capacity;
 mod control;
 mod counts;
+mod database;
+mod janitor;
 mod limits;
 mod reload;
 mod survival;

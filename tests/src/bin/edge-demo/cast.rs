@@ -4,11 +4,13 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use edge_tests::edge::binary;
+use edge_tests::process::Process;
+use edge_tests::sink;
 use serde::Deserialize;
 
-use crate::receiver;
-use crate::stage::{CLIENT, Process, SERVER, SERVER_INTERFACE, Stage};
+use crate::stage::{CLIENT, RECEIVER, SERVER, SERVER_INTERFACE, Stage};
 
 /// The client's local SIP port in the first phase; each phase has its own, since calls of the last one go on.
 const FIRST_CLIENT_PORT: u16 = 5061;
@@ -29,18 +31,18 @@ pub(crate) struct PeerCounts {
 /// Starts the daemon on the server's interface with config/demo.toml, changed where this run differs.
 pub(crate) fn edged(stage: &Stage) -> Result<Process> {
     let secret = stage.file("webhook.secret");
-    fs::write(&secret, receiver::SECRET).context("cannot write the webhook's secret")?;
+    fs::write(&secret, sink::SECRET).context("cannot write the webhook's secret")?;
     restrict(&secret)?;
     let config = stage.file("edge.toml");
     fs::write(&config, configuration(stage, &secret)?).context("cannot write the configuration")?;
-    let mut command = stage.server.command(&program("edged")?);
+    let mut command = stage.server.command(binary("edged")?);
     command.arg("--config").arg(&config);
     Process::start("edged", &mut command, &stage.file("edged.log"))
 }
 
 /// SIPp answering every call.
 pub(crate) fn sip_server(stage: &Stage) -> Result<Process> {
-    let mut command = stage.server.command(Path::new("sipp"));
+    let mut command = stage.server.command("sipp");
     command.args(["-sn", "uas", "-i", SERVER, "-p", SIP_PORT, "-nostdin"]);
     command.current_dir(stage.file("."));
     Process::start("the SIP server", &mut command, &stage.file("uas.log"))
@@ -62,7 +64,7 @@ pub(crate) fn sip_client(
     fs::write(&list, format!("SEQUENTIAL\n{rows}")).context("cannot write SIPp's numbers")?;
 
     let figures = stage.file(&format!("uac-{index}.csv"));
-    let mut command = stage.client.command(Path::new("sipp"));
+    let mut command = stage.client.command("sipp");
     command.arg(format!("{SERVER}:{SIP_PORT}")).arg("-sf").arg(&scenario).arg("-inf").arg(&list);
     command.args(["-i", CLIENT, "-p", &(FIRST_CLIENT_PORT + index).to_string(), "-nostdin"]);
     command.args(["-r", &calls_per_sec.to_string(), "-m", &(calls_per_sec * secs).to_string()]);
@@ -90,7 +92,7 @@ pub(crate) fn sip_counts(figures: &Path) -> Result<PeerCounts> {
 pub(crate) fn smpp_server(stage: &Stage) -> Result<Process> {
     let script = stage.file("smsc.py");
     fs::write(&script, include_str!("peers/smsc.py")).context("cannot write a script")?;
-    let mut command = stage.server.command(&python()?);
+    let mut command = stage.server.command(python()?);
     command.arg(script).args([SERVER, SMPP_PORT]);
     Process::start("the SMPP server", &mut command, &stage.file("smsc.log"))
 }
@@ -99,7 +101,7 @@ pub(crate) fn smpp_server(stage: &Stage) -> Result<Process> {
 pub(crate) fn smpp_client(stage: &Stage, phases: &[(u32, u32, PathBuf)]) -> Result<Process> {
     let script = stage.file("esme.py");
     fs::write(&script, include_str!("peers/esme.py")).context("cannot write a script")?;
-    let mut command = stage.client.command(&python()?);
+    let mut command = stage.client.command(python()?);
     command.arg(script).args([SERVER, SMPP_PORT, "acme"]);
     for (secs, per_sec, numbers) in phases {
         command.arg(format!("{secs},{per_sec},{}", numbers.display()));
@@ -112,19 +114,6 @@ pub(crate) fn smpp_counts(stage: &Stage) -> Result<PeerCounts> {
     let log = fs::read_to_string(stage.file("esme.log")).context("the SMPP client left no log")?;
     let counts = log.lines().rev().find_map(|line| serde_json::from_str(line).ok());
     counts.with_context(|| format!("the SMPP client gave no figures; it said:\n{}", log.trim()))
-}
-
-/// One of our own binaries.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
-    let directory = match env::var_os("EDGE_BIN") {
-        Some(directory) => PathBuf::from(directory),
-        None => env::current_exe()?.parent().context("this program is in no directory")?.to_owned(),
-    };
-    let program = directory.join(name);
-    if !program.exists() {
-        bail!("{} is not there; `cargo xtask demo` builds it", program.display());
-    }
-    Ok(program)
 }
 
 /// The Python that has the SMPP peers.
@@ -145,7 +134,7 @@ fn configuration(stage: &Stage, secret: &Path) -> Result<String> {
         stage.pins().display(),
         stage.file("edge.db").display(),
         stage.file("edge.sock").display(),
-        receiver::ADDRESS,
+        RECEIVER,
         secret.display(),
     )
     .parse()

@@ -13,7 +13,6 @@
 
 mod cast;
 mod counts;
-mod receiver;
 mod report;
 mod stage;
 mod story;

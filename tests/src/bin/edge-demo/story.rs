@@ -6,14 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use edge_tests::edge::binary;
+use edge_tests::process::Process;
+use edge_tests::sink::{Manner, Sink};
+use edge_user::alert::Alert;
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cast::{self, PeerCounts};
 use crate::counts::{Edgectl, Look};
-use crate::receiver::{self, Receiver};
 use crate::report::{Opened, Report};
-use crate::stage::{Process, SERVER, SERVER_INTERFACE, Stage};
+use crate::stage::{RECEIVER, SERVER, SERVER_INTERFACE, Stage};
 
 /// One stretch of traffic.
 struct Phase {
@@ -76,8 +80,8 @@ const END_LIMIT: Duration = Duration::from_secs(12);
 /// Plays the whole demo; whoever drops the future stops it, and everything is removed.
 pub(crate) async fn tell() -> Result<Report> {
     let stage = Stage::make()?;
-    let receiver = Receiver::serve(stage.server.listen(receiver::ADDRESS)?)?;
-    let edgectl = Edgectl { program: cast::program("edgectl")?, socket: stage.file("edge.sock") };
+    let receiver = Sink::serve(stage.server.listen(RECEIVER)?, Manner::Accept)?;
+    let edgectl = Edgectl { program: binary("edgectl")?, socket: stage.file("edge.sock") };
     let mut daemon = cast::edged(&stage)?;
     let xdp_mode = wait_for_daemon(&stage, &mut daemon, &edgectl).await?;
     eprintln!("edged is attached to {SERVER_INTERFACE} ({SERVER}), XDP mode: {xdp_mode}");
@@ -102,7 +106,7 @@ pub(crate) async fn tell() -> Result<Report> {
     watch.until_quiet(smpp, &mut sip).await?;
 
     let total = edgectl.look().await?;
-    let messages = receiver.received();
+    let messages = receiver.deliveries();
     Ok(Report {
         total,
         sip_peer: add_up(sip.iter().map(|(_, figures)| cast::sip_counts(figures)))?,
@@ -150,7 +154,7 @@ impl Peers {
 /// Prints what happens, each second.
 struct Watch<'a> {
     edgectl: &'a Edgectl,
-    receiver: &'a Receiver,
+    receiver: &'a Sink,
     began: Instant,
     before: Look,
     seen: usize,
@@ -160,7 +164,7 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(edgectl: &'a Edgectl, receiver: &'a Receiver) -> Self {
+    fn new(edgectl: &'a Edgectl, receiver: &'a Sink) -> Self {
         eprintln!("{:>7} {:<8}  {:^26}  {:^26}", "", "", "SIP calls per second", "SMPP messages per second");
         let heads = "offered  admitted  refused";
         eprintln!("{:>7} {:<8}  {heads}  {heads}", "seconds", "phase");
@@ -191,9 +195,9 @@ impl<'a> Watch<'a> {
         let limit = Instant::now() + END_LIMIT;
         while Instant::now() < limit {
             self.follow("after", Instant::now() + Duration::from_secs(1)).await?;
-            let mut is_over = smpp.has_ended()?;
+            let mut is_over = smpp.ended()?.is_some();
             for (process, _) in sip.iter_mut() {
-                is_over &= process.has_ended()?;
+                is_over &= process.ended()?.is_some();
             }
             if is_over
                 && ["spike", "pumping"].iter().all(|rule| self.opened.iter().any(|alert| alert.rule == *rule))
@@ -223,17 +227,17 @@ impl<'a> Watch<'a> {
     }
 
     fn tell_messages(&mut self) {
-        let received = self.receiver.received();
+        let received = self.receiver.deliveries();
         for message in &received[self.seen..] {
             let signature = if message.is_signed { "signature valid" } else { "SIGNATURE NOT VALID" };
-            let Some(alert) = &message.alert else {
-                eprintln!("  >> webhook {} ({signature})", message.kind);
+            let Ok(alert) = Alert::deserialize(&message.body["data"]) else {
+                eprintln!("  >> webhook {} ({signature})", message.kind());
                 continue;
             };
             let finding = &alert.finding;
             eprintln!(
                 "  >> webhook {} ({signature}): {} of account {}, {}: {:.2} {} against {:.2}; {}",
-                message.kind,
+                message.kind(),
                 finding.rule,
                 finding.account,
                 finding.subject,
@@ -242,7 +246,7 @@ impl<'a> Watch<'a> {
                 finding.threshold,
                 alert.action,
             );
-            if message.kind == "alert.opened" {
+            if message.kind() == "alert.opened" {
                 let onset = self.onsets.iter().rev().find(|onset| **onset <= alert.opened_at);
                 let after_ms = onset.map_or(0, |onset| alert.opened_at.duration_since(*onset).as_millis());
                 self.opened.push(Opened {
@@ -262,7 +266,7 @@ async fn wait_for_daemon(stage: &Stage, daemon: &mut Process, edgectl: &Edgectl)
     let limit = Instant::now() + START_LIMIT;
     loop {
         let log = || fs::read_to_string(stage.file("edged.log")).unwrap_or_default();
-        if daemon.has_ended()? {
+        if daemon.ended()?.is_some() {
             bail!("edged ended at once; it said:\n{}", log().trim());
         }
         let why = match edgectl.status().await {
