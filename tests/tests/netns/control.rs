@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use edge_tests::edge::Edge;
-use edge_tests::netns::{ACME, Lab};
-use edge_tests::peers::Sipp;
+use edge_tests::edge::{Edge, binary};
+use edge_tests::netns::{ACME, Lab, SERVER};
+use edge_tests::peers::{Sipp, Smsc};
 use edge_tests::process::wait_until;
 
 use crate::OPEN;
@@ -69,6 +69,21 @@ fn a_detach_ends_enforcement_and_leaves_nothing_pinned() {
     let server = Sipp::server(&lab, edge.directory()).unwrap();
     Sipp::client(&lab, edge.directory(), "uac", ACME, 100, 5).unwrap().finish(LONG).unwrap();
     assert_eq!(server.stop().unwrap()["INVITE_Recv"], 5);
+}
+
+/// The doctor asks through Edge, as a customer would, and its probe is no message to anybody.
+#[test]
+fn the_doctor_finds_that_a_server_bears_native_refusal() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &crate::limited("smpp.submit = '0/s'")).unwrap();
+    let server = Smsc::start(&lab, edge.directory()).unwrap();
+    let mut doctor = lab.peer.command(binary("edgectl").unwrap());
+    doctor.args(["--json", "doctor", "smpp", &format!("{SERVER}:2775"), "--system-id", "probe"]);
+    let output = doctor.output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && said["native"] == true, "{said}");
+    let counts = server.stop().unwrap().commands;
+    assert_eq!((counts["enquire_link"], counts.get("submit_sm")), (2, None), "{counts:?}");
 }
 
 /// Calls that reach the server, of those offered.

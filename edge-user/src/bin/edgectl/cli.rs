@@ -148,6 +148,9 @@ Buckets and counters keep their state. The same as `systemctl reload edged`, wit
 Stopping the daemon alone (`systemctl stop edged`) leaves the last limits in force; this does not.
 Works without a daemon too, as root: then the pins are removed directly.")]
     Detach(DetachArgs),
+    /// Find out what a server bears before it is relied on; needs no daemon
+    #[command(subcommand)]
+    Doctor(DoctorVerb),
     /// Completions for a shell, on stdout
     #[command(after_help = "\
 Examples:
@@ -340,6 +343,31 @@ pub(crate) struct DetachArgs {
     /// Where the pins are (`paths.pin_dir` of the configuration), for when no daemon answers
     #[arg(long, value_name = "PATH", default_value = DEFAULT_PIN_DIR)]
     pub(crate) pin_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DoctorVerb {
+    /// Bind to an SMPP server and try whether it bears native refusal; exits 1 if it does not
+    #[command(after_help = "\
+Sends what the kernel makes of a refused submit_sm: an enquire_link with a vendor TLV. No message is sent.
+The server must answer in 16 bytes; then the listener's refusal may be `native`.
+
+Example:
+  edgectl doctor smpp 198.51.100.10:2775 --system-id probe --password-file probe.secret")]
+    Smpp(SmppArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SmppArgs {
+    /// The server, as Edge's customers reach it
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) server: String,
+    /// A system id that the server lets bind as transceiver
+    #[arg(long, value_name = "ID")]
+    pub(crate) system_id: String,
+    /// A file with its password, on one line; none when missing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

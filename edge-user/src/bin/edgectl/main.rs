@@ -16,6 +16,7 @@ mod audit;
 mod check;
 mod completions;
 mod detach;
+mod doctor;
 mod limits;
 mod measures;
 mod plan;
@@ -65,6 +66,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
             Verb::Plan(args) => plan::run(args, socket, output).await,
             Verb::Reload => reload::run(socket, output).await,
             Verb::Detach(args) => detach::run(args, socket, output).await,
+            Verb::Doctor(verb) => doctor::run(verb, output).await,
             Verb::Completions(args) => completions::run(&args, output),
         }
     })
