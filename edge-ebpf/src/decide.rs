@@ -119,7 +119,8 @@ pub trait World {
     fn frame_segment(&mut self, headers: &Headers) -> Framed;
 
     /// Keeps what [`Self::frame_segment`] found, because the segment passes: the connection's state, PDUs by
-    /// command, and, if `admitted`, called prefixes.
+    /// command, and, if `admitted`, called prefixes. If it shows that the connection is not SMPP, that is said
+    /// once.
     fn keep_segment(&mut self, admitted: bool);
 
     /// Forgets it, because the segment is dropped.
@@ -301,7 +302,11 @@ fn judge_segment<W: World>(world: &mut W, origin: Origin, headers: &Headers, now
     let over = match meter(world, Class::SmppBind, binds, now_ns) {
         Metered::Over(scope) => Some((Class::SmppBind, scope)),
         Metered::Within => match meter(world, Class::SmppSubmit, submits, now_ns) {
-            Metered::Over(scope) => Some((Class::SmppSubmit, scope)),
+            Metered::Over(scope) => {
+                // The bind comes again with the segment, and is charged again then.
+                give_back(world, Class::SmppBind, binds);
+                Some((Class::SmppSubmit, scope))
+            }
             Metered::Within => None,
         },
     };
@@ -387,6 +392,20 @@ fn meter<W: World>(world: &mut W, class: Class, cost: u32, now_ns: u64) -> Meter
         return Metered::Over(Scope::Account);
     }
     Metered::Within
+}
+
+/// Gives back what [`meter`] charged to the source's bucket and the account's.
+#[inline(always)]
+fn give_back<W: World>(world: &mut W, class: Class, cost: u32) {
+    if cost == 0 {
+        return;
+    }
+    for scope in [Scope::Source, Scope::Account] {
+        let limit = world.limit(scope, class);
+        if limit != Limit::NONE {
+            world.refund(scope, class, limit, cost);
+        }
+    }
 }
 
 #[inline(always)]

@@ -28,6 +28,8 @@ pub struct Host {
     pub called: BTreeMap<(u32, u32), u64>,
     /// What is known of sources.
     pub sources: HashMap<SourceKey, SourceState>,
+    /// Ports whose connections turned out not to be SMPP, one entry for each.
+    pub unframed: Vec<u16>,
     ports: Box<Ports>,
     settings: Settings,
     policies: BTreeMap<u32, Policy>,
@@ -46,6 +48,7 @@ impl Host {
             accounts: [(0, AccountState::new_zeroed()), (ACME, AccountState::new_zeroed())].into(),
             called: BTreeMap::new(),
             sources: HashMap::new(),
+            unframed: Vec::new(),
             ports: Box::new(ports()),
             settings: before.settings(1, [1, 2]),
             policies: [(0, before.unknown), (ACME, before.acme)].into(),
@@ -242,7 +245,9 @@ impl World for Journey<'_> {
             destination_port: transport.destination_port,
         };
         if transport.flags & flag::RST != 0 {
-            self.host.flows.remove(&key);
+            if self.host.flows.get(&key).is_some_and(|flow| flow.ends_at(transport.sequence)) {
+                self.host.flows.remove(&key);
+            }
             return Framed::Carried;
         }
         let is_syn = transport.flags & flag::SYN != 0;
@@ -270,6 +275,9 @@ impl World for Journey<'_> {
 
     fn keep_segment(&mut self, admitted: bool) {
         let Some(OnTrial { key, mut flow, walk }) = self.segment.take() else { return };
+        if walk.unframes() {
+            self.host.unframed.push(u16::from_be_bytes(key.destination_port));
+        }
         walk.commit(&mut flow);
         self.host.flows.insert(key, flow);
         for command in Command::ALL {

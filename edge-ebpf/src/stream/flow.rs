@@ -105,6 +105,15 @@ impl Flow {
         }
     }
 
+    /// Whether a reset at `seq` ends the connection: a receiver believes only the one whose sequence number is
+    /// exactly the next it expects (RFC 9293 3.10.7.4). Where another one is not ours to know, the entry stays
+    /// until a SYN begins it anew.
+    #[must_use]
+    #[inline(always)]
+    pub fn ends_at(&self, seq: u32) -> bool {
+        self.state == FlowState::Synchronised as u32 && self.main.end == seq
+    }
+
     /// The segment at `seq` is dropped because it lies beyond a hole.
     #[inline(always)]
     pub(super) fn dropped_beyond_hole(&mut self, seq: u32) {

@@ -137,11 +137,19 @@ impl Walk {
         }
     }
 
+    /// Whether this segment is the one that shows that its flow is not SMPP: true once for a flow.
+    #[must_use]
+    #[inline(always)]
+    pub fn unframes(&self) -> bool {
+        self.finding == Finding::Malformed as u32 && self.next == Next::Walk as u32
+    }
+
     /// Says what a segment is that is not walked.
     #[inline(always)]
     pub fn find(&mut self, finding: Finding) {
         self.tally.clear();
         self.finding = finding as u32;
+        self.next = Next::Done as u32;
     }
 
     /// What is to be done after [`Walk::start`] or [`Walk::scanned`].

@@ -1,7 +1,8 @@
 //! The packet table on the host: the same core as in the kernel, without root.
 
 use edge_ebpf::abi::{Outcome, Verdict};
-use edge_tests::fixtures::packets::table;
+use edge_tests::fixtures::packets::{row, table};
+use edge_tests::fixtures::world::SMPP_PORT;
 use edge_tests::host::Host;
 
 const NOW_NS: u64 = 1_000_000_000_000;
@@ -41,4 +42,14 @@ fn a_packet_that_lost_its_last_byte_is_never_counted_twice() {
         host.send(&row.frame);
         assert_eq!(host.outcomes.values().sum::<u64>(), earlier + 2, "{}", row.name);
     }
+}
+
+#[test]
+fn a_connection_that_is_not_smpp_is_told_once() {
+    let row = row("smpp_garbage");
+    let mut host = Host::prepare(&row.before, NOW_NS);
+    for _ in 0..3 {
+        assert_eq!(host.send(&row.frame), Outcome::SmppMalformed);
+    }
+    assert_eq!(host.unframed, [SMPP_PORT]);
 }

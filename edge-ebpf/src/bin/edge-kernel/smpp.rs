@@ -95,6 +95,18 @@ impl Segment {
         !admitted || edge_count_called(self.walk, party.number, settings.prefix_epoch) != 0
     }
 
+    /// The port of a connection that this segment shows not to be SMPP: once for each.
+    #[inline(always)]
+    pub(crate) fn unframed_port(&self) -> Option<u16> {
+        // SAFETY: this CPU's own value.
+        if self.walk.is_null() || !unsafe { (*self.walk).unframes() } {
+            return None;
+        }
+        let scratch = maps::SMPP_SCRATCH.get_ptr(0)?;
+        // SAFETY: as above.
+        Some(u16::from_be_bytes(unsafe { (*scratch).key.destination_port }))
+    }
+
     /// Drops the segment: TCP sends it again, and it is judged again.
     #[inline(always)]
     pub(crate) fn forget(&mut self) {
@@ -119,7 +131,12 @@ fn frame(ctx: *mut xdp_md, headers: &Headers, scratch: *mut Scratch, digits: u32
     key.destination_port = transport.destination_port;
     let key: &FlowKey = key;
     if transport.flags & flag::RST != 0 {
-        let _ = maps::FLOWS.remove(key);
+        if let Some(flow) = maps::FLOWS.get_ptr(key)
+            // SAFETY: a map value; where another CPU moves the flow on, the reset is not the next byte either.
+            && unsafe { (*flow).ends_at(transport.sequence) }
+        {
+            let _ = maps::FLOWS.remove(key);
+        }
         trial.find(Finding::Repeated);
         return core::ptr::null_mut();
     }

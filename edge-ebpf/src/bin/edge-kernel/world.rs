@@ -171,6 +171,10 @@ impl World for Kernel<'_> {
         {
             self.tell_full(FullMap::Prefixes, clock::now_ns());
         }
+        if let (Some(party), Some(port)) = (self.party, self.segment.unframed_port()) {
+            let (port, now_ns) = (u64::from(port), clock::now_ns());
+            events::send(EventKind::FlowUnframed, party.number, self.source, port, 0, now_ns);
+        }
     }
 
     #[inline(always)]
