@@ -132,18 +132,22 @@ pub trait World {
 #[inline(always)]
 pub fn is_foreign<P: Packet + ?Sized>(packet: &P, services: impl FnOnce(u16) -> u8) -> bool {
     match wire::glance(packet) {
-        Some((protocol, port)) => {
-            let ours = if protocol == IpProto::Udp as u8 {
-                bit(Service::SipUdp)
-            } else if protocol == IpProto::Tcp as u8 {
-                bit(Service::SipTcp) | bit(Service::SmppTcp)
-            } else {
-                0
-            };
-            ours == 0 || services(port) & ours == 0
-        }
+        Some((protocol, _, port)) => is_foreign_port(protocol, port, services),
         None => false,
     }
+}
+
+/// Whether nothing of ours is spoken over a protocol on a port.
+#[inline(always)]
+pub(crate) fn is_foreign_port(protocol: u8, port: u16, services: impl FnOnce(u16) -> u8) -> bool {
+    let ours = if protocol == IpProto::Udp as u8 {
+        bit(Service::SipUdp)
+    } else if protocol == IpProto::Tcp as u8 {
+        bit(Service::SipTcp) | bit(Service::SmppTcp)
+    } else {
+        0
+    };
+    ours == 0 || services(port) & ours == 0
 }
 
 /// The outcome of a packet whose headers were read as `parsed` says.
@@ -159,19 +163,7 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Head
     }
     let transport = &headers.transport;
     let services = world.services(u16::from_be_bytes(transport.destination_port));
-    let service = if transport.is_tcp {
-        if services & bit(Service::SmppTcp) != 0 {
-            Service::SmppTcp
-        } else if services & bit(Service::SipTcp) != 0 {
-            Service::SipTcp
-        } else {
-            return Outcome::NotOurs;
-        }
-    } else if services & bit(Service::SipUdp) != 0 {
-        Service::SipUdp
-    } else {
-        return Outcome::NotOurs;
-    };
+    let Some(service) = service(transport.is_tcp, services) else { return Outcome::NotOurs };
 
     let now_ns = world.now_ns();
     let Some(origin) = world.enter(&headers.ip.source, true, now_ns) else { return Outcome::Unjudged };
@@ -185,6 +177,24 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Head
         Service::SipUdp => judge_datagram(world, origin, transport, now_ns),
         Service::SipTcp => spare_allowed(origin, Outcome::SipStream),
         Service::SmppTcp => judge_segment(world, origin, headers, now_ns),
+    }
+}
+
+/// What is spoken over a transport on a port with these services.
+#[inline(always)]
+pub(crate) const fn service(is_tcp: bool, services: u8) -> Option<Service> {
+    if is_tcp {
+        if services & bit(Service::SmppTcp) != 0 {
+            Some(Service::SmppTcp)
+        } else if services & bit(Service::SipTcp) != 0 {
+            Some(Service::SipTcp)
+        } else {
+            None
+        }
+    } else if services & bit(Service::SipUdp) != 0 {
+        Some(Service::SipUdp)
+    } else {
+        None
     }
 }
 

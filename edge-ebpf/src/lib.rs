@@ -10,6 +10,7 @@
 //!    segments of a connection.
 //! 5. [`meter`] judges the message against the buckets of its source and its account.
 //! 6. [`decide`] makes of all that one [`abi::Outcome`]; the outcome gives the verdict and the counter.
+//! 7. On the way out [`outbound`] hears what the server says, with the same parsers, and refuses nothing.
 //!
 //! # Invariants
 //!
@@ -31,6 +32,7 @@ pub mod abi;
 pub mod decide;
 pub mod hash;
 pub mod meter;
+pub mod outbound;
 pub mod packet;
 pub mod repeat;
 pub mod stream;

@@ -10,6 +10,7 @@ fn busy() -> Measures {
         messages: [[0; Allowance::COUNT]; Class::COUNT],
         sip: [0; Method::SLOTS],
         smpp: [0; Command::SLOTS],
+        calls: [0; edge_ebpf::abi::CallCount::SLOTS],
     };
     counters.messages[Class::SipInvite.index()] = [7, 3, 0, 0, 0];
     counters.sip[Method::Invite.index()] = 10;

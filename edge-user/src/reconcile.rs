@@ -14,6 +14,15 @@ use crate::api::types::Scope;
 use crate::config::{Config, PortSets};
 use crate::rate::Rate;
 
+/// What an answer asks for (RFC 3261 20.33).
+const RETRY_AFTER_S: u32 = 5;
+/// A little more than timer C (RFC 3261 16.6), after which every proxy has given up on an INVITE.
+const CALL_UNANSWERED_NS: u64 = 200_000_000_000;
+/// Four hours: longer than nearly every call, where no Session-Expires says less.
+const CALL_ANSWERED_NS: u64 = 4 * 3600 * 1_000_000_000;
+/// Answers to one source: 1,000 a second, burst 100.
+const ANSWERS: abi::Limit = abi::Limit { interval_ns: 1_000_000, burst_ns: 100_000_000 };
+
 pub use plan::{Plan, PlanError, plan};
 pub use step::Step;
 
@@ -170,6 +179,10 @@ impl GlobalSettings {
         settings.ipv6_mask = self.ipv6_mask;
         settings.repeat_window_ns = self.repeat_window_ns;
         settings.prefix_digits = self.prefix_digits;
+        settings.retry_after_s = RETRY_AFTER_S;
+        settings.call_unanswered_ns = CALL_UNANSWERED_NS;
+        settings.call_answered_ns = CALL_ANSWERED_NS;
+        settings.answers = ANSWERS;
     }
 }
 

@@ -224,8 +224,7 @@ impl World for Journey<'_> {
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message {
         let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);
         let Some(payload) = self.frame.get(transport.payload..end) else {
-            let (kind, method) = (sip::Kind::Malformed, Method::Extension);
-            return sip::Message { kind, method, fingerprint: 0, called: 0 };
+            return sip::Message::MALFORMED;
         };
         // The fingerprint is keyed with the source too: nobody travels on another's admission.
         let (source, _) = self.place();

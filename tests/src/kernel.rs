@@ -8,9 +8,11 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
-use edge_ebpf::abi::{AccountState, Outcome, Policy, Settings, SourceState, Standing, map, program};
+use edge_ebpf::abi::{
+    AccountState, EgressOutcome, Member, Outcome, Policy, Settings, SourceState, Standing, map, program,
+};
 use zerocopy::FromZeros as _;
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
@@ -22,6 +24,8 @@ pub const SHORTEST_FRAME: usize = 14;
 pub const XDP_DROP: u32 = 1;
 /// See [`XDP_DROP`].
 pub const XDP_PASS: u32 = 2;
+/// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`): on to the next program, and out.
+const TC_ACT_UNSPEC: u32 = u32::MAX;
 
 /// What became of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +75,13 @@ impl Kernel {
         )?;
         let programs: Vec<String> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
         for name in programs {
-            let Some(aya::programs::Program::Xdp(program)) = ebpf.program_mut(&name) else { continue };
-            program.load().with_context(|| format!("the verifier refused {name}"))?;
+            match ebpf.program_mut(&name) {
+                Some(Program::Xdp(program)) => program.load(),
+                Some(Program::SchedClassifier(program)) => program.load(),
+                Some(Program::RawTracePoint(program)) => program.load(),
+                _ => bail!("{name} is a program of a type that nobody loads"),
+            }
+            .with_context(|| format!("the verifier refused {name}"))?;
         }
         let mut kernel = Self { ebpf, generation: 0, standings: Vec::new() };
         kernel.set(map::PORTS, 0, ports())?;
@@ -131,6 +140,30 @@ impl Kernel {
         Ok(Run { verdict, outcome })
     }
 
+    /// Runs one packet on its way out and tells what was seen in it, by the one counter that rose by one.
+    pub fn leave(&mut self, frame: &[u8]) -> Result<EgressOutcome> {
+        let before = self.egress_outcomes()?;
+        let verdict = self.run(program::EGRESS, frame, 1)?.0;
+        ensure!(verdict == TC_ACT_UNSPEC, "the way out returned {verdict}");
+        let after = self.egress_outcomes()?;
+        let risen: Vec<usize> = (0..EgressOutcome::SLOTS).filter(|at| after[*at] != before[*at]).collect();
+        let [index] = risen[..] else { bail!("one packet, but counters {risen:?} rose") };
+        ensure!(after[index] == before[index] + 1, "counter {index} rose by more than one");
+        EgressOutcome::from_index(index).with_context(|| format!("outcome {index} has no name"))
+    }
+
+    fn egress_outcomes(&self) -> Result<[u64; EgressOutcome::SLOTS]> {
+        let map = self.ebpf.map(map::EGRESS_OUTCOMES).context(map::EGRESS_OUTCOMES)?;
+        let counters: PerCpuArray<_, [u64; EgressOutcome::SLOTS]> = PerCpuArray::try_from(map)?;
+        let mut sum = [0; EgressOutcome::SLOTS];
+        for of_cpu in counters.get(&0, 0)?.iter() {
+            for (sum, count) in sum.iter_mut().zip(of_cpu) {
+                *sum += count;
+            }
+        }
+        Ok(sum)
+    }
+
     /// Runs a packet `repeat` times; the time is that of one run, on average.
     pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Duration> {
         Ok(self.run(program, frame, repeat)?.1)
@@ -144,8 +177,7 @@ impl Kernel {
 
     /// Instructions that the verifier walked, over all paths.
     pub fn verified_instructions(&self, name: &str) -> Result<u32> {
-        let program: &Xdp =
-            self.ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
         program.info()?.verified_instruction_count().context("the kernel does not tell (it does from 5.16)")
     }
 
@@ -191,8 +223,8 @@ impl Kernel {
     /// Makes a prefix a source of an account.
     pub fn add_member(&mut self, prefix: Prefix, account: u32) -> Result<()> {
         let map = self.ebpf.map_mut(map::MEMBERS).context(map::MEMBERS)?;
-        let mut members: LpmTrie<_, [u8; 16], u32> = LpmTrie::try_from(map)?;
-        Ok(members.insert(&Key::new(prefix.bits, prefix.address), account, 0)?)
+        let mut members: LpmTrie<_, [u8; 16], Member> = LpmTrie::try_from(map)?;
+        Ok(members.insert(&Key::new(prefix.bits, prefix.address), Member { account, trunk: 0 }, 0)?)
     }
 
     /// Gives accounts 2 to `count` the policy, and each a prefix of 16 addresses in 10.0.0.0/8.
@@ -233,10 +265,13 @@ impl Kernel {
     }
 
     fn run(&mut self, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
-        let program: &mut Xdp =
-            self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
-        let result = program.test_run(options).with_context(|| format!("{name} on {} bytes", frame.len()))?;
+        let result = match self.ebpf.program_mut(name) {
+            Some(Program::Xdp(program)) => program.test_run(options),
+            Some(Program::SchedClassifier(program)) => program.test_run(options),
+            _ => bail!("no program {name} that takes packets"),
+        };
+        let result = result.with_context(|| format!("{name} on {} bytes", frame.len()))?;
         Ok((result.return_value, result.duration))
     }
 

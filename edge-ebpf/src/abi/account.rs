@@ -187,8 +187,12 @@ impl Limit {
 pub struct Policy {
     /// [`Mode`] as integer; any other value counts as observe.
     pub mode: u32,
-    /// Reserved, zero.
+    /// Bits of [`policy_flag`].
     pub flags: u32,
+    /// Most calls of the account at once, over all sources and trunks; 0 is no limit.
+    pub calls_max: u32,
+    /// The bit `1 << index` of each SIP [`Class`] whose refused requests are answered; without it they are dropped.
+    pub answered: u32,
     /// Over all sources of the account, by [`Class`].
     pub account: [Limit; Class::COUNT],
     /// For each single source of the account, by [`Class`].
@@ -197,8 +201,45 @@ pub struct Policy {
 
 impl Policy {
     /// Observes and limits nothing.
-    pub const OPEN: Self =
-        Self { mode: Mode::Observe as u32, flags: 0, account: [Limit::NONE; 8], source: [Limit::NONE; 8] };
+    pub const OPEN: Self = Self {
+        mode: Mode::Observe as u32,
+        flags: 0,
+        calls_max: 0,
+        answered: 0,
+        account: [Limit::NONE; 8],
+        source: [Limit::NONE; 8],
+    };
+}
+
+/// Bits of [`Policy::flags`].
+pub mod policy_flag {
+    /// The account is suspended: its SIP requests outside dialogs are refused, with 403 where they are answered.
+    pub const SUSPENDED: u32 = 1;
+}
+
+indexed_enum! {
+    /// What became of calls, counted per account: complete even where records were lost.
+    CallCount {
+        /// Took a slot.
+        Admitted = 0, "admitted";
+        /// Was answered.
+        Answered = 1, "answered";
+        /// Ended as the signalling said.
+        Ended = 2, "ended";
+        /// Was expired by the sweep.
+        Expired = 3, "expired";
+        /// Was refused for a limit on concurrent calls.
+        Refused = 4, "refused";
+        /// Was over a limit on concurrent calls, but the mode is observe.
+        Observed = 5, "observed";
+        /// Was admitted without a slot, because the map `CALLS` is full.
+        Unkept = 6, "unkept";
+    }
+}
+
+impl CallCount {
+    /// Room in [`AccountCounters::calls`]; more than the counts of today.
+    pub const SLOTS: usize = 8;
 }
 
 /// Counters of one account. They only grow, until the account's number is given to another account.
@@ -211,6 +252,8 @@ pub struct AccountCounters {
     pub sip: [u64; Method::SLOTS],
     /// SMPP PDUs passed, by [`Command`].
     pub smpp: [u64; Command::SLOTS],
+    /// Calls by [`CallCount`].
+    pub calls: [u64; CallCount::SLOTS],
 }
 
 /// What changes with traffic, one per account, shared by all CPUs. Map `ACCOUNTS`, by account number.
@@ -219,6 +262,8 @@ pub struct AccountCounters {
 pub struct AccountState {
     /// Theoretical arrival times by [`Class`]; the meter's only state.
     pub buckets: [u64; Class::COUNT],
+    /// Slots held: as many as the map `CALLS` has entries of this account.
+    pub calls_active: u64,
     /// What was seen.
     pub counters: AccountCounters,
 }

@@ -25,6 +25,8 @@ indexed_enum! {
         Flows = 1, "flows";
         /// A called prefix found its set taken: the message was counted under no prefix.
         Prefixes = 2, "prefixes";
+        /// A call could not be kept: it was admitted without a slot.
+        Calls = 3, "calls";
     }
 }
 

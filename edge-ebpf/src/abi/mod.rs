@@ -9,6 +9,7 @@
 //!   maps of another layout.
 
 mod account;
+mod call;
 mod event;
 mod names;
 mod outcome;
@@ -16,19 +17,26 @@ mod settings;
 mod source;
 mod table;
 
-pub use account::{AccountCounters, AccountState, Allowance, Class, Command, Limit, Method, Mode, Policy};
+pub use account::{
+    AccountCounters, AccountState, Allowance, CallCount, Class, Command, Limit, Method, Mode, Policy,
+    policy_flag,
+};
+pub use call::{
+    CallCause, CallKey, CallPhase, CallRecord, CallState, EndedBy, NUMBER_DIGITS, Number, TrunkPolicy,
+    TrunkState,
+};
 pub use event::{Event, EventKind, FullMap};
 pub use names::{map, program};
-pub use outcome::{Outcome, Verdict};
+pub use outcome::{EgressOutcome, Outcome, Verdict};
 pub use settings::{Ports, Service, Settings};
-pub use source::{FlowKey, SourceKey, SourceState, Standing, StandingKind};
+pub use source::{FlowKey, Member, SourceKey, SourceState, Standing, StandingKind};
 pub use table::{
     PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, PrefixCount, PrefixPage, PrefixSet, REPEAT_SETS_DEFAULT,
     REPEAT_WAYS, Repeat, RepeatSet, prefix_key, prefix_key_parts,
 };
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Declares a fieldless enum that crosses the boundary as its index: numbered, named and countable.
 macro_rules! indexed_enum {

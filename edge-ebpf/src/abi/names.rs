@@ -13,7 +13,7 @@ pub mod map {
     /// Account number to the account's name, UTF-8, zero-padded to 64 bytes: written and read by the daemon only,
     /// so that what is installed describes itself.
     pub const ACCOUNT_NAMES: &str = "ACCOUNT_NAMES";
-    /// Trie: prefix to account number.
+    /// Trie: prefix to [`crate::abi::Member`].
     pub const MEMBERS: &str = "MEMBERS";
     /// Trie: prefix to [`crate::abi::Standing`].
     pub const STANDINGS: &str = "STANDINGS";
@@ -27,6 +27,18 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     /// Per CPU: packets by [`crate::abi::Outcome`].
     pub const OUTCOMES: &str = "OUTCOMES";
+    /// Per CPU: packets on the way out by [`crate::abi::EgressOutcome`].
+    pub const EGRESS_OUTCOMES: &str = "EGRESS_OUTCOMES";
+    /// [`crate::abi::CallKey`] to [`crate::abi::CallState`].
+    pub const CALLS: &str = "CALLS";
+    /// Trunk number to [`crate::abi::TrunkState`].
+    pub const TRUNKS: &str = "TRUNKS";
+    /// Trunk number to [`crate::abi::TrunkPolicy`].
+    pub const TRUNK_POLICIES: &str = "TRUNK_POLICIES";
+    /// Ring buffer of [`crate::abi::CallRecord`].
+    pub const RECORDS: &str = "RECORDS";
+    /// Per CPU, one entry: records that the ring buffer had no room for.
+    pub const RECORDS_LOST: &str = "RECORDS_LOST";
     /// Ring buffer of [`crate::abi::Event`].
     pub const EVENTS: &str = "EVENTS";
     /// Per CPU, one entry: events that the ring buffer had no room for.
@@ -46,6 +58,12 @@ pub mod map {
         PREFIXES,
         FLOWS,
         OUTCOMES,
+        EGRESS_OUTCOMES,
+        CALLS,
+        TRUNKS,
+        TRUNK_POLICIES,
+        RECORDS,
+        RECORDS_LOST,
         EVENTS,
         EVENTS_LOST,
     ];
@@ -55,6 +73,10 @@ pub mod map {
 pub mod program {
     /// XDP, ingress.
     pub const INGRESS: &str = "edge_ingress";
+    /// `tc`, egress.
+    pub const EGRESS: &str = "edge_egress";
+    /// Raw tracepoint, run by the daemon once a second: expires calls.
+    pub const SWEEP: &str = "edge_sweep";
     /// XDP that passes everything: what a benchmark subtracts.
     pub const EMPTY: &str = "edge_empty";
 }

@@ -66,6 +66,37 @@ indexed_enum! {
     }
 }
 
+indexed_enum! {
+    /// What the way out saw in a packet. It passes in any case. Numbers are append-only.
+    EgressOutcome {
+        /// Not from our ports, or not a protocol of ours.
+        NotOurs = 0, "not_ours";
+        /// A header of layer 2 to 4 does not fit in the frame.
+        Truncated = 1, "truncated";
+        /// An IP fragment, or IPv6 headers too deep to be read.
+        Fragment = 2, "fragment";
+        /// A map lacks what is needed to look at it.
+        Unjudged = 3, "unjudged";
+        /// A SIP response.
+        SipResponse = 4, "sip_response";
+        /// A SIP request of the server or of the far side.
+        SipRequest = 5, "sip_request";
+        /// From a SIP port, but not readable as SIP.
+        SipMalformed = 6, "sip_malformed";
+        /// CRLF or empty keep-alive, STUN (RFC 5626 3.5).
+        SipKeepalive = 7, "sip_keepalive";
+        /// A TCP segment from a SIP port.
+        SipStream = 8, "sip_stream";
+        /// A TCP segment from an SMPP port.
+        SmppSegment = 9, "smpp_segment";
+    }
+}
+
+impl EgressOutcome {
+    /// Room in the map `EGRESS_OUTCOMES`; more than the outcomes of today.
+    pub const SLOTS: usize = 32;
+}
+
 /// What the program returns to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{indexed_enum, pod};
+use super::{Limit, indexed_enum, pod};
 
 indexed_enum! {
     /// What is spoken on a port; the bit `1 << index` of [`Ports::services`].
@@ -38,8 +38,15 @@ pub struct Settings {
     pub repeat_window_ns: u64,
     /// Digits of a called number that are counted as its prefix, 1 to 8.
     pub prefix_digits: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Seconds after which an answer asks to try again (RFC 3261 20.33); up to half as much again is added, by chance.
+    pub retry_after_s: u32,
+    /// How long a call may go without a final response. 200 s: a little more than timer C (RFC 3261 16.6).
+    /// 0 is without end.
+    pub call_unanswered_ns: u64,
+    /// How long an answered call may go without being heard of, where no Session-Expires says less. 0 is without end.
+    pub call_answered_ns: u64,
+    /// Answers that Edge itself sends to each source. Beyond it, what is refused is dropped.
+    pub answers: Limit,
 }
 
 /// Which service listens on a port. Map `PORTS`, one entry, written by the daemon.

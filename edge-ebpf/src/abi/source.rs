@@ -38,8 +38,12 @@ pub struct Standing {
 pub struct SourceState {
     /// The account that the longest matching prefix names; 0 is the account of unknown sources.
     pub account: u32,
+    /// The trunk that the prefix names; 0 is none.
+    pub trunk: u32,
     /// [`super::Settings::generation`] under which the account and the standing were looked up.
     pub generation: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// The standing that the longest matching prefix names.
     pub standing: Standing,
     /// When the last packet came.
@@ -50,6 +54,22 @@ pub struct SourceState {
     pub messages: [u64; Allowance::COUNT],
     /// Packets dropped before their payload was read: bans and floods.
     pub packets_dropped: u64,
+    /// Theoretical arrival time of answers that Edge itself sends to the source.
+    pub answers_ns: u64,
+    /// Requests that the server refused with 401, 403, 404 or 407, counted on the way out.
+    pub failures: u64,
+    /// REGISTER that the server accepted, counted on the way out: credentials that were right.
+    pub registrations: u64,
+}
+
+/// Who sends from a prefix. Map `MEMBERS` (trie), written by the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Member {
+    /// Account number.
+    pub account: u32,
+    /// Trunk number; 0 is none.
+    pub trunk: u32,
 }
 
 /// One direction of a TCP connection. Map `FLOWS`.
@@ -66,4 +86,4 @@ pub struct FlowKey {
     pub destination_port: [u8; 2],
 }
 
-pod!(Standing, SourceState, FlowKey);
+pod!(Member, Standing, SourceState, FlowKey);

@@ -59,10 +59,10 @@ pub fn parse<P: Packet + ?Sized>(packet: &P, headers: &mut Headers) -> Result<()
     transport::parse(packet, &headers.ip, &mut headers.transport)
 }
 
-/// Where most packets end: protocol number and destination port of an untagged IPv4 packet without options that
-/// is no fragment. `None` where it takes [`parse`] to tell.
+/// Where most packets end: protocol number, source and destination port of an untagged IPv4 packet without options
+/// that is no fragment. `None` where it takes [`parse`] to tell.
 #[inline(always)]
-pub fn glance<P: Packet + ?Sized>(packet: &P) -> Option<(u8, u16)> {
+pub fn glance<P: Packet + ?Sized>(packet: &P) -> Option<(u8, u16, u16)> {
     const TYPE: usize = offset_of!(EthHdr, ether_type);
     const IP: usize = EthHdr::LEN - TYPE;
     const PORTS: usize = IP + Ipv4Hdr::LEN;
@@ -73,5 +73,6 @@ pub fn glance<P: Packet + ?Sized>(packet: &P) -> Option<(u8, u16)> {
         && bytes[IP] == 0x45
         && u16::from_be_bytes(fragment) & ip::IPV4_FRAGMENT == 0;
     let protocol = bytes[IP + offset_of!(Ipv4Hdr, proto)];
-    is_plain.then_some((protocol, u16::from_be_bytes([bytes[PORTS + 2], bytes[PORTS + 3]])))
+    let port = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    is_plain.then_some((protocol, port(PORTS), port(PORTS + 2)))
 }

@@ -109,6 +109,8 @@ pub struct InterfaceStatus {
     pub requested_mode: String,
     /// Why the mode is not native, where it is not.
     pub reason: Option<String>,
+    /// How the way out is heard: `tcx`, `clsact`, or `none`.
+    pub egress: String,
     /// Whether the link is pinned, so that enforcement outlives the daemon.
     pub pinned: bool,
     /// The last time since the daemon's start that somebody else took Edge off and it was put right.

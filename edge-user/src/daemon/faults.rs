@@ -177,7 +177,7 @@ fn interface_down(name: &str) -> Finding {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use crate::dataplane::XdpModeObtained;
+    use crate::dataplane::{EgressHook, XdpModeObtained};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_000_000 + second).unwrap()
@@ -222,7 +222,8 @@ mod tests {
     fn an_interface_that_goes_and_comes_back_opens_and_resolves() {
         let mut faults = Faults::default();
         let name = "eth0".to_owned();
-        let attached = InterfaceState::Attached { mode: XdpModeObtained::Native, reason: None };
+        let attached =
+            InterfaceState::Attached { mode: XdpModeObtained::Native, reason: None, egress: EgressHook::Tcx };
         assert_eq!(faults.step([(&name, &attached)], at(0)), []);
         let gone = faults.step([(&name, &InterfaceState::Absent)], at(1));
         assert!(matches!(&gone[..], [Signal::Open(finding)] if finding.subject == "eth0"));

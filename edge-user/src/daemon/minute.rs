@@ -57,6 +57,7 @@ mod tests {
                 messages: [[0; Allowance::COUNT]; Class::COUNT],
                 sip: [0; Method::SLOTS],
                 smpp: [0; Command::SLOTS],
+                calls: [0; edge_ebpf::abi::CallCount::SLOTS],
             };
             counters.messages[Class::SmppSubmit.index()][0] = *admitted;
             ((*name).to_owned(), AccountSnapshot { counters })

@@ -77,6 +77,7 @@ mod tests {
             messages: [[0; Allowance::COUNT]; Class::COUNT],
             sip: [0; Method::SLOTS],
             smpp: [0; Command::SLOTS],
+            calls: [0; edge_ebpf::abi::CallCount::SLOTS],
         };
         counters.messages[Class::SipInvite.index()] = messages;
         counters

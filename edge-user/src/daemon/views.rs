@@ -260,6 +260,10 @@ fn interface_status(
         xdp_mode: mode_name(state).to_owned(),
         requested_mode: request_name(*request).to_owned(),
         reason,
+        egress: match state {
+            InterfaceState::Attached { egress, .. } => egress.name().to_owned(),
+            InterfaceState::Absent | InterfaceState::Failed { .. } => "none".to_owned(),
+        },
         pinned: matches!(state, InterfaceState::Attached { .. }),
         repaired: repaired.cloned(),
     }

@@ -116,10 +116,10 @@ pub(super) fn log_changes(changes: &[InterfaceChange]) {
             tracing::warn!(interface, "{lost} by somebody else");
         }
         match state {
-            Some(InterfaceState::Attached { mode, reason: None }) => {
+            Some(InterfaceState::Attached { mode, reason: None, .. }) => {
                 tracing::info!(interface, mode = mode.name(), "{what}");
             }
-            Some(InterfaceState::Attached { mode, reason: Some(reason) }) => {
+            Some(InterfaceState::Attached { mode, reason: Some(reason), .. }) => {
                 tracing::warn!(interface, mode = mode.name(), reason, "{what}, but not in native mode");
             }
             Some(InterfaceState::Absent) => {

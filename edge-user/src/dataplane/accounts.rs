@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aya::maps::{Array, LpmTrie, MapData, MapError};
 use edge_ebpf::abi::{
-    ABI_VERSION, AccountCounters, AccountState, Allowance, Class, Command, Method, Policy, Ports, SourceKey,
-    Standing, map,
+    ABI_VERSION, AccountCounters, AccountState, Allowance, CallCount, Class, Command, Member, Method, Policy,
+    Ports, SourceKey, Standing, map,
 };
 
 use super::error::DataplaneError;
@@ -18,10 +18,12 @@ use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, Plan, Step};
 /// Buckets full, nothing counted.
 const NO_STATE: AccountState = AccountState {
     buckets: [0; Class::COUNT],
+    calls_active: 0,
     counters: AccountCounters {
         messages: [[0; Allowance::COUNT]; Class::COUNT],
         sip: [0; Method::SLOTS],
         smpp: [0; Command::SLOTS],
+        calls: [0; CallCount::SLOTS],
     },
 };
 
@@ -32,7 +34,7 @@ pub struct Accounts {
     policies: Array<MapData, Policy>,
     states: Array<MapData, AccountState>,
     names: Array<MapData, [u8; NAME_BYTES]>,
-    members: LpmTrie<MapData, SourceKey, u32>,
+    members: LpmTrie<MapData, SourceKey, Member>,
     standings: LpmTrie<MapData, SourceKey, Standing>,
     installed: Sizes,
     capacity: u32,
@@ -90,7 +92,10 @@ impl Accounts {
                 accounts.insert(name, InstalledAccount { number, policy });
             }
         }
-        let prefixes = entries(&self.members, map::MEMBERS)?;
+        let prefixes: BTreeMap<_, _> = entries(&self.members, map::MEMBERS)?
+            .into_iter()
+            .map(|(prefix, member)| (prefix, member.account))
+            .collect();
         let standings: BTreeMap<_, _> = entries(&self.standings, map::STANDINGS)?
             .into_iter()
             .map(|(prefix, standing)| (prefix, standing.into()))
@@ -146,7 +151,7 @@ impl Accounts {
                 self.set_state(*number)
             }
             Step::SetPrefix { prefix, number, before, .. } => {
-                let result = self.members.insert(&trie_key(prefix), number, 0);
+                let result = self.members.insert(&trie_key(prefix), Member { account: *number, trunk: 0 }, 0);
                 self.installed.members += u64::from(before.is_none());
                 result.map_err(|error| full_or(map::MEMBERS, &error))
             }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::egress;
 use super::error::DataplaneError;
 use super::pins::{self, PinDir};
 
@@ -28,6 +29,9 @@ pub(super) fn remove_everything(pins: &PinDir) -> Result<DetachReport, Dataplane
     let mut interfaces = Vec::new();
     for version in pins.versions() {
         interfaces.extend(pins::linked_interfaces(&version));
+        for name in pins::heard_interfaces(&version) {
+            egress::remove(&version, &name)?;
+        }
         pins::remove_version(&version)?;
     }
     interfaces.sort();

@@ -73,6 +73,17 @@ pub enum DataplaneError {
         /// Why it failed.
         reason: String,
     },
+    /// The way out of an interface cannot be heard.
+    #[error(
+        "what leaves by {interface} cannot be seen: {reason}. Calls would never end, so the interface counts as \
+         failed; before kernel 6.6 the modules `sch_ingress` and `cls_bpf` are needed"
+    )]
+    Egress {
+        /// Interface.
+        interface: String,
+        /// The kernel's reason.
+        reason: String,
+    },
     /// Somebody else's program is on the interface.
     #[error(
         "another XDP program is attached to {interface}{found}. Detach it (`ip link show dev {interface}` shows it, \

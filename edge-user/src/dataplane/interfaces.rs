@@ -15,68 +15,14 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 use super::detach::{DetachReport, remove_everything};
+use super::egress::{self, Egress};
 use super::error::{DataplaneError, chain};
 use super::keep::Keeper;
 use super::link::{self, HeldLink};
 use super::load::ingress;
 use super::pins;
+use super::state::{InterfaceState, XdpModeObtained};
 use crate::config::{Interface, XdpModeRequest};
-
-/// The mode that an interface really has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum XdpModeObtained {
-    /// In the driver.
-    Native,
-    /// In the stack, after the kernel has made its own packet of it.
-    Generic,
-}
-
-impl XdpModeObtained {
-    /// `native` or `generic`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "native" => Some(Self::Native),
-            "generic" => Some(Self::Generic),
-            _ => None,
-        }
-    }
-
-    const fn satisfies(self, request: XdpModeRequest) -> bool {
-        match (self, request) {
-            (_, XdpModeRequest::Auto)
-            | (Self::Native, XdpModeRequest::Native)
-            | (Self::Generic, XdpModeRequest::Generic) => true,
-            (Self::Native, XdpModeRequest::Generic) | (Self::Generic, XdpModeRequest::Native) => false,
-        }
-    }
-}
-
-/// Where an interface stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InterfaceState {
-    /// The program is on it, by a pinned link.
-    Attached {
-        /// How.
-        mode: XdpModeObtained,
-        /// Why not native, when `auto` was asked for.
-        reason: Option<String>,
-    },
-    /// There is no interface of that name; it is attached as soon as there is one.
-    Absent,
-    /// It is there, but refuses.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
 
 /// Something that became of an interface, worth a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +35,13 @@ pub struct InterfaceChange {
     pub what: String,
     /// The interface was there all the time and somebody else took Edge off it: what was found.
     pub lost: Option<&'static str>,
+}
+
+/// The program on the way in, attached.
+struct Up {
+    mode: XdpModeObtained,
+    reason: Option<String>,
+    what: String,
 }
 
 /// How the link of an attached interface was found.
@@ -111,12 +64,14 @@ pub struct Interfaces {
     others: Vec<PathBuf>,
     wanted: BTreeMap<String, (XdpModeRequest, InterfaceState)>,
     links: BTreeMap<String, HeldLink>,
+    egress: Egress,
 }
 
 impl Interfaces {
     pub(super) fn new(ebpf: Ebpf, keeper: Keeper) -> Self {
         let (directory, others) = (keeper.pins().current(), keeper.pins().other_versions());
-        Self { ebpf, keeper, directory, others, wanted: BTreeMap::new(), links: BTreeMap::new() }
+        let egress = Egress::new(directory.clone());
+        Self { ebpf, keeper, directory, others, wanted: BTreeMap::new(), links: BTreeMap::new(), egress }
     }
 
     /// Brings the links to what is configured: attaches, adopts, takes over from other versions, detaches.
@@ -153,7 +108,7 @@ impl Interfaces {
     fn look_after(&mut self, name: String) -> Option<InterfaceChange> {
         let (xdp_mode, before) = self.wanted.get(&name).cloned()?;
         let mut lost = None;
-        if let InterfaceState::Attached { mode, reason } = &before {
+        if let InterfaceState::Attached { mode, reason, .. } = &before {
             match self.repair(&name, *mode, reason.as_deref()) {
                 Ok(Link::Whole) => return None,
                 Ok(Link::Repaired { lost, what }) => {
@@ -191,6 +146,7 @@ impl Interfaces {
         if facts.index != there {
             return Ok(Link::TakenOff);
         }
+        let index = held.index();
         let path = pins::link_path(&self.directory, name);
         if !held.is_pinned_at(&path) {
             pins::remove_if_there(&path)?;
@@ -198,10 +154,12 @@ impl Interfaces {
                 self.links.insert(name.to_owned(), held.pin(&path)?);
             }
             pins::note_mode(&self.directory, name, mode.name(), reason)?;
+            if !self.egress.is_whole(&mut self.ebpf, name, index)? {
+                self.egress.hold(&mut self.ebpf, &self.others, name, index)?;
+            }
             return Ok(Link::Repaired { lost: "the pin of the link was removed", what: "pinned again" });
         }
         if facts.program_id != program_id(ingress(&mut self.ebpf)?)? {
-            let index = held.index();
             self.update(name, &path, index).map_err(|reason| DataplaneError::Attach {
                 interface: name.to_owned(),
                 mode: mode.name(),
@@ -210,6 +168,13 @@ impl Interfaces {
             return Ok(Link::Repaired {
                 lost: "the link was given another program",
                 what: "program put back",
+            });
+        }
+        if !self.egress.is_whole(&mut self.ebpf, name, index)? {
+            self.egress.hold(&mut self.ebpf, &self.others, name, index)?;
+            return Ok(Link::Repaired {
+                lost: "the program on the way out was taken off",
+                what: "attached again",
             });
         }
         Ok(Link::Whole)
@@ -225,6 +190,7 @@ impl Interfaces {
     pub fn detach(&mut self) -> Result<DetachReport, DataplaneError> {
         self.wanted.clear();
         self.links.clear();
+        self.egress.close();
         remove_everything(self.keeper.pins())
     }
 
@@ -236,8 +202,14 @@ impl Interfaces {
             }
             return (InterfaceState::Absent, "there is no such interface".into());
         };
-        match self.adopt(interface, index).transpose().unwrap_or_else(|| self.attach(interface, index)) {
-            Ok(done) => done,
+        let up = self.adopt(interface, index).transpose().unwrap_or_else(|| self.attach(interface, index));
+        // Without the way out no call would ever end: an interface that is heard on one side only has failed.
+        let heard = up
+            .and_then(|up| Ok((up, self.egress.hold(&mut self.ebpf, &self.others, &interface.name, index)?)));
+        match heard {
+            Ok((Up { mode, reason, what }, egress)) => {
+                (InterfaceState::Attached { mode, reason, egress }, what)
+            }
             Err(error) => {
                 (InterfaceState::Failed { reason: error.to_string() }, "could not be attached".into())
             }
@@ -245,11 +217,7 @@ impl Interfaces {
     }
 
     /// Puts the program under a link that is already there, without a gap; `None` when there is none to adopt.
-    fn adopt(
-        &mut self,
-        interface: &Interface,
-        index: u32,
-    ) -> Result<Option<(InterfaceState, String)>, DataplaneError> {
+    fn adopt(&mut self, interface: &Interface, index: u32) -> Result<Option<Up>, DataplaneError> {
         let name = interface.name.as_str();
         let here = [self.directory.clone()];
         let places: Vec<PathBuf> = here.iter().chain(&self.others).cloned().collect();
@@ -273,7 +241,7 @@ impl Interfaces {
                 continue;
             };
             if place == self.directory {
-                return Ok(Some((InterfaceState::Attached { mode, reason }, "adopted".into())));
+                return Ok(Some(Up { mode, reason, what: "adopted".into() }));
             }
             if let Some(held) = self.links.remove(name) {
                 let here = pins::link_path(&self.directory, name);
@@ -283,7 +251,7 @@ impl Interfaces {
             pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
             pins::remove_link(&place, name)?;
             let what = format!("taken over from {}", place.display());
-            return Ok(Some((InterfaceState::Attached { mode, reason }, what)));
+            return Ok(Some(Up { mode, reason, what }));
         }
         Ok(None)
     }
@@ -304,22 +272,19 @@ impl Interfaces {
     /// Takes the program off an interface.
     fn let_go(&mut self, name: &str) -> Result<(), DataplaneError> {
         self.links.remove(name);
+        self.egress.let_go(name)?;
         pins::remove_link(&self.directory, name)
     }
 
-    fn attach(
-        &mut self,
-        interface: &Interface,
-        index: u32,
-    ) -> Result<(InterfaceState, String), DataplaneError> {
+    fn attach(&mut self, interface: &Interface, index: u32) -> Result<Up, DataplaneError> {
         let name = interface.name.as_str();
         let (mode, reason) = match interface.xdp_mode {
             XdpModeRequest::Native => (XdpModeObtained::Native, None),
             XdpModeRequest::Generic => (XdpModeObtained::Generic, None),
             XdpModeRequest::Auto => match self.attach_in(name, index, XdpModeObtained::Native) {
                 Ok(()) => {
-                    let state = InterfaceState::Attached { mode: XdpModeObtained::Native, reason: None };
-                    return Ok((state, "attached".into()));
+                    let mode = XdpModeObtained::Native;
+                    return Ok(Up { mode, reason: None, what: "attached".into() });
                 }
                 Err(DataplaneError::Attach { reason, .. }) => (XdpModeObtained::Generic, Some(reason)),
                 Err(error) => return Err(error),
@@ -329,7 +294,7 @@ impl Interfaces {
         if reason.is_some() {
             pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
         }
-        Ok((InterfaceState::Attached { mode, reason }, "attached".into()))
+        Ok(Up { mode, reason, what: "attached".into() })
     }
 
     fn attach_in(&mut self, name: &str, index: u32, mode: XdpModeObtained) -> Result<(), DataplaneError> {
@@ -372,7 +337,8 @@ impl Interfaces {
         }
         for other in std::mem::take(&mut self.others) {
             for name in pins::linked_interfaces(&other) {
-                changes.push(dropped(&name, pins::remove_link(&other, &name)));
+                let gone = egress::remove(&other, &name).and_then(|()| pins::remove_link(&other, &name));
+                changes.push(dropped(&name, gone));
             }
             match pins::remove_version(&other) {
                 Ok(()) => tracing::info!(directory = %other.display(), "removed the pins of another version"),
@@ -436,14 +402,6 @@ fn other_xdp_programs(own: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn auto_takes_any_mode_and_the_others_only_their_own() {
-        use XdpModeObtained::{Generic, Native};
-        assert!(Native.satisfies(XdpModeRequest::Auto) && Generic.satisfies(XdpModeRequest::Auto));
-        assert!(Native.satisfies(XdpModeRequest::Native) && !Native.satisfies(XdpModeRequest::Generic));
-        assert!(Generic.satisfies(XdpModeRequest::Generic) && !Generic.satisfies(XdpModeRequest::Native));
-    }
 
     #[test]
     fn a_busy_interface_is_an_error_of_its_own_and_never_falls_back() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aya::maps::{Map, MapData, MapInfo};
-use aya::programs::Xdp;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use edge_ebpf::abi::{map, program};
@@ -77,6 +77,7 @@ pub(super) fn load(pins: &PinDir, capacity: &Capacity) -> Result<Loaded, Datapla
     }
     let mut ebpf = loader.load(KERNEL_OBJECT).map_err(|error| DataplaneError::load(&error))?;
     ingress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
+    egress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
     let maps = Maps::take_from(&mut ebpf)?;
     if !adopted {
         maps.pin(&directory)?;
@@ -88,6 +89,12 @@ pub(super) fn load(pins: &PinDir, capacity: &Capacity) -> Result<Loaded, Datapla
 pub(super) fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
     let missing = DataplaneError::Missing { kind: "program", name: program::INGRESS };
     ebpf.program_mut(program::INGRESS).and_then(|program| program.try_into().ok()).ok_or(missing)
+}
+
+/// The program on the way out.
+pub(super) fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
+    let missing = DataplaneError::Missing { kind: "program", name: program::EGRESS };
+    ebpf.program_mut(program::EGRESS).and_then(|program| program.try_into().ok()).ok_or(missing)
 }
 
 /// Entries of a map that the configuration sizes.

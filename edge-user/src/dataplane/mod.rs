@@ -12,6 +12,7 @@ mod accounts;
 mod clock;
 mod counters;
 mod detach;
+mod egress;
 mod error;
 mod events;
 mod interfaces;
@@ -23,6 +24,7 @@ mod object;
 mod pins;
 mod prefixes;
 mod settings;
+mod state;
 
 use std::path::Path;
 
@@ -30,11 +32,13 @@ pub use accounts::Accounts;
 pub use clock::Clocks;
 pub use counters::{Counters, SourceUse};
 pub use detach::{DetachReport, detach};
+pub use egress::EgressHook;
 pub use error::DataplaneError;
 pub use events::{EventStream, Events, ProgramLogs};
-pub use interfaces::{InterfaceChange, InterfaceState, Interfaces, XdpModeObtained};
+pub use interfaces::{InterfaceChange, Interfaces};
 pub use load::Adoption;
 pub use prefixes::{Prefixes, RestingHalf};
+pub use state::{InterfaceState, XdpModeObtained};
 
 use crate::config::Capacity;
 

@@ -17,6 +17,7 @@ use super::error::DataplaneError;
 
 const LINK: &str = "link-";
 const MODE: &str = "mode-";
+const EGRESS: &str = "egress-";
 
 /// The directory of pins, all versions of it.
 #[derive(Clone, Debug)]
@@ -106,6 +107,23 @@ pub(super) fn map_path(version: &Path, map: &str) -> PathBuf {
 /// The pin of an interface's link.
 pub(super) fn link_path(version: &Path, interface: &str) -> PathBuf {
     version.join(format!("{LINK}{}", escape(interface)))
+}
+
+/// The pin of the link on an interface's way out; where it is a filter and no link, the note that it is there.
+pub(super) fn egress_path(version: &Path, interface: &str) -> PathBuf {
+    version.join(format!("{EGRESS}{}", escape(interface)))
+}
+
+/// Notes that the program on an interface's way out is a filter, which cannot be pinned.
+pub(super) fn note_egress(version: &Path, interface: &str) -> Result<(), DataplaneError> {
+    let path = egress_path(version, interface);
+    remove_if_there(&path)?;
+    symlink("clsact", &path).map_err(DataplaneError::io("write", path))
+}
+
+/// Interfaces whose way out is heard, by this directory.
+pub(super) fn heard_interfaces(version: &Path) -> Vec<String> {
+    names(version).iter().filter_map(|name| name.strip_prefix(EGRESS)).map(unescape).collect()
 }
 
 /// Interfaces that have a pinned link in this directory.

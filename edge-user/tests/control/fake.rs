@@ -195,6 +195,7 @@ impl Control for FakeDaemon {
                 xdp_mode: "generic".to_owned(),
                 requested_mode: "auto".to_owned(),
                 reason: Some("the driver has no native XDP".to_owned()),
+                egress: "tcx".to_owned(),
                 pinned: true,
                 repaired: None,
             }],

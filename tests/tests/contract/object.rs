@@ -2,12 +2,12 @@
 
 use aya_obj::Object;
 use aya_obj::generated::bpf_map_type::{
-    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_LPM_TRIE, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY,
-    BPF_MAP_TYPE_RINGBUF,
+    BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_LPM_TRIE, BPF_MAP_TYPE_LRU_HASH,
+    BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF,
 };
 use edge_ebpf::abi::{
-    AccountState, FlowKey, Outcome, Policy, Ports, PrefixPage, RepeatSet, Settings, SourceKey, SourceState,
-    Standing, map, program,
+    AccountState, CallKey, CallState, EgressOutcome, FlowKey, Member, Outcome, Policy, Ports, PrefixPage,
+    RepeatSet, Settings, SourceKey, SourceState, Standing, TrunkPolicy, TrunkState, map, program,
 };
 use edge_ebpf::stream::Flow;
 use edge_tests::kernel::object_bytes;
@@ -28,11 +28,17 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         array(map::ACCOUNT_NAMES, 64),
         array(map::REPEATS, size_of::<RepeatSet>()),
         array(map::PREFIXES, size_of::<PrefixPage>()),
-        trie(map::MEMBERS, size_of::<u32>()),
+        trie(map::MEMBERS, size_of::<Member>()),
         trie(map::STANDINGS, size_of::<Standing>()),
         (map::SOURCES, BPF_MAP_TYPE_LRU_HASH, size_of::<SourceKey>(), size_of::<SourceState>()),
         (map::FLOWS, BPF_MAP_TYPE_LRU_HASH, size_of::<FlowKey>(), size_of::<Flow>()),
         (map::OUTCOMES, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<[u64; Outcome::SLOTS]>()),
+        (map::EGRESS_OUTCOMES, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<[u64; EgressOutcome::SLOTS]>()),
+        (map::CALLS, BPF_MAP_TYPE_HASH, size_of::<CallKey>(), size_of::<CallState>()),
+        array(map::TRUNKS, size_of::<TrunkState>()),
+        array(map::TRUNK_POLICIES, size_of::<TrunkPolicy>()),
+        (map::RECORDS, BPF_MAP_TYPE_RINGBUF, 0, 0),
+        (map::RECORDS_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
         (map::EVENTS, BPF_MAP_TYPE_RINGBUF, 0, 0),
         (map::EVENTS_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
     ];
@@ -50,7 +56,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
 #[test]
 fn every_program_of_the_contract_is_in_the_object() {
     let object = Object::parse(&object_bytes().unwrap()).unwrap();
-    for name in [program::INGRESS, program::EMPTY] {
+    for name in [program::INGRESS, program::EGRESS, program::EMPTY] {
         assert!(object.programs.contains_key(name), "the object has no program {name}");
     }
 }

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test panics: the backtrace says where")]
 
 mod agreement;
+mod egress;
 mod meter;
 mod rows;

@@ -3,15 +3,17 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::maps::lpm_trie::Key;
-use edge_ebpf::abi::{AccountState, Class, Limit, Policy, Settings, SourceState, Standing, StandingKind};
+use edge_ebpf::abi::{
+    AccountState, Class, Limit, Member, Policy, Settings, SourceState, Standing, StandingKind,
+};
 use edge_ebpf::decide::Scope;
 use edge_ebpf::meter;
 use edge_ebpf::verifier::opaque;
 
 use crate::{atomic, maps};
 
-/// Number of the account of unknown sources.
-const UNKNOWN: u32 = 0;
+/// The account of unknown sources.
+const UNKNOWN: Member = Member { account: 0, trunk: 0 };
 /// Races that a charge may lose before it gives up and refuses.
 const CHARGE_TRIES: usize = 16;
 
@@ -41,8 +43,9 @@ impl Party {
         // and each word stands for itself.
         unsafe {
             if (*source).generation != settings.generation {
-                let (account, standing) = resolve(key);
-                (*source).account = account;
+                let (member, standing) = resolve(key);
+                (*source).account = member.account;
+                (*source).trunk = member.trunk;
                 (*source).standing = standing;
                 (*source).generation = settings.generation;
             }
@@ -149,26 +152,27 @@ extern "C" fn edge_charge(bucket: *mut u64, interval_ns: u64, burst_ns: u64, cos
 
 /// Account and standing by longest prefix.
 #[inline(always)]
-fn resolve(key: &[u64; 2]) -> (u32, Standing) {
+fn resolve(key: &[u64; 2]) -> (Member, Standing) {
     let whole = Key::new(128, *key);
-    let account = match maps::MEMBERS.get(&whole) {
-        Some(account) => *account,
+    let member = match maps::MEMBERS.get(&whole) {
+        Some(member) => *member,
         None => UNKNOWN,
     };
     let standing = match maps::STANDINGS.get(&whole) {
         Some(standing) => *standing,
         None => Standing { kind: StandingKind::Metered as u32, reserved: 0, until_ns: 0 },
     };
-    (account, standing)
+    (member, standing)
 }
 
 #[inline(always)]
 fn insert(key: &[u64; 2], generation: u32, now_ns: u64) -> Option<*mut SourceState> {
     let fresh = maps::FRESH_SOURCE.get_ptr_mut(0)?;
-    let (account, standing) = resolve(key);
+    let (member, standing) = resolve(key);
     // SAFETY: this CPU's own value; all that is not written here is zero in it, always.
     let fresh = unsafe { &mut *fresh };
-    fresh.account = account;
+    fresh.account = member.account;
+    fresh.trunk = member.trunk;
     fresh.generation = generation;
     fresh.standing = standing;
     fresh.seen_ns = now_ns;

@@ -1,8 +1,8 @@
 //! Counting: packets by outcome, messages by account, prefixes by account.
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, Class, Command, Method, Outcome, PREFIX_PAGES, PREFIX_SETS_PER_PAGE,
-    PREFIX_WAYS, SourceState, prefix_key,
+    AccountState, Allowance, Class, Command, EgressOutcome, Method, Outcome, PREFIX_PAGES,
+    PREFIX_SETS_PER_PAGE, PREFIX_WAYS, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
@@ -19,6 +19,17 @@ pub(crate) fn outcome(outcome: Outcome) {
     let Some(outcomes) = maps::OUTCOMES.get_ptr_mut(0) else { return };
     if index < Outcome::SLOTS {
         // SAFETY: this CPU's own value, and nothing interrupts XDP on it but XDP on no other value.
+        unsafe { (*outcomes)[index] += 1 };
+    }
+}
+
+/// Counts a packet on its way out.
+#[inline(always)]
+pub(crate) fn egress_outcome(outcome: EgressOutcome) {
+    let index = opaque(outcome.index() as u64) as usize;
+    let Some(outcomes) = maps::EGRESS_OUTCOMES.get_ptr_mut(0) else { return };
+    if index < EgressOutcome::SLOTS {
+        // SAFETY: this CPU's own value, which nothing else writes.
         unsafe { (*outcomes)[index] += 1 };
     }
 }

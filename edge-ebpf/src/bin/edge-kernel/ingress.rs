@@ -47,7 +47,7 @@ fn judge(ctx: &XdpContext) -> Outcome {
 /// The same reference, of which the optimiser must assume that all it points to has changed: what follows
 /// reads the map value, and not the registers that hold what was written there.
 #[inline(always)]
-fn reread(headers: &Headers) -> &Headers {
+pub(crate) fn reread(headers: &Headers) -> &Headers {
     let mut pointer = core::ptr::from_ref(headers);
     // SAFETY: one register move onto itself.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) pointer, options(nostack)) };

@@ -8,10 +8,10 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use edge_ebpf::abi::{
-    AccountState, FlowKey, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet,
-    Settings, SourceState, Standing,
+    AccountState, CallKey, CallState, EgressOutcome, FlowKey, Member, Outcome, PREFIX_PAGES, Policy, Ports,
+    PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState, Standing, TrunkPolicy, TrunkState,
 };
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
@@ -30,6 +30,13 @@ const SOURCES_DEFAULT: u32 = 262_144;
 const FLOWS_DEFAULT: u32 = 16_384;
 /// Rare facts: 256 KiB holds 4,096 events of 48 bytes and their headers.
 const EVENTS_BYTES: u32 = 256 * 1024;
+
+/// Calls at once, of all accounts: 131,072 x about 190 bytes = 24 MiB, allocated at load.
+const CALLS_DEFAULT: u32 = 131_072;
+/// Trunks, number 0 for none; 24 bytes each.
+const TRUNKS_DEFAULT: u32 = 16_384;
+/// Calls that ended: 1 MiB holds 8,192 records of 120 bytes and their headers.
+const RECORDS_BYTES: u32 = 1024 * 1024;
 
 /// What holds for the whole program. Written by the daemon, read with every packet. One entry.
 #[map]
@@ -53,10 +60,10 @@ pub(crate) static ACCOUNTS: Array<AccountState> = Array::with_max_entries(ACCOUN
 #[map]
 pub(crate) static ACCOUNT_NAMES: Array<[u8; 64]> = Array::with_max_entries(ACCOUNTS_DEFAULT, 0);
 
-/// Prefix to account number. Written by the daemon; read only when a source is new or the generation moved.
+/// Prefix to account and trunk. Written by the daemon; read only when a source is new or the generation moved.
 /// Full: the daemon's insertion fails and it says so.
 #[map]
-pub(crate) static MEMBERS: LpmTrie<[u64; 2], u32> = LpmTrie::with_max_entries(MEMBERS_DEFAULT, 0);
+pub(crate) static MEMBERS: LpmTrie<[u64; 2], Member> = LpmTrie::with_max_entries(MEMBERS_DEFAULT, 0);
 
 /// Prefix to ban or allowance. As [`MEMBERS`].
 #[map]
@@ -86,6 +93,33 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entrie
 /// Packets by outcome. Per CPU: the daemon adds up; their sum is the number of packets seen.
 #[map]
 pub(crate) static OUTCOMES: PerCpuArray<[u64; Outcome::SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Packets on the way out, by what was seen in them. Per CPU: the daemon adds up.
+#[map]
+pub(crate) static EGRESS_OUTCOMES: PerCpuArray<[u64; EgressOutcome::SLOTS]> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// Calls that hold a slot. Written by the kernel. HASH and not LRU: an entry that went silently would leave its
+/// slot taken for ever. Full: the call is admitted without a slot, counted, and an event says so.
+#[map]
+pub(crate) static CALLS: HashMap<CallKey, CallState> = HashMap::with_max_entries(CALLS_DEFAULT, 0);
+
+/// Slots held, by trunk number. Written by the kernel with atomic operations. Shared by all CPUs.
+#[map]
+pub(crate) static TRUNKS: Array<TrunkState> = Array::with_max_entries(TRUNKS_DEFAULT, 0);
+
+/// Limits, by trunk number. Written by the daemon.
+#[map]
+pub(crate) static TRUNK_POLICIES: Array<TrunkPolicy> = Array::with_max_entries(TRUNKS_DEFAULT, 0);
+
+/// Calls that ended or were refused, for the daemon. A buffer of its own, so that a flood of refusals crowds out no
+/// event. Full: the record is lost and counted in [`RECORDS_LOST`].
+#[map]
+pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(RECORDS_BYTES, 0);
+
+/// Records that found no room. Per CPU.
+#[map]
+pub(crate) static RECORDS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Rare facts for the daemon. Full: the event is lost and counted in [`EVENTS_LOST`].
 #[map]

@@ -2,9 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_loop;
-use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::REPEAT_SETS_DEFAULT;
 use edge_ebpf::packet::Packet;
 use edge_ebpf::repeat;
@@ -12,57 +10,46 @@ use edge_ebpf::wire::sip::{LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX
 use edge_ebpf::wire::transport;
 
 use crate::maps;
-use crate::xdp_packet::XdpPacket;
 
 /// What the loops' bodies are given: on the stack, where `bpf_loop` wants it.
 struct Turn {
     scratch: *mut Scratch,
 }
 
-/// Reads a datagram's payload. `None` if it is not in the frame.
+/// Reads a datagram's payload.
 #[inline(always)]
-pub(crate) fn read(
-    ctx: &XdpContext,
+pub(crate) fn read<P: Packet>(
+    packet: &P,
     transport: &transport::Header,
     hash_key: u64,
     prefix_digits: u32,
-) -> Option<Message> {
-    let payload = transport.payload as u64;
+) -> Message {
+    let Some(pointer) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return Message::MALFORMED };
+    // SAFETY: this CPU's own value; neither way in nor way out runs twice at once on a CPU.
+    let scratch = unsafe { &mut *pointer };
     let length = (transport.end - transport.payload) as u64;
-    if edge_read_sip(ctx.ctx, payload, length, hash_key, u64::from(prefix_digits)) == 0 {
-        return None;
+    let length = if length > u64::from(PAYLOAD_BYTES_MAX) { PAYLOAD_BYTES_MAX } else { length as u32 };
+    if length != 0 && packet.copy_to(transport.payload, &mut scratch.bytes, length as usize).is_err() {
+        return Message::MALFORMED;
     }
-    let scratch = maps::SIP_SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own value.
-    Some(unsafe { (*scratch).message() })
+    scratch.length = length;
+    scratch.hash_key = hash_key;
+    scratch.prefix_digits = prefix_digits;
+    edge_parse_sip();
+    // SAFETY: as above; the parser's own borrow has ended.
+    unsafe { &*pointer }.message()
 }
 
-/// Reads a datagram's payload into this CPU's scratch; 0 if it is not in the frame.
+/// Parses what is in this CPU's scratch; 0 if there is none.
 ///
 /// A global function, so that the verifier proves the parser once and by itself, and not again for each way
 /// that leads to it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_read_sip(
-    ctx: *mut xdp_md,
-    payload: u64,
-    length: u64,
-    hash_key: u64,
-    prefix_digits: u64,
-) -> u64 {
+extern "C" fn edge_parse_sip() -> u64 {
     let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
+    // SAFETY: as in `read`, whose borrow has ended.
     let scratch = unsafe { &mut *scratch };
-    let length = if length > u64::from(PAYLOAD_BYTES_MAX) { PAYLOAD_BYTES_MAX } else { length as u32 };
-    if length != 0 {
-        let packet = XdpContext::new(ctx);
-        if XdpPacket(&packet).copy_to(payload as usize, &mut scratch.bytes, length as usize).is_err() {
-            return 0;
-        }
-    }
-    scratch.length = length;
-    scratch.hash_key = hash_key;
-    scratch.prefix_digits = prefix_digits as u32;
     if scratch.begin().is_continue() {
         let mut turn = Turn { scratch };
         run(LINES_MAX, line, &mut turn);

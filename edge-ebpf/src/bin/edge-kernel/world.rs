@@ -5,10 +5,11 @@ use edge_ebpf::abi::{Allowance, Class, EventKind, FullMap, Limit, Method, Mode, 
 use edge_ebpf::decide::{Framed, Origin, Scope, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
-use edge_ebpf::wire::sip::{Kind, Message};
+use edge_ebpf::wire::sip::Message;
 use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
+use crate::xdp_packet::XdpPacket;
 use crate::{clock, counters, events, sip, smpp};
 
 /// All that one packet is judged with.
@@ -154,9 +155,7 @@ impl World for Kernel<'_> {
         let [low, high] = self.source;
         let [key0, key1] = self.settings.hash_key;
         let hash_key = mix(mix(key0, low), high ^ key1);
-        let malformed =
-            Message { kind: Kind::Malformed, method: Method::Extension, fingerprint: 0, called: 0 };
-        sip::read(self.ctx, transport, hash_key, self.settings.prefix_digits).unwrap_or(malformed)
+        sip::read(&XdpPacket(self.ctx), transport, hash_key, self.settings.prefix_digits)
     }
 
     #[inline(always)]

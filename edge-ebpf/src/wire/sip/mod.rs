@@ -8,12 +8,16 @@
 //! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
 //! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
+#[cfg(not(target_arch = "bpf"))]
+mod host;
 mod start_line;
 mod to_tag;
 mod walk;
 
 use core::ops::ControlFlow;
 
+#[cfg(not(target_arch = "bpf"))]
+pub use self::host::parse;
 use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
@@ -76,7 +80,8 @@ pub struct Message {
 }
 
 impl Message {
-    const MALFORMED: Self =
+    /// Not readable.
+    pub const MALFORMED: Self =
         Self { kind: Kind::Malformed, method: Method::Extension, fingerprint: 0, called: 0 };
 }
 
@@ -451,48 +456,6 @@ fn method_of(index: u32) -> Method {
         Some(method) => method,
         None => Method::Extension,
     }
-}
-
-/// Parses a payload on the host, as the kernel does.
-#[cfg(not(target_arch = "bpf"))]
-#[must_use]
-pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
-    let length = payload.len().min(PAYLOAD_BYTES_MAX as usize);
-    let mut scratch = Scratch {
-        bytes: [0; SCRATCH_BYTES],
-        hash_key,
-        length: length as u32,
-        prefix_digits,
-        position: 0,
-        line_start: 0,
-        found: 0,
-        kind: 0,
-        method: 0,
-        called: 0,
-        to_end: 0,
-        to_start: 0,
-        walk: 0,
-        via_hash: 0,
-        call_id_hash: 0,
-        cseq_hash: 0,
-    };
-    scratch.bytes[..length].copy_from_slice(&payload[..length]);
-    if scratch.begin().is_continue() {
-        for _ in 0..LINES_MAX {
-            if scratch.line().is_break() {
-                break;
-            }
-        }
-        if scratch.needs_tag_walk() {
-            scratch.begin_tag_walk();
-            for _ in 0..LINE_BYTES_MAX {
-                if scratch.tag_byte().is_break() {
-                    break;
-                }
-            }
-        }
-    }
-    scratch.message()
 }
 
 #[cfg(test)]

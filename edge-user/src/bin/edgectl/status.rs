@@ -139,6 +139,7 @@ mod tests {
                 xdp_mode: "generic".to_owned(),
                 requested_mode: "auto".to_owned(),
                 reason: Some("the driver has no native XDP".to_owned()),
+                egress: "tcx".to_owned(),
                 pinned: true,
                 repaired: Some(Repair {
                     at: "2026-03-01T12:40:00Z".parse()?,

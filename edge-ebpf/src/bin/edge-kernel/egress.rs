@@ -1,0 +1,55 @@
+//! Egress: what leaves, seen and passed on.
+
+use aya_ebpf::bindings::TC_ACT_UNSPEC;
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use edge_ebpf::abi::{EgressOutcome, Ports, Settings};
+use edge_ebpf::outbound::{self, Outbound};
+use edge_ebpf::wire::sip::Message;
+use edge_ebpf::wire::{self, transport};
+
+use crate::ingress::reread;
+use crate::skb_packet::SkbPacket;
+use crate::{counters, maps, sip, world};
+
+/// Hears what the server says. Whatever it was, the packet goes on to the next program and out.
+#[classifier]
+pub(crate) fn edge_egress(ctx: TcContext) -> i32 {
+    counters::egress_outcome(judge(&ctx));
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn judge(ctx: &TcContext) -> EgressOutcome {
+    let Some(ports) = maps::PORTS.get(0) else { return EgressOutcome::Unjudged };
+    if outbound::is_foreign(&SkbPacket(ctx), |port| world::services(ports, port)) {
+        return EgressOutcome::NotOurs;
+    }
+    let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {
+        return EgressOutcome::Unjudged;
+    };
+    // SAFETY: this CPU's own value; bottom halves are off on the way out, as they are on the way in.
+    let headers = unsafe { &mut *headers };
+    let parsed = wire::parse(&SkbPacket(ctx), headers);
+    outbound::judge(&mut Leaving { ctx, settings, ports }, parsed, reread(headers))
+}
+
+/// All that one packet is looked at with.
+struct Leaving<'a> {
+    ctx: &'a TcContext,
+    settings: &'static Settings,
+    ports: &'static Ports,
+}
+
+impl Outbound for Leaving<'_> {
+    #[inline(always)]
+    fn services(&self, port: u16) -> u8 {
+        world::services(self.ports, port)
+    }
+
+    #[inline(always)]
+    fn read_sip(&mut self, transport: &transport::Header) -> Message {
+        let [hash_key, _] = self.settings.hash_key;
+        sip::read(&SkbPacket(self.ctx), transport, hash_key, self.settings.prefix_digits)
+    }
+}

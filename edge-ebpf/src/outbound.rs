@@ -1,0 +1,61 @@
+//! The way out: what the server says is the truth about calls and binds. Nothing is ever refused here.
+//!
+//! [`judge`] is generic over [`Outbound`] as [`crate::decide::judge`] is over its world: kernel and host run the
+//! same decisions. The peer outside is the *destination* here, and the port of ours is the *source* port.
+
+use crate::abi::{EgressOutcome, Service};
+use crate::decide::{is_foreign_port, service};
+use crate::packet::Packet;
+use crate::wire::{self, Headers, Reason, sip, transport};
+
+/// State, clock and maps, as [`judge`] needs them. One value lives for one packet.
+pub trait Outbound {
+    /// Bits of [`Service`] that listen on a port.
+    fn services(&self, port: u16) -> u8;
+
+    /// Reads the datagram's payload as SIP.
+    fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
+}
+
+/// Whether a glance at the frame shows that it is not ours.
+#[inline(always)]
+pub fn is_foreign<P: Packet + ?Sized>(packet: &P, services: impl FnOnce(u16) -> u8) -> bool {
+    match wire::glance(packet) {
+        Some((protocol, port, _)) => is_foreign_port(protocol, port, services),
+        None => false,
+    }
+}
+
+/// What was seen in a packet whose headers were read as `parsed` says.
+#[inline(always)]
+pub fn judge<O: Outbound>(world: &mut O, parsed: Result<(), Reason>, headers: &Headers) -> EgressOutcome {
+    match parsed {
+        Ok(()) => {}
+        Err(Reason::Truncated) => return EgressOutcome::Truncated,
+        Err(Reason::Foreign) => return EgressOutcome::NotOurs,
+    }
+    if headers.ip.is_later_fragment || headers.ip.is_too_deep {
+        return EgressOutcome::Fragment;
+    }
+    let transport = &headers.transport;
+    let services = world.services(u16::from_be_bytes(transport.source_port));
+    let Some(service) = service(transport.is_tcp, services) else { return EgressOutcome::NotOurs };
+    if headers.ip.is_fragment {
+        return EgressOutcome::Fragment;
+    }
+    match service {
+        Service::SipUdp => judge_datagram(world, transport),
+        Service::SipTcp => EgressOutcome::SipStream,
+        Service::SmppTcp => EgressOutcome::SmppSegment,
+    }
+}
+
+#[inline(always)]
+fn judge_datagram<O: Outbound>(world: &mut O, transport: &transport::Header) -> EgressOutcome {
+    match world.read_sip(transport).kind {
+        sip::Kind::Malformed => EgressOutcome::SipMalformed,
+        sip::Kind::Keepalive => EgressOutcome::SipKeepalive,
+        sip::Kind::Response => EgressOutcome::SipResponse,
+        sip::Kind::InDialog | sip::Kind::Initial => EgressOutcome::SipRequest,
+    }
+}
