@@ -3,7 +3,12 @@
 //! [`judge`] is generic over the [`World`], which is all that it needs of state, so that the kernel programs
 //! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
 
+mod datagram;
+
 use network_types::ip::IpProto;
+
+use self::datagram::judge_datagram;
+pub use self::datagram::{Refusal, Slot};
 
 use crate::abi::{Allowance, Class, FullMap, Limit, Method, Outcome, Service, SourceKey, StandingKind};
 use crate::packet::Packet;
@@ -26,6 +31,8 @@ pub struct Origin {
     pub standing: StandingKind,
     /// Whether nothing may be refused: the edge or the account is in observe mode.
     pub observe: bool,
+    /// Whether the account is suspended.
+    pub is_suspended: bool,
 }
 
 /// What framing found in a segment of an SMPP connection.
@@ -114,6 +121,13 @@ pub trait World {
 
     /// Reads the datagram's payload as SIP.
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
+
+    /// Takes a slot for the call whose INVITE was just read. Without `may_refuse` it takes one in any case, and tells
+    /// what it would have been.
+    fn open_call(&mut self, may_refuse: bool, now_ns: u64) -> Slot;
+
+    /// Leaves a record of a call that is refused.
+    fn record_refused(&mut self, refusal: Refusal, now_ns: u64);
 
     /// Frames the segment's payload as SMPP, on trial: nothing is kept before [`Self::keep_segment`].
     fn frame_segment(&mut self, headers: &Headers) -> Framed;
@@ -233,54 +247,6 @@ fn judge_source<W: World>(world: &mut W, origin: Origin, now_ns: u64) -> Option<
     };
     world.count(Class::Packets, allowance, 1);
     Some(outcome)
-}
-
-#[inline(always)]
-fn judge_datagram<W: World>(
-    world: &mut W,
-    origin: Origin,
-    transport: &transport::Header,
-    now_ns: u64,
-) -> Outcome {
-    let message = world.read_sip(transport);
-    match message.kind {
-        sip::Kind::Malformed => return Outcome::SipMalformed,
-        sip::Kind::Keepalive => return Outcome::SipKeepalive,
-        sip::Kind::Response => {
-            world.count_method(message.method);
-            return Outcome::SipResponse;
-        }
-        sip::Kind::InDialog | sip::Kind::Initial => world.count_method(message.method),
-    }
-    let class = sip::class(message.method);
-    if matches!(message.kind, sip::Kind::InDialog) {
-        world.count(class, Allowance::Exempt, 1);
-        return Outcome::SipInDialog;
-    }
-    if matches!(origin.standing, StandingKind::Allowed) {
-        world.count(class, Allowance::Exempt, 1);
-        return Outcome::Allowed;
-    }
-    if world.is_repeat(message.fingerprint, now_ns) {
-        world.count(class, Allowance::Repeated, 1);
-        return Outcome::SipRepeated;
-    }
-    let (allowance, outcome) = match meter(world, class, 1, now_ns) {
-        Metered::Within => (Allowance::Admitted, Outcome::SipAdmitted),
-        Metered::Over(_) if origin.observe => (Allowance::Observed, Outcome::SipObserved),
-        Metered::Over(Scope::Source) => (Allowance::Refused, Outcome::SipOverSource),
-        Metered::Over(Scope::Account) => (Allowance::Refused, Outcome::SipOverAccount),
-    };
-    world.count(class, allowance, 1);
-    if matches!(allowance, Allowance::Refused) {
-        world.tell_refused(class, now_ns);
-    } else {
-        world.remember(message.fingerprint, now_ns);
-        if message.called != 0 {
-            world.count_called(message.called);
-        }
-    }
-    outcome
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! [`judge`] is generic over [`Outbound`] as [`crate::decide::judge`] is over its world: kernel and host run the
 //! same decisions. The peer outside is the *destination* here, and the port of ours is the *source* port.
 
-use crate::abi::{EgressOutcome, Service};
+use crate::abi::{EgressOutcome, Method, Service, SourceKey};
 use crate::decide::{is_foreign_port, service};
 use crate::packet::Packet;
 use crate::wire::{self, Headers, Reason, sip, transport};
@@ -14,7 +14,11 @@ pub trait Outbound {
     fn services(&self, port: u16) -> u8;
 
     /// Reads the datagram's payload as SIP.
-    fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
+    fn read_sip(&mut self, transport: &transport::Header) -> sip::Heard;
+
+    /// Does to the call of the peer at `peer` what was heard ([`crate::calls::consequence`]), and counts what the
+    /// server refused and accepted of it.
+    fn hear(&mut self, peer: &SourceKey, heard: &sip::Heard);
 }
 
 /// Whether a glance at the frame shows that it is not ours.
@@ -44,18 +48,42 @@ pub fn judge<O: Outbound>(world: &mut O, parsed: Result<(), Reason>, headers: &H
         return EgressOutcome::Fragment;
     }
     match service {
-        Service::SipUdp => judge_datagram(world, transport),
+        Service::SipUdp => judge_datagram(world, headers),
         Service::SipTcp => EgressOutcome::SipStream,
         Service::SmppTcp => EgressOutcome::SmppSegment,
     }
 }
 
 #[inline(always)]
-fn judge_datagram<O: Outbound>(world: &mut O, transport: &transport::Header) -> EgressOutcome {
-    match world.read_sip(transport).kind {
-        sip::Kind::Malformed => EgressOutcome::SipMalformed,
+fn judge_datagram<O: Outbound>(world: &mut O, headers: &Headers) -> EgressOutcome {
+    let heard = world.read_sip(&headers.transport);
+    if matters(&heard) {
+        world.hear(&headers.ip.destination, &heard);
+    }
+    match heard.kind {
+        sip::Kind::Malformed | sip::Kind::Doubtful => EgressOutcome::SipMalformed,
         sip::Kind::Keepalive => EgressOutcome::SipKeepalive,
         sip::Kind::Response => EgressOutcome::SipResponse,
         sip::Kind::InDialog | sip::Kind::Initial => EgressOutcome::SipRequest,
     }
+}
+
+/// Whether a message can change anything: most of what a server says cannot.
+#[inline(always)]
+const fn matters(heard: &sip::Heard) -> bool {
+    match heard.kind {
+        sip::Kind::Response => match heard.method {
+            Method::Invite | Method::Bye | Method::Update | Method::Register => heard.status > 100,
+            _ => is_rejection(heard.status),
+        },
+        sip::Kind::InDialog => matches!(heard.method, Method::Invite | Method::Bye | Method::Update),
+        _ => false,
+    }
+}
+
+/// Whether a status says that who asked has no business here: what scanners get.
+#[must_use]
+#[inline(always)]
+pub const fn is_rejection(status: u32) -> bool {
+    matches!(status, 401 | 403 | 404 | 407)
 }

@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, HashMap};
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, Class, Command, FlowKey, FullMap, Limit, Method, Mode, Outcome, Policy, Ports,
-    REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
+    AccountState, Allowance, Class, Command, EgressOutcome, FlowKey, FullMap, Limit, Method, Mode, Outcome,
+    Policy, Ports, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
+    policy_flag,
 };
-use edge_ebpf::decide::{Framed, Origin, Scope, World, is_foreign, judge};
+use edge_ebpf::decide::{Framed, Origin, Refusal, Scope, Slot, World, is_foreign, judge};
 use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, price_ns};
+use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::repeat;
 use edge_ebpf::stream::{Flow, Segment, Walk};
+use edge_ebpf::wire::sip::{Reading, Scratch};
 use edge_ebpf::wire::transport::flag;
 use edge_ebpf::wire::{self, Headers, sip, transport};
 use zerocopy::FromZeros as _;
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, ports};
+use crate::host_calls::{Caller, Calls};
 
 /// State of the packet path, as the maps hold it.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Host {
     standings: Vec<(Prefix, StandingKind)>,
     flows: HashMap<FlowKey, Flow>,
     repeats: HashMap<u32, RepeatSet>,
+    /// Calls that hold slots.
+    pub calls: Calls,
     now_ns: u64,
 }
 
@@ -55,6 +61,7 @@ impl Host {
             standings: before.standings.clone(),
             flows: HashMap::new(),
             repeats: HashMap::new(),
+            calls: Calls::default(),
             now_ns,
         };
         for frame in &before.earlier {
@@ -75,11 +82,21 @@ impl Host {
         } else {
             let mut headers = Headers::EMPTY;
             let parsed = wire::parse(frame, &mut headers);
-            let mut journey = Journey { host: self, frame, at: None, segment: None };
+            let mut journey = Journey { host: self, frame, at: None, segment: None, parsed: None };
             judge(&mut journey, parsed, &headers)
         };
         *self.outcomes.entry(outcome).or_default() += 1;
         outcome
+    }
+
+    /// Hears one packet on its way out.
+    pub fn leave(&mut self, frame: &[u8]) -> EgressOutcome {
+        if outbound::is_foreign(frame, |port| self.ports.services[usize::from(port)]) {
+            return EgressOutcome::NotOurs;
+        }
+        let mut headers = Headers::EMPTY;
+        let parsed = wire::parse(frame, &mut headers);
+        outbound::judge(&mut Leaving { host: self, frame }, parsed, &headers)
     }
 
     fn repeat_set(&mut self, fingerprint: u64) -> &mut RepeatSet {
@@ -97,12 +114,46 @@ impl Host {
     }
 }
 
+/// One packet on its way out.
+struct Leaving<'a> {
+    host: &'a mut Host,
+    frame: &'a [u8],
+}
+
+impl Outbound for Leaving<'_> {
+    fn services(&self, port: u16) -> u8 {
+        self.host.ports.services[usize::from(port)]
+    }
+
+    fn read_sip(&mut self, transport: &transport::Header) -> sip::Heard {
+        let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);
+        let Some(payload) = self.frame.get(transport.payload..end) else { return sip::Heard::NOTHING };
+        let Settings { hash_key: [hash_key, _], prefix_digits, .. } = self.host.settings;
+        sip::read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: true }).heard()
+    }
+
+    fn hear(&mut self, peer: &SourceKey, heard: &sip::Heard) {
+        let key = aggregated(peer, &self.host.settings);
+        let (account, _) = self.host.resolve(&key);
+        if let Some(source) = self.host.sources.get_mut(&key) {
+            source.failures += u64::from(outbound::is_rejection(heard.status));
+            let is_registered = heard.method == Method::Register && (200..300).contains(&heard.status);
+            source.registrations += u64::from(is_registered);
+        }
+        let now_ns = self.host.now_ns;
+        if let Some(state) = self.host.accounts.get_mut(&account) {
+            self.host.calls.hear(account, state, heard, now_ns);
+        }
+    }
+}
+
 /// One packet on its way: what `judge` sees of the state.
 struct Journey<'a> {
     host: &'a mut Host,
     frame: &'a [u8],
     at: Option<(SourceKey, u32)>,
     segment: Option<OnTrial>,
+    parsed: Option<Box<Scratch>>,
 }
 
 /// A segment that is framed, but not yet let through.
@@ -163,7 +214,8 @@ impl World for Journey<'_> {
         let kind = usize::try_from(standing.kind).ok().and_then(StandingKind::from_index);
         let enforced =
             [self.host.settings.mode, self.policy().mode].iter().all(|mode| *mode == Mode::Enforce as u32);
-        Some(Origin { standing: kind.unwrap_or(StandingKind::Metered), observe: !enforced })
+        let is_suspended = self.policy().flags & policy_flag::SUSPENDED != 0;
+        Some(Origin { standing: kind.unwrap_or(StandingKind::Metered), observe: !enforced, is_suspended })
     }
 
     fn limit(&self, scope: Scope, class: Class) -> Limit {
@@ -214,7 +266,25 @@ impl World for Journey<'_> {
     }
 
     fn remember(&mut self, fingerprint: u64, now_ns: u64) {
+        if !self.parsed.as_mut().is_some_and(|parsed| parsed.has_cookie()) {
+            return;
+        }
         repeat::remember(self.host.repeat_set(fingerprint), fingerprint, now_ns);
+    }
+
+    fn open_call(&mut self, may_refuse: bool, now_ns: u64) -> Slot {
+        let Some(mut parsed) = self.parsed.take() else { return Slot::Kept };
+        let (source, account) = self.place();
+        let calls_max = u64::from(self.policy().calls_max);
+        let caller = Caller { account, source, calls_max, may_refuse, now_ns };
+        let state = self.host.accounts.entry(account).or_insert_with(AccountState::new_zeroed);
+        let slot = self.host.calls.open(state, &mut parsed, caller);
+        self.parsed = Some(parsed);
+        slot
+    }
+
+    fn record_refused(&mut self, refusal: Refusal, _now_ns: u64) {
+        self.host.calls.refused.push(refusal);
     }
 
     fn tell_refused(&mut self, _class: Class, _now_ns: u64) {}
@@ -231,8 +301,12 @@ impl World for Journey<'_> {
         let source = u128::from_ne_bytes(source);
         let [key0, key1] = self.host.settings.hash_key;
         let (low, high) = (source & u128::from(u64::MAX), source >> 64);
-        let hash_key = mix(mix(key0, half(low)), half(high) ^ key1);
-        sip::parse(payload, hash_key, self.host.settings.prefix_digits)
+        let prefix_digits = self.host.settings.prefix_digits;
+        let source_key = mix(mix(key1, half(low)), half(high));
+        let parsed = sip::read(payload, Reading { hash_key: key0, source_key, prefix_digits, hears: false });
+        let message = parsed.message();
+        self.parsed = Some(Box::new(parsed));
+        message
     }
 
     fn frame_segment(&mut self, headers: &Headers) -> Framed {

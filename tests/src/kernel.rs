@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, PerCpuArray};
+use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{Program, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
-    AccountState, EgressOutcome, Member, Outcome, Policy, Settings, SourceState, Standing, map, program,
+    AccountState, CallKey, CallRecord, CallState, EgressOutcome, Member, Outcome, Policy, Settings,
+    SourceState, Standing, map, program,
 };
-use zerocopy::FromZeros as _;
+use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
 
@@ -50,6 +51,7 @@ impl Kernel {
         Self::load_sized(&[
             (map::SOURCES, 4096),
             (map::FLOWS, 4096),
+            (map::CALLS, 1024),
             (map::MEMBERS, 1024),
             (map::STANDINGS, 1024),
             (map::ACCOUNTS, 64),
@@ -194,6 +196,39 @@ impl Kernel {
         Ok(sum)
     }
 
+    /// Calls that hold slots.
+    pub fn calls(&self) -> Result<Vec<(CallKey, CallState)>> {
+        let map = self.ebpf.map(map::CALLS).context(map::CALLS)?;
+        Ok(HashMap::<_, CallKey, CallState>::try_from(map)?.iter().collect::<Result<_, _>>()?)
+    }
+
+    /// Puts a call among those that hold slots, as the daemon does to drop one.
+    pub fn set_call(&mut self, key: CallKey, call: CallState) -> Result<()> {
+        let map = self.ebpf.map_mut(map::CALLS).context(map::CALLS)?;
+        Ok(HashMap::<_, CallKey, CallState>::try_from(map)?.insert(key, call, 0)?)
+    }
+
+    /// Records of calls since they were last asked for.
+    pub fn records(&mut self) -> Result<Vec<CallRecord>> {
+        let map = self.ebpf.map_mut(map::RECORDS).context(map::RECORDS)?;
+        let mut ring = RingBuf::try_from(map)?;
+        let mut records = Vec::new();
+        while let Some(record) = ring.next() {
+            let record = CallRecord::read_from_bytes(&record).ok().context("a record of another size")?;
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// Expires calls, as the daemon does once a second.
+    pub fn sweep(&mut self) -> Result<()> {
+        let Some(Program::RawTracePoint(program)) = self.ebpf.program_mut(program::SWEEP) else {
+            bail!("no program {}", program::SWEEP)
+        };
+        program.test_run(RawTracePointRunOptions::default())?;
+        Ok(())
+    }
+
     /// Buckets and counters of an account.
     pub fn account(&self, number: u32) -> Result<AccountState> {
         self.get(map::ACCOUNTS, number)
@@ -222,9 +257,14 @@ impl Kernel {
 
     /// Makes a prefix a source of an account.
     pub fn add_member(&mut self, prefix: Prefix, account: u32) -> Result<()> {
+        self.add_trunk_member(prefix, account, 0)
+    }
+
+    /// Makes a prefix a source of an account's trunk.
+    pub fn add_trunk_member(&mut self, prefix: Prefix, account: u32, trunk: u32) -> Result<()> {
         let map = self.ebpf.map_mut(map::MEMBERS).context(map::MEMBERS)?;
         let mut members: LpmTrie<_, [u8; 16], Member> = LpmTrie::try_from(map)?;
-        Ok(members.insert(&Key::new(prefix.bits, prefix.address), Member { account, trunk: 0 }, 0)?)
+        Ok(members.insert(&Key::new(prefix.bits, prefix.address), Member { account, trunk }, 0)?)
     }
 
     /// Gives accounts 2 to `count` the policy, and each a prefix of 16 addresses in 10.0.0.0/8.
@@ -281,6 +321,8 @@ impl Kernel {
         }
         let map = self.ebpf.map_mut(map::SOURCES).context(map::SOURCES)?;
         clear(&mut HashMap::<_, [u8; 16], SourceState>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::CALLS).context(map::CALLS)?;
+        clear(&mut HashMap::<_, CallKey, CallState>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::FLOWS).context(map::FLOWS)?;
         clear(&mut HashMap::<_, edge_ebpf::abi::FlowKey, edge_ebpf::stream::Flow>::try_from(map)?)
     }

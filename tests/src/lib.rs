@@ -11,6 +11,7 @@
 pub mod edge;
 pub mod fixtures;
 pub mod host;
+pub mod host_calls;
 pub mod janitor;
 pub mod kernel;
 pub mod netns;

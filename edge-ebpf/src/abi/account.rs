@@ -234,6 +234,8 @@ indexed_enum! {
         Observed = 5, "observed";
         /// Was admitted without a slot, because the map `CALLS` is full.
         Unkept = 6, "unkept";
+        /// Gave its slot back with a 401 or 407: the caller comes again with credentials, and takes one anew.
+        Challenged = 7, "challenged";
     }
 }
 

@@ -29,6 +29,8 @@ indexed_enum! {
         Proceeding = 0, "proceeding";
         /// The server has answered with 2xx.
         Answered = 1, "answered";
+        /// The daemon wants the slot back: the next sweep takes it. Written by the daemon.
+        Dropped = 2, "dropped";
     }
 }
 
@@ -72,7 +74,7 @@ indexed_enum! {
     }
 }
 
-/// A call that holds a slot. Map `CALLS`: written by the kernel; who removes the entry gives the slots back.
+/// A call that holds a slot. Map `CALLS`: written by the kernel, and by the daemon to drop one; who removes the entry gives the slots back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CallState {

@@ -63,6 +63,15 @@ indexed_enum! {
         SmppMalformed = 27, "smpp_malformed";
         /// A map is full, so the packet could not be judged.
         Unjudged = 28, "unjudged";
+        /// A new call over the account's limit of concurrent calls.
+        SipOverCalls = 29, "sip_over_calls";
+        /// A new call over its trunk's limit of concurrent calls.
+        SipOverTrunk = 30, "sip_over_trunk";
+        /// A SIP request outside a dialog of an account that is suspended.
+        SipSuspended = 31, "sip_suspended";
+        /// A request whose headers are not to be trusted (folded, ended by a bare LF, too long, doubled, missing),
+        /// metered by its start line alone and within limits.
+        SipDoubtful = 32, "sip_doubtful";
     }
 }
 
@@ -127,6 +136,7 @@ impl Outcome {
             | Self::SipRepeated
             | Self::SipObserved
             | Self::SipMalformed
+            | Self::SipDoubtful
             | Self::SipKeepalive
             | Self::SipStream
             | Self::SmppAdmitted
@@ -140,6 +150,9 @@ impl Outcome {
             | Self::FloodAccount
             | Self::SipOverSource
             | Self::SipOverAccount
+            | Self::SipOverCalls
+            | Self::SipOverTrunk
+            | Self::SipSuspended
             | Self::SmppOverSource
             | Self::SmppOverAccount
             | Self::SmppBeyondHole

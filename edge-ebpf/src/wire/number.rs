@@ -19,6 +19,17 @@ pub fn prefix(text: u64, digits: u32) -> Option<u32> {
     Some(parse_eight(filled) + power_of_ten(digits))
 }
 
+/// The value of the first `digits` characters of `text`, which are digits; 0 for none of them.
+#[must_use]
+#[inline(always)]
+pub(super) const fn value(text: u64, digits: u32) -> u32 {
+    if digits == 0 {
+        return 0;
+    }
+    let spare_bits = 8 * (PREFIX_DIGITS_MAX - digits);
+    parse_eight(text << spare_bits | 0x3030_3030_3030_3030 & ((1_u64 << spare_bits) - 1))
+}
+
 /// Whether each byte is an ASCII digit: its high half is 3, also after adding 6.
 #[inline(always)]
 const fn all_digits(word: u64) -> bool {
@@ -34,9 +45,11 @@ const fn parse_eight(word: u64) -> u32 {
     ((fours & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32) as u32
 }
 
+/// Ten to the power of `digits`, at most 8.
 #[inline(always)]
-const fn power_of_ten(digits: u32) -> u32 {
+pub(super) const fn power_of_ten(digits: u32) -> u32 {
     match digits {
+        0 => 1,
         1 => 10,
         2 => 100,
         3 => 1_000,

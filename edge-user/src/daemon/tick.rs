@@ -35,6 +35,7 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
         }
         let now = clock::now();
         daemon.expire(now).await;
+        daemon.sweep().await;
         daemon.look(now).await;
         if ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
             daemon.prune(now).await;
@@ -66,6 +67,16 @@ impl Daemon {
             }
             None if !was_up => tracing::info!("the database answers again"),
             _ => {}
+        }
+    }
+
+    /// Expires calls of which nothing is heard any more.
+    async fn sweep(self: &Arc<Self>) {
+        let daemon = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || daemon.kernel().interfaces.sweep()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "calls cannot be expired"),
+            Err(error) => tracing::error!(%error, "the sweep of calls failed"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aya::maps::{Map, MapData, MapInfo};
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::{RawTracePoint, SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use edge_ebpf::abi::{map, program};
@@ -78,6 +78,10 @@ pub(super) fn load(pins: &PinDir, capacity: &Capacity) -> Result<Loaded, Datapla
     let mut ebpf = loader.load(KERNEL_OBJECT).map_err(|error| DataplaneError::load(&error))?;
     ingress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
     egress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
+    let sweep = DataplaneError::Missing { kind: "program", name: program::SWEEP };
+    let sweep: &mut RawTracePoint =
+        ebpf.program_mut(program::SWEEP).and_then(|program| program.try_into().ok()).ok_or(sweep)?;
+    sweep.load().map_err(|error| DataplaneError::load(&error))?;
     let maps = Maps::take_from(&mut ebpf)?;
     if !adopted {
         maps.pin(&directory)?;
@@ -95,6 +99,12 @@ pub(super) fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
 pub(super) fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
     let missing = DataplaneError::Missing { kind: "program", name: program::EGRESS };
     ebpf.program_mut(program::EGRESS).and_then(|program| program.try_into().ok()).ok_or(missing)
+}
+
+/// The program that expires calls.
+pub(super) fn sweep(ebpf: &Ebpf) -> Result<&RawTracePoint, DataplaneError> {
+    let missing = DataplaneError::Missing { kind: "program", name: program::SWEEP };
+    ebpf.program(program::SWEEP).and_then(|program| program.try_into().ok()).ok_or(missing)
 }
 
 /// Entries of a map that the configuration sizes.

@@ -56,7 +56,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
 #[test]
 fn every_program_of_the_contract_is_in_the_object() {
     let object = Object::parse(&object_bytes().unwrap()).unwrap();
-    for name in [program::INGRESS, program::EGRESS, program::EMPTY] {
+    for name in [program::INGRESS, program::EGRESS, program::SWEEP, program::EMPTY] {
         assert!(object.programs.contains_key(name), "the object has no program {name}");
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics: the backtrace says where")]
 
 mod bad_input;
+mod calls;
 mod capacity;
 mod control;
 mod counts;

@@ -30,6 +30,20 @@ pub(crate) struct Party {
     pub(crate) account: *mut AccountState,
 }
 
+/// The account of a peer outside, and its entry if it has one: what the way out needs, which remembers nobody.
+#[inline(always)]
+pub(crate) fn peer(key: &[u64; 2], settings: &Settings) -> (u32, Option<*mut SourceState>) {
+    let source = maps::SOURCES.get_ptr_mut(key);
+    if let Some(source) = source {
+        // SAFETY: a map value, whose words each stand for themselves.
+        let (account, generation) = unsafe { ((*source).account, (*source).generation) };
+        if generation == settings.generation {
+            return (account, Some(source));
+        }
+    }
+    (resolve(key).0.account, source)
+}
+
 impl Party {
     /// Finds the source, or makes it. `None`: no room, or new and not to be remembered.
     #[inline(always)]

@@ -1,11 +1,13 @@
 //! Counting: packets by outcome, messages by account, prefixes by account.
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, Class, Command, EgressOutcome, Method, Outcome, PREFIX_PAGES,
+    AccountState, Allowance, CallCount, Class, Command, EgressOutcome, Method, Outcome, PREFIX_PAGES,
     PREFIX_SETS_PER_PAGE, PREFIX_WAYS, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
+use edge_ebpf::outbound::is_rejection;
 use edge_ebpf::verifier::opaque;
+use edge_ebpf::wire::sip::Heard;
 
 use crate::{atomic, maps};
 
@@ -70,6 +72,28 @@ pub(crate) fn method(account: *mut AccountState, method: Method) {
     if method < Method::SLOTS {
         // SAFETY: within the map value that `account` points to.
         atomic::add(unsafe { &raw mut (*account).counters.sip[method] }, 1);
+    }
+}
+
+/// Counts what the server refused and accepted of a source.
+#[inline(always)]
+pub(crate) fn heard(source: *mut SourceState, heard: &Heard) {
+    if is_rejection(heard.status) {
+        // SAFETY: within the map value that `source` points to.
+        atomic::add(unsafe { &raw mut (*source).failures }, 1);
+    } else if matches!(heard.method, Method::Register) && heard.status >= 200 && heard.status < 300 {
+        // SAFETY: as above.
+        atomic::add(unsafe { &raw mut (*source).registrations }, 1);
+    }
+}
+
+/// Counts a call of an account.
+#[inline(always)]
+pub(crate) fn call(account: *mut AccountState, count: CallCount) {
+    let count = opaque(count.index() as u64) as usize;
+    if count < CallCount::SLOTS {
+        // SAFETY: within the map value that `account` points to.
+        atomic::add(unsafe { &raw mut (*account).counters.calls[count] }, 1);
     }
 }
 

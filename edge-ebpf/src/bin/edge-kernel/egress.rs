@@ -3,14 +3,14 @@
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use edge_ebpf::abi::{EgressOutcome, Ports, Settings};
+use edge_ebpf::abi::{EgressOutcome, Method, Ports, Settings, SourceKey};
 use edge_ebpf::outbound::{self, Outbound};
-use edge_ebpf::wire::sip::Message;
+use edge_ebpf::wire::sip::Heard;
 use edge_ebpf::wire::{self, transport};
 
 use crate::ingress::reread;
 use crate::skb_packet::SkbPacket;
-use crate::{counters, maps, sip, world};
+use crate::{accounts, calls, clock, counters, maps, sip, world};
 
 /// Hears what the server says. Whatever it was, the packet goes on to the next program and out.
 #[classifier]
@@ -48,8 +48,23 @@ impl Outbound for Leaving<'_> {
     }
 
     #[inline(always)]
-    fn read_sip(&mut self, transport: &transport::Header) -> Message {
+    fn read_sip(&mut self, transport: &transport::Header) -> Heard {
         let [hash_key, _] = self.settings.hash_key;
-        sip::read(&SkbPacket(self.ctx), transport, hash_key, self.settings.prefix_digits)
+        match sip::read(&SkbPacket(self.ctx), transport, [hash_key, 0], self.settings.prefix_digits, true) {
+            Some(scratch) => scratch.heard(),
+            None => Heard::NOTHING,
+        }
+    }
+
+    #[inline(always)]
+    fn hear(&mut self, peer: &SourceKey, heard: &Heard) {
+        let key = world::aggregated(peer, &self.settings.ipv6_mask);
+        let (number, source) = accounts::peer(&key, self.settings);
+        if let Some(source) = source {
+            counters::heard(source, heard);
+        }
+        if matches!(heard.method, Method::Invite | Method::Bye | Method::Update) {
+            calls::hear(number, heard, clock::now_ns());
+        }
     }
 }

@@ -20,15 +20,18 @@ mod accounts;
 mod atomic;
 #[cfg(feature = "bench")]
 mod bench;
+mod calls;
 mod clock;
 mod counters;
 mod egress;
 mod events;
 mod ingress;
 mod maps;
+mod records;
 mod sip;
 mod skb_packet;
 mod smpp;
+mod sweep;
 mod world;
 mod xdp_packet;
 

@@ -10,13 +10,14 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use edge_ebpf::abi::{
-    AccountState, CallKey, CallState, EgressOutcome, FlowKey, Member, Outcome, PREFIX_PAGES, Policy, Ports,
-    PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState, Standing, TrunkPolicy, TrunkState,
+    AccountState, CallKey, CallRecord, CallState, EgressOutcome, FlowKey, Member, Outcome, PREFIX_PAGES,
+    Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState, Standing, TrunkPolicy,
+    TrunkState,
 };
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
 
-use crate::smpp;
+use crate::{calls, smpp};
 
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
@@ -132,6 +133,15 @@ pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 /// Where a SIP payload is parsed. Per CPU, safe because XDP runs with bottom halves off.
 #[map]
 pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Keys, new calls and records in the making: too large for the stack. Per CPU, as [`SIP_SCRATCH`].
+#[map]
+pub(crate) static CALL_SCRATCH: PerCpuArray<calls::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// A record that the sweep is making. One, and not per CPU: the sweep may be moved to another CPU while it runs, and
+/// only the daemon runs it, one at a time.
+#[map]
+pub(crate) static SWEPT_RECORD: Array<CallRecord> = Array::with_max_entries(1, 0);
 
 /// Where an SMPP segment is walked. Per CPU, safe because XDP runs with bottom halves off.
 #[map]

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use edge_ebpf::abi::REPEAT_SETS_DEFAULT;
 use edge_ebpf::packet::Packet;
 use edge_ebpf::repeat;
-use edge_ebpf::wire::sip::{LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Scratch};
+use edge_ebpf::wire::sip::{LINE_BYTES_MAX, LINES_MAX, PAYLOAD_BYTES_MAX, Scratch};
 use edge_ebpf::wire::transport;
 
 use crate::maps;
@@ -16,28 +16,32 @@ struct Turn {
     scratch: *mut Scratch,
 }
 
-/// Reads a datagram's payload.
+/// Reads a datagram's payload. `keys` are for hashes, and for the fingerprint. `None` if it is not in the frame.
 #[inline(always)]
 pub(crate) fn read<P: Packet>(
     packet: &P,
     transport: &transport::Header,
-    hash_key: u64,
+    keys: [u64; 2],
     prefix_digits: u32,
-) -> Message {
-    let Some(pointer) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return Message::MALFORMED };
+    hears: bool,
+) -> Option<&'static Scratch> {
+    let pointer = maps::SIP_SCRATCH.get_ptr_mut(0)?;
     // SAFETY: this CPU's own value; neither way in nor way out runs twice at once on a CPU.
     let scratch = unsafe { &mut *pointer };
     let length = (transport.end - transport.payload) as u64;
     let length = if length > u64::from(PAYLOAD_BYTES_MAX) { PAYLOAD_BYTES_MAX } else { length as u32 };
     if length != 0 && packet.copy_to(transport.payload, &mut scratch.bytes, length as usize).is_err() {
-        return Message::MALFORMED;
+        return None;
     }
     scratch.length = length;
+    let [hash_key, source_key] = keys;
     scratch.hash_key = hash_key;
+    scratch.source_key = source_key;
+    scratch.hears = hears;
     scratch.prefix_digits = prefix_digits;
     edge_parse_sip();
     // SAFETY: as above; the parser's own borrow has ended.
-    unsafe { &*pointer }.message()
+    Some(unsafe { &*pointer })
 }
 
 /// Parses what is in this CPU's scratch; 0 if there is none.
@@ -61,6 +65,32 @@ extern "C" fn edge_parse_sip() -> u64 {
     1
 }
 
+/// Reads caller and called of the request in this CPU's scratch.
+#[inline(always)]
+pub(crate) fn read_parties() {
+    edge_read_parties();
+}
+
+/// A global function, as [`edge_parse_sip`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_read_parties() -> u64 {
+    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `edge_parse_sip`.
+    let scratch = unsafe { &mut *scratch };
+    if !scratch.has_from() {
+        run(LINES_MAX, from_line, &mut Turn { scratch });
+    }
+    scratch.read_parties();
+    1
+}
+
+/// Whether the branch of the request in this CPU's scratch is unique to its transaction.
+#[inline(always)]
+pub(crate) fn has_cookie() -> bool {
+    edge_has_cookie() != 0
+}
+
 /// Whether the request was admitted before and travels free.
 #[inline(always)]
 pub(crate) fn is_repeat(fingerprint: u64, window_ns: u64, now_ns: u64) -> bool {
@@ -75,10 +105,23 @@ pub(crate) fn is_repeat(fingerprint: u64, window_ns: u64, now_ns: u64) -> bool {
 /// Remembers an admitted request.
 #[inline(always)]
 pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
+    // Without the cookie a branch may be anybody's: nothing travels free on it.
+    if !has_cookie() {
+        return;
+    }
     if let Some(set) = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT)) {
         // SAFETY: as in `is_repeat`.
         repeat::remember(unsafe { &mut *set }, fingerprint, now_ns);
     }
+}
+
+/// A global function, as [`edge_parse_sip`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_has_cookie() -> u64 {
+    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `edge_parse_sip`.
+    u64::from(unsafe { &mut *scratch }.has_cookie())
 }
 
 #[inline(always)]
@@ -91,6 +134,12 @@ extern "C" fn line(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `Turn`, whose scratch outlives the loop.
     let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
     i64::from(scratch.line().is_break())
+}
+
+extern "C" fn from_line(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `line`.
+    let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
+    i64::from(scratch.from_line().is_break())
 }
 
 extern "C" fn tag_byte(_turn: u64, context: *mut c_void) -> i64 {

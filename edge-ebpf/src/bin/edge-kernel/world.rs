@@ -1,8 +1,10 @@
 //! The kernel's side of [`edge_ebpf::decide`]: its state is in maps, its clock and copies are helpers.
 
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, Settings, SourceKey};
-use edge_ebpf::decide::{Framed, Origin, Scope, World};
+use edge_ebpf::abi::{
+    Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, Settings, SourceKey, policy_flag,
+};
+use edge_ebpf::decide::{Framed, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::Message;
@@ -10,7 +12,7 @@ use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
-use crate::{clock, counters, events, sip, smpp};
+use crate::{calls, clock, counters, events, sip, smpp};
 
 /// All that one packet is judged with.
 pub(crate) struct Kernel<'a> {
@@ -68,7 +70,9 @@ impl World for Kernel<'_> {
         let enforce = Mode::Enforce as u32;
         // SAFETY: a map value.
         let observe = self.settings.mode != enforce || unsafe { (*party.policy).mode } != enforce;
-        Some(Origin { standing: party.standing(now_ns), observe })
+        // SAFETY: as above.
+        let is_suspended = unsafe { (*party.policy).flags } & policy_flag::SUSPENDED != 0;
+        Some(Origin { standing: party.standing(now_ns), observe, is_suspended })
     }
 
     #[inline(always)]
@@ -153,9 +157,29 @@ impl World for Kernel<'_> {
     fn read_sip(&mut self, transport: &transport::Header) -> Message {
         // The fingerprint is keyed with the source too: nobody travels on another's admission.
         let [low, high] = self.source;
-        let [key0, key1] = self.settings.hash_key;
-        let hash_key = mix(mix(key0, low), high ^ key1);
-        sip::read(&XdpPacket(self.ctx), transport, hash_key, self.settings.prefix_digits)
+        let [hash_key, second] = self.settings.hash_key;
+        let keys = [hash_key, mix(mix(second, low), high)];
+        match sip::read(&XdpPacket(self.ctx), transport, keys, self.settings.prefix_digits, false) {
+            Some(scratch) => scratch.message(),
+            None => Message::MALFORMED,
+        }
+    }
+
+    #[inline(always)]
+    fn open_call(&mut self, may_refuse: bool, now_ns: u64) -> Slot {
+        let Some(party) = self.party else { return Slot::Kept };
+        calls::note_source(self.source);
+        // SAFETY: a map value.
+        let calls_max = u64::from(unsafe { (*party.policy).calls_max });
+        calls::open(&party, calls_max, may_refuse, now_ns)
+    }
+
+    #[inline(always)]
+    fn record_refused(&mut self, refusal: Refusal, now_ns: u64) {
+        if let Some(party) = self.party {
+            calls::note_source(self.source);
+            calls::record_refused(&party, refusal, now_ns);
+        }
     }
 
     #[inline(always)]
@@ -185,7 +209,7 @@ impl World for Kernel<'_> {
 /// The source that an address belongs to: itself if it is IPv4 (RFC 4291 2.5.5.2); many IPv6 addresses make
 /// one, because a customer owns a whole prefix of them. By words: bytes would be copied one by one.
 #[inline(always)]
-fn aggregated(address: &SourceKey, mask: &[u8; 16]) -> [u64; 2] {
+pub(crate) fn aggregated(address: &SourceKey, mask: &[u8; 16]) -> [u64; 2] {
     let [high, low]: [u64; 2] = zerocopy::transmute!(*address);
     if high == 0 && low & MAPPED_MASK == MAPPED {
         return [high, low];

@@ -1,17 +1,53 @@
 //! The parser's loops on the host, where the kernel has `bpf_loop`.
 
-use super::{LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Scratch};
+use super::{LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, Scratch};
 use crate::verifier::SCRATCH_BYTES;
+
+impl Scratch {
+    /// Reads caller and called, as the kernel does.
+    pub fn read_all_parties(&mut self) {
+        if !self.has_from() {
+            for _ in 0..LINES_MAX {
+                if self.from_line().is_break() {
+                    break;
+                }
+            }
+        }
+        self.read_parties();
+    }
+}
+
+/// Keys and settings of a parser.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Keys the hashes.
+    pub hash_key: u64,
+    /// Keys the fingerprint with the source.
+    pub source_key: u64,
+    /// Digits of a called number's prefix.
+    pub prefix_digits: u32,
+    /// As [`Scratch::hears`].
+    pub hears: bool,
+}
 
 /// Parses a payload on the host, as the kernel does.
 #[must_use]
 pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
+    read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: false }).message()
+}
+
+/// As [`parse`], with all that was read.
+#[must_use]
+pub fn read(payload: &[u8], reading: Reading) -> Scratch {
+    let Reading { hash_key, source_key, prefix_digits, hears } = reading;
     let length = payload.len().min(PAYLOAD_BYTES_MAX as usize);
     let mut scratch = Scratch {
         bytes: [0; SCRATCH_BYTES],
         hash_key,
+        source_key,
         length: length as u32,
         prefix_digits,
+        hears,
         position: 0,
         line_start: 0,
         found: 0,
@@ -21,6 +57,15 @@ pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
         to_end: 0,
         to_start: 0,
         walk: 0,
+        wanted: 0,
+        status: 0,
+        uri: 0,
+        via_at: 0,
+        from_at: 0,
+        cseq_at: 0,
+        session_at: 0,
+        parties: Parties { from: [0; 3], to: [0; 3] },
+        start_hash: 0,
         via_hash: 0,
         call_id_hash: 0,
         cseq_hash: 0,
@@ -41,5 +86,5 @@ pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
             }
         }
     }
-    scratch.message()
+    scratch
 }

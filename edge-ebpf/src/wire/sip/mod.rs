@@ -10,6 +10,8 @@
 
 #[cfg(not(target_arch = "bpf"))]
 mod host;
+mod lines;
+mod party;
 mod start_line;
 mod to_tag;
 mod walk;
@@ -17,14 +19,12 @@ mod walk;
 use core::ops::ControlFlow;
 
 #[cfg(not(target_arch = "bpf"))]
-pub use self::host::parse;
+pub use self::host::{Reading, parse, read};
+pub use self::party::{Heard, Parties};
 use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
-use super::words::{
-    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_40, LOW_56, before, exact_zero_bytes, lane, lowest_bit, repeated,
-    text, zero_bytes,
-};
+use super::words::{HIGH_BITS, LOW_32, LOW_40, exact_zero_bytes, lane, lowest_bit, repeated, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
 use crate::verifier::{SCRATCH_BYTES, byte, forgotten, word};
@@ -36,6 +36,9 @@ pub const LINE_BYTES_MAX: u32 = 1024;
 /// Most header lines that are read.
 pub const LINES_MAX: u32 = 64;
 
+/// Words of line ends that are skipped before a start line.
+const LEADING_WORDS_MAX: u32 = 16;
+
 const WORDS_PER_LINE_MAX: u32 = LINE_BYTES_MAX / 8;
 
 /// The headers that a request must have for a decision (RFC 3261 8.1.1), as bits of [`Scratch::found`].
@@ -44,7 +47,12 @@ mod header {
     pub(super) const TO: u32 = 2;
     pub(super) const CALL_ID: u32 = 4;
     pub(super) const CSEQ: u32 = 8;
+    pub(super) const FROM: u32 = 16;
+    pub(super) const SESSION_EXPIRES: u32 = 32;
+    /// What a decision needs.
     pub(super) const ALL: u32 = VIA | TO | CALL_ID | CSEQ;
+    /// What tells a call.
+    pub(super) const CALL: u32 = CALL_ID | CSEQ;
     /// What makes the fingerprint.
     pub(super) const HASHED: u32 = VIA | CALL_ID | CSEQ;
 }
@@ -63,6 +71,9 @@ pub enum Kind {
     InDialog = 3,
     /// A request outside a dialog: what limits are for.
     Initial = 4,
+    /// A request whose start line is clear and whose headers are not: folded, ended by a bare LF, too long or too
+    /// many, doubled, missing. Servers may take it, so that it is metered; nothing else of it is believed.
+    Doubtful = 5,
 }
 
 /// What the decision needs to know of a datagram.
@@ -73,7 +84,8 @@ pub struct Message {
     /// Its method, or the hundred of its status; meaningless for keep-alives and the malformed.
     pub method: Method,
     /// Equal for retransmissions of one request and, but for a chance of 2^-64, for nothing else; 0 unless
-    /// initial. Made of the top Via line (hence its branch), Call-ID and CSeq: RFC 3261 17.2.3 and 8.2.2.2.
+    /// initial. Made of the Request-URI, the top Via line (hence its branch), Call-ID and CSeq: RFC 3261 17.2.3 and
+    /// 8.2.2.2.
     pub fingerprint: u64,
     /// The called number's prefix as [`number::prefix`] gives it; 0 where the user part is no such number.
     pub called: u32,
@@ -106,12 +118,16 @@ pub const fn class(method: Method) -> Class {
 pub struct Scratch {
     /// The payload; what follows its length is left over from another.
     pub bytes: [u8; SCRATCH_BYTES],
-    /// Keys the fingerprint.
+    /// Keys the hashes.
     pub hash_key: u64,
+    /// Keys the fingerprint with the source, so that nobody travels on another's admission.
+    pub source_key: u64,
     /// Payload bytes held.
     pub length: u32,
     /// Digits of a called number's prefix.
     pub prefix_digits: u32,
+    /// Whether the way out hears: Call-ID and CSeq of any message are read, and nothing is judged.
+    pub hears: bool,
     /// Where the next line starts; in a walk over the To header, the next byte.
     position: u32,
     /// Where the line at hand starts.
@@ -130,9 +146,24 @@ pub struct Scratch {
     to_start: u32,
     /// State of that walk.
     walk: u32,
+    /// The headers to read, as bits: [`header::ALL`], or more than [`header::CALL`].
+    wanted: u32,
+    /// Status of a response.
+    status: u32,
+    /// Where the Request-URI starts.
+    uri: u32,
+    /// Where the value of the top Via starts, or shortly before; 0 until it is seen. So for the four that follow.
+    via_at: u32,
+    from_at: u32,
+    cseq_at: u32,
+    session_at: u32,
+    /// Caller and called as [`Scratch::read_parties`] finds them.
+    pub parties: Parties,
+    /// Hash of what follows the method in the start line.
+    start_hash: u64,
     /// Hash of the top Via line.
     via_hash: u64,
-    /// Hash of the Call-ID line.
+    /// Hash of the Call-ID's value.
     call_id_hash: u64,
     /// Hash of the CSeq line.
     cseq_hash: u64,
@@ -149,6 +180,12 @@ impl Scratch {
         self.found = 0;
         self.called = 0;
         self.to_end = 0;
+        self.status = 0;
+        self.via_at = 0;
+        self.from_at = 0;
+        self.cseq_at = 0;
+        self.session_at = 0;
+        self.wanted = if self.hears { header::CALL } else { header::ALL };
         let mut first = word(&self.bytes, 0);
         if self.is_keepalive(first) {
             self.kind = Kind::Keepalive as u32;
@@ -156,20 +193,29 @@ impl Scratch {
         }
         let mut start = 0;
         if is_line_end(first & 0xff) {
-            start = forgotten(&mut self.line_start, leading_line_ends(first));
+            start = self.leading_line_ends(first);
+            if start >= self.length {
+                return ControlFlow::Break(());
+            }
             first = word(&self.bytes, start);
+            if is_line_end(first & 0xff) {
+                // Nobody sends so many before a message, but a server may skip them all.
+                self.method = Method::Invite as u32;
+                return self.doubtful();
+            }
         }
         let second = word(&self.bytes, start + 8);
         if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
-            return self.begin_response(second);
+            return self.begin_response(start, second);
         }
         let (method, uri) = request_method(first, second);
         self.method = method as u32;
-        if uri == 0 {
+        if uri == 0 || start + uri >= self.length {
             return ControlFlow::Break(());
         }
-        let uri = forgotten(&mut self.position, start + uri);
-        let Some(end) = self.line_end(uri) else { return ControlFlow::Break(()) };
+        let uri = forgotten(&mut self.uri, start + uri);
+        let Some((end, start_hash)) = self.line_hash(uri) else { return self.doubtful() };
+        self.start_hash = start_hash;
         // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), after a Request-URI of at least a byte.
         if end < uri + 10
             || word(&self.bytes, end.wrapping_sub(9)) | text(b"\0   \0\0\0\0") != text(b" sip/2.0")
@@ -177,13 +223,19 @@ impl Scratch {
             return ControlFlow::Break(());
         }
         let method = method_of(forgotten(&mut self.method, method as u32));
+        self.position = end + 1;
+        // Until the headers have been read to the last that is needed.
+        self.kind = Kind::Doubtful as u32;
+        if self.hears {
+            self.kind = Kind::InDialog as u32;
+            return ControlFlow::Continue(());
+        }
         if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
             self.kind = Kind::InDialog as u32;
             return ControlFlow::Break(());
         }
-        let called = self.called_prefix(uri);
+        let called = self.called_prefix(self.uri);
         self.called = called;
-        self.position = end + 1;
         ControlFlow::Continue(())
     }
 
@@ -194,15 +246,24 @@ impl Scratch {
         let first = word(&self.bytes, start);
         let (bit, value) = self.header_at(first, start);
         let is_hashed = bit & !self.found & header::HASHED != 0;
-        let read = if is_hashed { self.line_hash(start) } else { self.line_end(start).map(|end| (end, 0)) };
+        let read = if is_hashed {
+            // The Call-ID by its value alone: the server writes the name in its own way.
+            let from = if bit == header::CALL_ID { self.value_at(value) } else { start };
+            self.line_hash(from)
+        } else {
+            self.line_end(start).map(|end| (end, 0))
+        };
         let Some((end, hash)) = read else { return self.doubtful() };
         if first & 0xff == u64::from(b'\r') {
-            // The blank line, before all headers were found.
+            // The blank line. Without Session-Expires there is none to wait for; else headers are missing.
+            if self.hears && self.found & header::CALL == header::CALL {
+                return ControlFlow::Break(());
+            }
             return self.doubtful();
         }
         // A folded line continues what was just read (RFC 3261 7.3.1), possibly with the tag we look for.
         let next = byte(&self.bytes, end + 1);
-        if next == b' ' || next == b'\t' {
+        if (next == b' ' || next == b'\t') && !self.hears {
             return self.doubtful();
         }
         self.position = end + 1;
@@ -213,13 +274,21 @@ impl Scratch {
         if bit == header::VIA {
             if self.found & header::VIA == 0 {
                 self.via_hash = hash;
+                self.via_at = value;
             }
+        } else if bit == header::FROM {
+            self.from_at = value;
+        } else if bit == header::SESSION_EXPIRES {
+            self.session_at = value;
         } else if self.found & bit != 0 {
             return self.doubtful();
         } else if bit == header::CALL_ID {
             self.call_id_hash = hash;
         } else if bit == header::CSEQ {
             self.cseq_hash = hash;
+            self.cseq_at = value;
+        } else if self.hears {
+            // Whatever the dialog is, the Call-ID tells the call.
         } else if self.method != Method::Register as u32 {
             // The To of a REGISTER names no dialog (RFC 3261 10.2): it is metered whatever it carries.
             match self.tag_between(value, end - 1) {
@@ -235,8 +304,10 @@ impl Scratch {
             }
         }
         self.found |= bit;
-        if self.found == header::ALL {
-            self.kind = Kind::Initial as u32;
+        if self.found & self.wanted == self.wanted {
+            if !self.hears {
+                self.kind = Kind::Initial as u32;
+            }
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -282,10 +353,12 @@ impl Scratch {
             2 => Kind::Response,
             3 => Kind::InDialog,
             4 => Kind::Initial,
+            5 => Kind::Doubtful,
             _ => return Message::MALFORMED,
         };
         let fingerprint = if matches!(kind, Kind::Initial) {
-            let hash = mix(mix(self.via_hash, self.call_id_hash), self.cseq_hash);
+            let hash = mix(mix(mix(self.via_hash, self.call_id_hash), self.cseq_hash), self.start_hash);
+            let hash = mix(hash, self.source_key);
             // 0 marks an empty place in the table.
             if hash == 0 { 1 } else { hash }
         } else {
@@ -296,7 +369,7 @@ impl Scratch {
 
     #[inline(always)]
     fn doubtful(&mut self) -> ControlFlow<()> {
-        self.kind = Kind::Malformed as u32;
+        self.kind = if self.hears { Kind::Malformed as u32 } else { Kind::Doubtful as u32 };
         ControlFlow::Break(())
     }
 
@@ -311,7 +384,7 @@ impl Scratch {
     }
 
     #[inline(always)]
-    fn begin_response(&mut self, status: u64) -> ControlFlow<()> {
+    fn begin_response(&mut self, start: u32, status: u64) -> ControlFlow<()> {
         // Status-Code is three digits, then SP (RFC 3261 25.1).
         let Some(with_one) = number::prefix(status, 3) else { return ControlFlow::Break(()) };
         let method = match with_one {
@@ -328,98 +401,30 @@ impl Scratch {
         }
         self.method = method as u32;
         self.kind = Kind::Response as u32;
-        ControlFlow::Break(())
-    }
-
-    /// Where the line that holds `start` ends: the place of its LF. `None` if it does not end within the payload,
-    /// is too long, or ends with a bare LF.
-    #[inline(always)]
-    fn line_end(&mut self, start: u32) -> Option<u32> {
-        let mut position = forgotten(&mut self.line_start, start);
-        for _ in 0..WORDS_PER_LINE_MAX / 2 {
-            if position >= self.length {
-                return None;
-            }
-            let feeds = zero_bytes(word(&self.bytes, position) ^ repeated(b'\n'));
-            if feeds != 0 {
-                return self.whole_line(position + lane(lowest_bit(feeds)));
-            }
-            let feeds = zero_bytes(word(&self.bytes, position + 8) ^ repeated(b'\n'));
-            if feeds != 0 {
-                return self.whole_line(position + 8 + lane(lowest_bit(feeds)));
-            }
-            position += 16;
+        if !self.hears {
+            return ControlFlow::Break(());
         }
-        None
-    }
-
-    /// As [`Self::line_end`], with the keyed hash of what lies between.
-    #[inline(always)]
-    fn line_hash(&mut self, start: u32) -> Option<(u32, u64)> {
-        let mut hash = self.hash_key;
-        let mut position = forgotten(&mut self.line_start, start);
-        for _ in 0..WORDS_PER_LINE_MAX {
-            if position >= self.length {
-                return None;
-            }
-            let here = word(&self.bytes, position);
-            let feeds = zero_bytes(here ^ repeated(b'\n'));
-            if feeds != 0 {
-                let lowest = lowest_bit(feeds);
-                let end = self.whole_line(position + lane(lowest))?;
-                return Some((end, mix(hash, here & before(lowest))));
-            }
-            hash = mix(hash, here);
-            position += 8;
+        self.status = with_one - 1000;
+        if (1200..=1299).contains(&with_one) {
+            self.wanted = header::CALL | header::SESSION_EXPIRES;
         }
-        None
-    }
-
-    /// The end of a line, if it lies within the payload and a CR stands before it.
-    #[inline(always)]
-    fn whole_line(&self, end: u32) -> Option<u32> {
-        (end < self.length && byte(&self.bytes, end.wrapping_sub(1)) == b'\r').then_some(end)
-    }
-
-    /// The header that a line is, as a bit, and where its value starts (at the colon or shortly before it).
-    #[inline(always)]
-    fn header_at(&self, first: u64, start: u32) -> (u32, u32) {
-        let (bit, name_bytes) = if first & LOW_24 | text(b"   \0\0\0\0\0") == text(b"via\0\0\0\0\0") {
-            (header::VIA, 3)
-        } else if first & LOW_16 | text(b"  \0\0\0\0\0\0") == text(b"to\0\0\0\0\0\0") {
-            (header::TO, 2)
-        } else if first & LOW_56 | text(b"    \0  \0") == text(b"call-id\0") {
-            (header::CALL_ID, 7)
-        } else if first & LOW_32 | text(b"    \0\0\0\0") == text(b"cseq\0\0\0\0") {
-            (header::CSEQ, 4)
-        } else {
-            // Compact forms (RFC 3261 20).
-            match (first & 0xff) as u8 | 0x20 {
-                b'v' => (header::VIA, 1),
-                b't' => (header::TO, 1),
-                b'i' => (header::CALL_ID, 1),
-                _ => return (0, 0),
-            }
-        };
-        if self.colon_follows(start + name_bytes) { (bit, start + name_bytes) } else { (0, 0) }
-    }
-
-    /// HCOLON: white space may stand before the colon (RFC 3261 25.1); up to seven characters are looked at.
-    #[inline(always)]
-    fn colon_follows(&self, position: u32) -> bool {
-        let here = word(&self.bytes, position);
-        if here & 0xff == u64::from(b':') {
-            return true;
-        }
-        let blanks = zero_bytes(here ^ repeated(b' ')) | zero_bytes(here ^ repeated(b'\t'));
-        let others = !blanks & HIGH_BITS;
-        let lowest = lowest_bit(others);
-        others != 0 && here >> (8 * lane(lowest)) & 0xff == u64::from(b':')
+        let Some(end) = self.line_end(start) else { return self.doubtful() };
+        self.position = end + 1;
+        ControlFlow::Continue(())
     }
 
     /// The prefix of the user part of a `sip:`, `sips:` or `tel:` URI, or 0.
     #[inline(always)]
     fn called_prefix(&self, uri: u32) -> u32 {
+        match self.user_at(uri) {
+            0 => 0,
+            user => number::prefix(word(&self.bytes, user), self.prefix_digits).unwrap_or(0),
+        }
+    }
+
+    /// Where the user part of a `sip:`, `sips:` or `tel:` URI starts, behind a `+`; 0 if it is another URI.
+    #[inline(always)]
+    fn user_at(&self, uri: u32) -> u32 {
         let scheme = word(&self.bytes, uri);
         let scheme_bytes = if scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"sip:\0\0\0\0")
             || scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"tel:\0\0\0\0")
@@ -431,17 +436,26 @@ impl Scratch {
             return 0;
         };
         let plus = u32::from(byte(&self.bytes, uri + scheme_bytes) == b'+');
-        let digits = word(&self.bytes, uri + scheme_bytes + plus);
-        number::prefix(digits, self.prefix_digits).unwrap_or(0)
+        uri + scheme_bytes + plus
     }
-}
 
-/// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any
-/// message. Seven at most are skipped.
-#[inline(always)]
-fn leading_line_ends(first: u64) -> u32 {
-    let ends = exact_zero_bytes(first ^ repeated(b'\r')) | exact_zero_bytes(first ^ repeated(b'\n'));
-    lane(lowest_bit(!ends & HIGH_BITS))
+    /// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any
+    /// message. Where the first other character is, within [`LEADING_WORDS_MAX`] words.
+    #[inline(always)]
+    fn leading_line_ends(&mut self, first: u64) -> u32 {
+        let mut here = first;
+        let mut position = forgotten(&mut self.line_start, 0);
+        for _ in 0..LEADING_WORDS_MAX {
+            let ends = exact_zero_bytes(here ^ repeated(b'\r')) | exact_zero_bytes(here ^ repeated(b'\n'));
+            let others = !ends & HIGH_BITS;
+            if others != 0 {
+                return forgotten(&mut self.line_start, position + lane(lowest_bit(others)));
+            }
+            position += 8;
+            here = word(&self.bytes, position);
+        }
+        forgotten(&mut self.line_start, position)
+    }
 }
 
 #[inline(always)]

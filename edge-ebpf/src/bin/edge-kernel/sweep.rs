@@ -1,0 +1,60 @@
+//! The sweep: run by the daemon once a second, expires calls of which nothing is heard any more.
+//!
+//! A raw tracepoint that is attached nowhere: `BPF_PROG_TEST_RUN` runs it in the daemon's own time, preemptible,
+//! 75 ns an entry. (Timers in the map would be finer, but the kernel refuses most of them in soft interrupts.)
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use edge_ebpf::abi::{CallCount, CallKey, CallState, EndedBy, Settings};
+use edge_ebpf::calls::expiry;
+
+use crate::{calls, clock, counters, maps, records};
+
+/// What the callback is given: on the stack, where the helper wants it.
+struct Round {
+    settings: *const Settings,
+    now_ns: u64,
+}
+
+/// Expires calls.
+#[raw_tracepoint]
+pub(crate) fn edge_sweep(_ctx: RawTracePointContext) -> i32 {
+    let Some(settings) = maps::SETTINGS.get_ptr(0) else { return 0 };
+    let mut round = Round { settings, now_ns: clock::now_ns() };
+    // SAFETY: the helper calls `visit` with each entry and with `round`, which lives on this stack meanwhile.
+    unsafe {
+        bpf_for_each_map_elem(
+            (&raw const maps::CALLS).cast_mut().cast(),
+            visit as *const () as *mut c_void,
+            (&raw mut round).cast(),
+            0,
+        )
+    };
+    0
+}
+
+extern "C" fn visit(_map: *mut c_void, key: *mut c_void, value: *mut c_void, context: *mut c_void) -> i64 {
+    // SAFETY: `edge_sweep` passes a `Round`; key and value are those of the map.
+    let (round, key, call) =
+        unsafe { (&*context.cast::<Round>(), &*key.cast::<CallKey>(), &*value.cast::<CallState>()) };
+    // SAFETY: a map value.
+    let Some(cause) = expiry(call, unsafe { &*round.settings }, round.now_ns) else { return 0 };
+    let (Some(record), Some(account)) =
+        (maps::SWEPT_RECORD.get_ptr_mut(0), maps::ACCOUNTS.get_ptr_mut(key.account))
+    else {
+        return 0;
+    };
+    // SAFETY: only the daemon runs the sweep, and never twice at once.
+    let record = unsafe { &mut *record };
+    let (slots, status) = (u64::from(call.slots), if call.answer_ns == 0 { 0 } else { 200 });
+    records::describe(record, key.account, call);
+    if maps::CALLS.remove(key).is_ok() {
+        calls::release(account, record.trunk, slots);
+        counters::call(account, CallCount::Expired);
+        records::send(record, cause as u32, EndedBy::Sweep, status, round.now_ns);
+    }
+    0
+}
