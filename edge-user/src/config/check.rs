@@ -11,14 +11,12 @@ use edge_ebpf::abi::Class;
 use super::accounts::{Accounts, Surroundings};
 use super::field::{Field, Tables};
 use super::file::{
-    AccountsFile, CapacityFile, ClassesFile, DetectFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile,
-    PortsFile, PumpingFile, SpikeFile,
+    AccountsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile, PortsFile,
 };
 use super::problem::{Problem, Report, suggestion};
-use super::values::{MODES, SEVERITIES};
+use super::values::MODES;
 use super::{
-    Capacity, Config, Detect, Interface, Limits, Paths, Plan, PortSets, Pumping, Spike, XdpModeRequest,
-    defaults, webhooks,
+    Capacity, Config, Interface, Limits, Paths, Plan, PortSets, XdpModeRequest, defaults, detect, webhooks,
 };
 use crate::rate::Rate;
 
@@ -73,7 +71,7 @@ pub(super) fn config(
         plans.insert(name, limits(&field, plan, &mut report));
     }
     let detect_file = report.table("detect", edge.detect);
-    let detect = detect(detect_file, &mut report);
+    let detect = detect::check(detect_file, &mut report);
     let webhooks = webhooks::check(edge.webhooks, base, &mut report);
 
     let surroundings = Surroundings { plans: readable.then_some(&plans), mode, ipv6_source_prefix };
@@ -296,73 +294,4 @@ fn address(field: &str, value: Field<String>, default: SocketAddr, report: &mut 
         report.say(field, fact, "metrics could not be served");
         default
     })
-}
-
-fn detect(file: DetectFile, report: &mut Report<'_>) -> Detect {
-    let spike_file = report.table("detect.spike", file.spike);
-    let pumping_file = report.table("detect.pumping", file.pumping);
-    Detect { spike: spike(spike_file, report), pumping: pumping(pumping_file, report) }
-}
-
-fn spike(file: SpikeFile, report: &mut Report<'_>) -> Spike {
-    let default = defaults::DETECT.spike;
-    let at = |key: &str| format!("detect.spike.{key}");
-    Spike {
-        enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
-        factor: report.number(&at("factor"), file.factor, default.factor, 1.1..=1_000.0),
-        floor_per_sec: report.number(
-            &at("floor_per_sec"),
-            file.floor_per_sec,
-            default.floor_per_sec,
-            0.1..=1e9,
-        ),
-        resolve_ratio: report.number(
-            &at("resolve_ratio"),
-            file.resolve_ratio,
-            default.resolve_ratio,
-            0.1..=1.0,
-        ),
-        resolve_after: report.duration(
-            &at("resolve_after"),
-            file.resolve_after,
-            default.resolve_after,
-            SECOND..=DAY,
-        ),
-        baseline_half_life: report.duration(
-            &at("baseline_half_life"),
-            file.baseline_half_life,
-            default.baseline_half_life,
-            SECOND..=DAY * 30,
-        ),
-        severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
-    }
-}
-
-fn pumping(file: PumpingFile, report: &mut Report<'_>) -> Pumping {
-    let default = defaults::DETECT.pumping;
-    let at = |key: &str| format!("detect.pumping.{key}");
-    let pumping = Pumping {
-        enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
-        prefix_digits: report.number(&at("prefix_digits"), file.prefix_digits, default.prefix_digits, 1..=8),
-        window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),
-        min_messages: report.number(
-            &at("min_messages"),
-            file.min_messages,
-            default.min_messages,
-            1..=1_000_000_000,
-        ),
-        share: report.number(&at("share"), file.share, default.share, 0.01..=1.0),
-        resolve_share: report.number(
-            &at("resolve_share"),
-            file.resolve_share,
-            default.resolve_share,
-            0.0..=1.0,
-        ),
-        severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
-    };
-    if pumping.resolve_share > pumping.share {
-        let fact = format!("{} is above share, {}", pumping.resolve_share, pumping.share);
-        report.say(&at("resolve_share"), fact, "an alert would resolve while it opens, again and again");
-    }
-    pumping
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edge_ebpf::abi::{Class, Mode};
 
-use super::{Capacity, Detect, Paths, Plan, PortSets, Pumping, Spike};
+use super::{Capacity, Detect, Paths, Plan, PortSets, Pumping, Scanning, ScanningAction, Spike};
 use crate::alert::Severity;
 use crate::rate::{Per, Rate};
 
@@ -95,5 +95,13 @@ pub(super) const DETECT: Detect = Detect {
         share: 0.5,
         resolve_share: 0.3,
         severity: Severity::Critical,
+    },
+    scanning: Scanning {
+        enabled: true,
+        action: ScanningAction::Alert,
+        threshold: 50,
+        window: Duration::from_mins(1),
+        ban_for: Duration::from_mins(10),
+        severity: Severity::Warning,
     },
 };

@@ -107,6 +107,7 @@ pub(super) struct AccountFile {
 pub(super) struct DetectFile {
     pub(super) spike: Section<SpikeFile>,
     pub(super) pumping: Section<PumpingFile>,
+    pub(super) scanning: Section<ScanningFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -130,6 +131,17 @@ pub(super) struct PumpingFile {
     pub(super) min_messages: Field<u64>,
     pub(super) share: Field<f64>,
     pub(super) resolve_share: Field<f64>,
+    pub(super) severity: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct ScanningFile {
+    pub(super) enabled: Field<bool>,
+    pub(super) action: Field<String>,
+    pub(super) threshold: Field<u64>,
+    pub(super) window: Field<String>,
+    pub(super) ban_for: Field<String>,
     pub(super) severity: Field<String>,
 }
 
@@ -159,6 +171,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["detect"] => keys_of::<DetectFile>(),
         ["detect", "spike"] => keys_of::<SpikeFile>(),
         ["detect", "pumping"] => keys_of::<PumpingFile>(),
+        ["detect", "scanning"] => keys_of::<ScanningFile>(),
         ["webhooks", _] => keys_of::<WebhookFile>(),
         _ => &[],
     }

@@ -6,6 +6,7 @@
 mod accounts;
 mod check;
 mod defaults;
+mod detect;
 mod field;
 mod file;
 mod load;
@@ -219,6 +220,8 @@ pub struct Detect {
     pub spike: Spike,
     /// Concentration of called numbers.
     pub pumping: Pumping,
+    /// Unknown sources that are refused again and again.
+    pub scanning: Scanning,
 }
 
 /// Volume spike against the account's own baseline.
@@ -257,6 +260,32 @@ pub struct Pumping {
     pub resolve_share: f64,
     /// How much it matters.
     pub severity: Severity,
+}
+
+/// Unknown sources that are refused again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scanning {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// What becomes of a scanner.
+    pub action: ScanningAction,
+    /// Refusals of one source within the window that make it a scanner.
+    pub threshold: u64,
+    /// Window.
+    pub window: Duration,
+    /// How long a ban lasts.
+    pub ban_for: Duration,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// What becomes of a scanner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanningAction {
+    /// It is told of.
+    Alert,
+    /// It is told of, and banned for a while.
+    Ban,
 }
 
 /// One webhook endpoint (Standard Webhooks).

@@ -134,15 +134,24 @@ impl Daemon {
             before: before.unwrap_or("none").to_owned(),
             after: until_text(kind_name(measure.kind), measure.expires_at),
         };
-        let mut kept = self.with_kept(|kept| kept.clone())?;
-        kept.measures.retain(|it| it.prefix != measure.prefix);
-        kept.measures.push(measure.clone());
-        self.check_fit(kept.clone()).await?;
-        let row = measure.clone();
-        self.write(move |store| store.set_measure(&row, &entry)).await?;
-        self.with_kept(|it| *it = kept)?;
-        self.bring_to_kernel().await?;
+        self.impose(vec![(measure.clone(), entry)]).await?;
         Ok(measure)
+    }
+
+    /// Brings measures into force, each in place of an earlier one of its prefix. The caller holds `changes`.
+    pub(super) async fn impose(
+        self: &Arc<Self>,
+        measures: Vec<(Measure, AuditEntry)>,
+    ) -> Result<(), ApiError> {
+        let mut kept = self.with_kept(|kept| kept.clone())?;
+        for (measure, _) in &measures {
+            kept.measures.retain(|it| it.prefix != measure.prefix);
+            kept.measures.push(measure.clone());
+        }
+        self.check_fit(kept.clone()).await?;
+        self.write(move |store| store.set_measures(&measures)).await?;
+        self.with_kept(|it| *it = kept)?;
+        self.bring_to_kernel().await.map(drop)
     }
 
     /// Lifts a ban or an allowance.

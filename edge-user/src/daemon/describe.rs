@@ -2,9 +2,11 @@
 
 use edge_ebpf::abi::{AccountCounters, Allowance, Class, Mode, Policy};
 
-use super::faults;
+use super::{faults, guard};
 use crate::alert::{Evidence, Finding};
+use crate::config::Config;
 use crate::dataplane::SourceUse;
+use crate::detect;
 use crate::rate::Rate;
 
 /// Kind of an [`Evidence`] that names a source.
@@ -12,16 +14,23 @@ const SOURCE: &str = "source";
 
 /// [`crate::alert::Alert::action`]: what Edge did about a finding.
 ///
-/// `policy` is the account's, `None` when it is gone; `edge_mode` the mode of the whole edge; `refused` the
-/// messages refused to the account since the alert opened.
-pub(super) fn action(finding: &Finding, policy: Option<&Policy>, edge_mode: Mode, refused: u64) -> String {
+/// `policy` is the account's, `None` when it is gone; `config` that of the whole edge; `refused` the messages
+/// refused to the account since the alert opened.
+pub(super) fn action(finding: &Finding, policy: Option<&Policy>, config: &Config, refused: u64) -> String {
     if let Some(text) = faults::action(finding) {
         return text;
     }
+    if finding.rule == detect::SCANNING {
+        return guard::action(&config.detect.scanning);
+    }
+    limits_action(policy, config.mode, Class::from_name(&finding.subject), refused)
+}
+
+fn limits_action(policy: Option<&Policy>, edge_mode: Mode, class: Option<Class>, refused: u64) -> String {
     let Some(policy) = policy else {
         return "nothing: the account was removed".to_owned();
     };
-    let limits = limits_text(policy, Class::from_name(&finding.subject));
+    let limits = limits_text(policy, class);
     let observes = edge_mode == Mode::Observe || policy.mode != Mode::Enforce as u32;
     match (limits, observes) {
         (None, _) => "nothing: no limit is set".to_owned(),
@@ -76,22 +85,6 @@ fn limits_text(policy: &Policy, class: Option<Class>) -> Option<String> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use crate::alert::Severity;
-
-    fn finding(rule: &str, subject: &str) -> Finding {
-        Finding {
-            rule: rule.into(),
-            account: "acme".into(),
-            subject: subject.into(),
-            severity: Severity::Warning,
-            observed: 9.0,
-            threshold: 3.0,
-            baseline: None,
-            unit: "messages/s".into(),
-            window_secs: 1,
-            evidence: Vec::new(),
-        }
-    }
 
     fn policy(mode: Mode) -> Policy {
         let mut policy = Policy { mode: mode as u32, ..Policy::OPEN };
@@ -102,7 +95,8 @@ mod tests {
 
     #[test]
     fn the_action_names_the_limit_and_what_it_refused() {
-        let action = |subject, mode, edge| action(&finding("spike", subject), Some(&policy(mode)), edge, 812);
+        let action =
+            |subject, mode, edge| limits_action(Some(&policy(mode)), edge, Class::from_name(subject), 812);
         assert_eq!(
             action("sip.invite", Mode::Enforce, Mode::Enforce),
             "limits in force: 20/s burst 40; 812 refused"

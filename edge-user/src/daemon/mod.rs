@@ -16,6 +16,7 @@ mod control;
 mod describe;
 mod exposition;
 mod faults;
+mod guard;
 mod minute;
 mod rates;
 mod reconcile;

@@ -11,7 +11,7 @@ use super::state::{Daemon, Kept, Reading, State};
 use super::{clock, describe, minute, rates, systemd};
 use crate::alert::{Alert, Signal};
 use crate::dataplane::DataplaneError;
-use crate::detect::{AccountSnapshot, Snapshot};
+use crate::detect::{self, AccountSnapshot, Snapshot};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Sources named in an alert.
@@ -89,7 +89,7 @@ impl Daemon {
             Err(error) => return tracing::error!(%error, "the reading of counters failed"),
         };
         let interfaces = self.interface_states();
-        let signals = {
+        let (signals, scanners) = {
             let mut state = self.state();
             let mut signals = state.detectors.step(&reading.snapshot, now);
             signals.extend(state.faults.step(interfaces.iter().map(|(name, (_, it))| (name, it)), now));
@@ -102,8 +102,9 @@ impl Daemon {
             };
             state.note_refused(&signals);
             state.last = Some(reading);
-            signals
+            (signals, state.detectors.take_scanners())
         };
+        self.ban_scanners(&scanners, now).await;
         if !signals.is_empty() {
             let alerts = self.take(signals, now).await;
             self.deliverer.publish(&alerts).await;
@@ -146,7 +147,7 @@ impl Daemon {
                 let counters = last.as_ref().and_then(|it| it.snapshot.accounts.get(&finding.account));
                 let refused = counters.map_or(0, |account| describe::refused(&account.counters));
                 let before = refused_at_opening.get(&finding.key()).copied().unwrap_or(refused);
-                describe::action(finding, policy, config.mode, refused.saturating_sub(before))
+                describe::action(finding, policy, config, refused.saturating_sub(before))
             })
         };
         for alert in &alerts {
@@ -158,6 +159,10 @@ impl Daemon {
     /// Adds the busiest sources to a finding that opens.
     fn with_sources(&self, signal: Signal) -> Signal {
         let Signal::Open(mut finding) = signal else { return signal };
+        if finding.rule == detect::SCANNING {
+            // Its evidence are the sources.
+            return Signal::Open(finding);
+        }
         let number = self.state().installed.get(&finding.account).map(|account| account.number);
         if let Some(number) = number {
             let since_ns = clock::monotonic_ns().saturating_sub(EVIDENCE_WINDOW_NS);

@@ -162,6 +162,7 @@ impl Daemon {
         let mut state = self.state();
         for event in batch {
             state.faults.event(event, now);
+            state.detectors.event(event, now);
             // A packet caused it: never above trace.
             let kind = usize::try_from(event.kind).ok().and_then(EventKind::from_index).map(EventKind::name);
             tracing::trace!(

@@ -3,6 +3,7 @@
 mod pace;
 mod prefix;
 mod pumping;
+mod scanning;
 mod spike;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edge_ebpf::abi::{AccountCounters, Class};
+use edge_ebpf::abi::{AccountCounters, Class, Event};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,10 @@ use crate::alert::Finding;
 pub use crate::alert::Signal;
 use crate::config;
 use pumping::Pumping;
+use scanning::Scanning;
 use spike::Spike;
+
+pub use scanning::{RULE as SCANNING, Scanner};
 
 /// Every detector, with what each has learnt.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Detectors {
     config: config::Detect,
     spike: Spike,
     pumping: Pumping,
+    scanning: Scanning,
+    scanners: Vec<Scanner>,
 }
 
 /// A saved state that cannot be taken up: detectors start to learn anew.
@@ -45,7 +51,13 @@ impl Detectors {
     /// Detectors that have learnt nothing.
     #[must_use]
     pub fn new(config: &config::Detect) -> Self {
-        Self { config: config.clone(), spike: Spike::default(), pumping: Pumping::default() }
+        Self {
+            config: config.clone(),
+            spike: Spike::default(),
+            pumping: Pumping::default(),
+            scanning: Scanning::default(),
+            scanners: Vec::new(),
+        }
     }
 
     /// Takes a new configuration and keeps what was learnt. What a detector that is now disabled had open is
@@ -64,7 +76,20 @@ impl Detectors {
         signals.extend(
             self.spike.step(&self.config.spike, snapshot, now, |account| pumping.top_prefixes(account)),
         );
+        let (scanning, found) = self.scanning.step(&self.config.scanning, now);
+        signals.extend(scanning);
+        self.scanners.extend(found);
         signals
+    }
+
+    /// Takes a rare fact from the kernel into account.
+    pub fn event(&mut self, event: &Event, now: Timestamp) {
+        self.scanning.event(&self.config.scanning, event, now);
+    }
+
+    /// The scanners that steps have found since this was last asked, most refused first.
+    pub fn take_scanners(&mut self) -> Vec<Scanner> {
+        std::mem::take(&mut self.scanners)
     }
 
     /// The account's usual rate of a class in messages per second; `None` until a minute has been seen.
@@ -93,6 +118,7 @@ impl Detectors {
             match finding.rule.as_str() {
                 spike::RULE => self.spike.adopt(finding, now),
                 pumping::RULE => self.pumping.adopt(finding, now),
+                scanning::RULE => self.scanning.adopt(finding, now),
                 _ => {} // Not a detector's: the daemon's own.
             }
         }

@@ -19,15 +19,15 @@ impl Store {
         })
     }
 
-    /// Sets a measure in place of an earlier one of the same prefix, with its audit entry.
-    pub fn set_measure(&mut self, measure: &Measure, entry: &AuditEntry) -> Result<(), StoreError> {
+    /// Sets measures, each in place of an earlier one of the same prefix and with its audit entry: all or none.
+    pub fn set_measures(&mut self, measures: &[(Measure, AuditEntry)]) -> Result<(), StoreError> {
         self.write(|transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO measures (prefix, kind, actor, reason, set_at_us, expires_at_us)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO measures (prefix, kind, actor, reason, set_at_us, expires_at_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
+            for (measure, entry) in measures {
+                insert.execute(params![
                     measure.prefix,
                     kind_name(measure.kind),
                     measure.actor,
@@ -35,7 +35,9 @@ impl Store {
                     to_us(measure.set_at),
                     measure.expires_at.map(to_us),
                 ])?;
-            audit::insert(transaction, entry)
+                audit::insert(transaction, entry)?;
+            }
+            Ok(())
         })
     }
 

@@ -101,7 +101,7 @@ fn limits_measures_and_their_audit_survive_a_restart() {
     };
     let mut store = Store::open(&path).unwrap();
     store.set_limit(&limit("sip.invite", None), &entry("limit.set")).unwrap();
-    store.set_measure(&ban, &entry("measure.set")).unwrap();
+    store.set_measures(&[(ban.clone(), entry("measure.set"))]).unwrap();
     drop(store);
 
     let store = Store::open(&path).unwrap();
@@ -139,7 +139,7 @@ fn what_has_an_expiry_lifts_itself_and_says_so_in_the_audit() {
         set_at: at(0),
         expires_at: Some(at(10)),
     };
-    store.set_measure(&allow, &entry("measure.set")).unwrap();
+    store.set_measures(&[(allow.clone(), entry("measure.set"))]).unwrap();
     assert_eq!(store.expire_measures(at(10)).unwrap(), [allow]);
     assert_eq!(store.measures().unwrap(), []);
     assert_eq!(store.audit(1).unwrap()[0].action, "measure.expired");

@@ -11,6 +11,7 @@ mod database;
 mod janitor;
 mod limits;
 mod reload;
+mod scanning;
 mod survival;
 mod webhook;
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod pumping;
+mod scanning;
 mod spike;
 
 use std::time::Duration;
@@ -35,6 +36,14 @@ fn config() -> config::Detect {
             share: 0.5,
             resolve_share: 0.3,
             severity: Severity::Critical,
+        },
+        scanning: config::Scanning {
+            enabled: true,
+            action: config::ScanningAction::Alert,
+            threshold: 20,
+            window: Duration::from_mins(1),
+            ban_for: Duration::from_mins(10),
+            severity: Severity::Warning,
         },
     }
 }
