@@ -16,10 +16,6 @@ use crate::rate::Rate;
 
 /// What an answer asks for (RFC 3261 20.33).
 const RETRY_AFTER_S: u32 = 5;
-/// A little more than timer C (RFC 3261 16.6), after which every proxy has given up on an INVITE.
-const CALL_UNANSWERED_NS: u64 = 200_000_000_000;
-/// Four hours: longer than nearly every call, where no Session-Expires says less.
-const CALL_ANSWERED_NS: u64 = 4 * 3600 * 1_000_000_000;
 /// Answers to one source: 1,000 a second, burst 100.
 const ANSWERS: abi::Limit = abi::Limit { interval_ns: 1_000_000, burst_ns: 100_000_000 };
 
@@ -89,6 +85,10 @@ pub struct GlobalSettings {
     pub repeat_window_ns: u64,
     /// Digits of a called number that are counted as its prefix.
     pub prefix_digits: u32,
+    /// How long a call may go without a final response.
+    pub call_unanswered_ns: u64,
+    /// How long an answered call may go unheard.
+    pub call_answered_ns: u64,
 }
 
 /// A ban or an allowance of a prefix.
@@ -159,6 +159,8 @@ impl GlobalSettings {
             // Checked to be at most an hour; what does not fit 64 bits would mean for ever.
             repeat_window_ns: u64::try_from(config.sip_repeat_window.as_nanos()).unwrap_or(u64::MAX),
             prefix_digits: config.detect.pumping.prefix_digits,
+            call_unanswered_ns: u64::try_from(config.calls.unanswered.as_nanos()).unwrap_or(u64::MAX),
+            call_answered_ns: u64::try_from(config.calls.answered.as_nanos()).unwrap_or(u64::MAX),
         }
     }
 
@@ -170,6 +172,8 @@ impl GlobalSettings {
             ipv6_mask: settings.ipv6_mask,
             repeat_window_ns: settings.repeat_window_ns,
             prefix_digits: settings.prefix_digits,
+            call_unanswered_ns: settings.call_unanswered_ns,
+            call_answered_ns: settings.call_answered_ns,
         }
     }
 
@@ -180,8 +184,8 @@ impl GlobalSettings {
         settings.repeat_window_ns = self.repeat_window_ns;
         settings.prefix_digits = self.prefix_digits;
         settings.retry_after_s = RETRY_AFTER_S;
-        settings.call_unanswered_ns = CALL_UNANSWERED_NS;
-        settings.call_answered_ns = CALL_ANSWERED_NS;
+        settings.call_unanswered_ns = self.call_unanswered_ns;
+        settings.call_answered_ns = self.call_answered_ns;
         settings.answers = ANSWERS;
     }
 }

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::server::REQUEST_TIMEOUT;
 use super::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
-    LimitQuery, LimitView, Measure, PlanRequest, PlanView, SetLimit, SetMeasure, Status, TestWebhook,
-    TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    LimitQuery, LimitView, Measure, PlanRequest, PlanView, Resume, SetLimit, SetMeasure, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// Where the daemon's socket is unless the configuration says otherwise.
@@ -112,6 +112,21 @@ impl Client {
     /// `POST /v1/measures/unset`.
     pub async fn unset_measure(&self, request: &UnsetMeasure) -> Result<Measure, ClientError> {
         self.send(Method::POST, &["measures", "unset"], request).await
+    }
+
+    /// `GET /v1/suspensions`.
+    pub async fn suspensions(&self) -> Result<Vec<Suspension>, ClientError> {
+        self.get(&["suspensions"]).await
+    }
+
+    /// `PUT /v1/suspensions`.
+    pub async fn suspend(&self, request: &Suspend) -> Result<Suspension, ClientError> {
+        self.send(Method::PUT, &["suspensions"], request).await
+    }
+
+    /// `POST /v1/suspensions/unset`.
+    pub async fn resume(&self, request: &Resume) -> Result<Suspension, ClientError> {
+        self.send(Method::POST, &["suspensions", "unset"], request).await
     }
 
     /// `GET /v1/top`.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
-    LimitQuery, LimitView, Measure, PlanRequest, PlanView, SetLimit, SetMeasure, Status, TestWebhook,
-    TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    LimitQuery, LimitView, Measure, PlanRequest, PlanView, Resume, SetLimit, SetMeasure, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// The person or program at the other end of the socket, as the kernel vouches for it (`SO_PEERCRED`, unix(7)).
@@ -73,6 +73,23 @@ pub trait Control: Send + Sync + 'static {
         actor: &Actor,
         request: UnsetMeasure,
     ) -> impl Future<Output = Result<Measure, ApiError>> + Send;
+
+    /// `GET /v1/suspensions`: suspended accounts, by name.
+    fn suspensions(&self) -> impl Future<Output = Result<Vec<Suspension>, ApiError>> + Send;
+
+    /// `PUT /v1/suspensions`: suspends an account; `unknown_account`.
+    fn suspend(
+        &self,
+        actor: &Actor,
+        request: Suspend,
+    ) -> impl Future<Output = Result<Suspension, ApiError>> + Send;
+
+    /// `POST /v1/suspensions/unset`: answers with the suspension that ended; `unknown_suspension`.
+    fn resume(
+        &self,
+        actor: &Actor,
+        request: Resume,
+    ) -> impl Future<Output = Result<Suspension, ApiError>> + Send;
 
     /// `GET /v1/top`.
     fn top(&self) -> impl Future<Output = Result<Top, ApiError>> + Send;

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::extract::{Body, By, Failure, Part, Peer};
 use super::control::Control;
 use super::types::{
-    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, PlanRequest, SetLimit, SetMeasure, TestWebhook,
-    UnsetLimit, UnsetMeasure,
+    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, PlanRequest, Resume, SetLimit, SetMeasure, Suspend,
+    TestWebhook, UnsetLimit, UnsetMeasure,
 };
 
 pub use self::socket::{BindError, bind};
@@ -69,6 +69,8 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/v1/limits/unset", post(unset_limit::<C>))
         .route("/v1/measures", get(measures::<C>).merge(put(set_measure::<C>)))
         .route("/v1/measures/unset", post(unset_measure::<C>))
+        .route("/v1/suspensions", get(suspensions::<C>).merge(put(suspend::<C>)))
+        .route("/v1/suspensions/unset", post(resume::<C>))
         .route("/v1/top", get(top::<C>))
         .route("/v1/alerts", get(alerts::<C>))
         .route("/v1/alerts/{id}", get(alert::<C>))
@@ -146,6 +148,26 @@ async fn unset_measure<C: Control>(
     Body(request): Body<UnsetMeasure>,
 ) -> impl IntoResponse {
     answer(control.unset_measure(&actor, request).await)
+}
+
+async fn suspensions<C: Control>(State(control): State<Arc<C>>) -> impl IntoResponse {
+    answer(control.suspensions().await)
+}
+
+async fn suspend<C: Control>(
+    State(control): State<Arc<C>>,
+    By(actor): By,
+    Body(request): Body<Suspend>,
+) -> impl IntoResponse {
+    answer(control.suspend(&actor, request).await)
+}
+
+async fn resume<C: Control>(
+    State(control): State<Arc<C>>,
+    By(actor): By,
+    Body(request): Body<Resume>,
+) -> impl IntoResponse {
+    answer(control.resume(&actor, request).await)
 }
 
 async fn top<C: Control>(State(control): State<Arc<C>>) -> impl IntoResponse {

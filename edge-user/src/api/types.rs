@@ -171,6 +171,14 @@ pub struct AccountDetail {
     pub system_ids: Vec<String>,
     /// Every class, with the limits in force and where they come from.
     pub limits: Vec<LimitView>,
+    /// Calls that hold a slot now.
+    pub calls_active: u64,
+    /// Most calls at once; 0 is no limit.
+    pub calls_max: u32,
+    /// Calls by what became of them; zeros left out.
+    pub calls: BTreeMap<String, u64>,
+    /// Why, by whom and until when the account is suspended, if it is.
+    pub suspension: Option<Suspension>,
     /// Class to allowance to messages.
     pub messages: BTreeMap<String, BTreeMap<String, u64>>,
     /// SIP messages by method or status class; zeros left out.
@@ -308,6 +316,43 @@ pub struct SetMeasure {
 pub struct UnsetMeasure {
     /// CIDR or a single address.
     pub prefix: String,
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// `GET /v1/suspensions`: a list of these. Requests outside dialogs of a suspended account are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// Account.
+    pub account: String,
+    /// User name of the peer on the socket.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub set_at: Timestamp,
+    /// When it ends by itself; `None` means never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// `PUT /v1/suspensions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suspend {
+    /// Account.
+    pub account: String,
+    /// Seconds after which it ends by itself.
+    pub for_secs: Option<u64>,
+    /// Why; kept in the audit.
+    pub reason: String,
+}
+
+/// `POST /v1/suspensions/unset`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// Account.
+    pub account: String,
     /// Why; kept in the audit.
     pub reason: String,
 }
@@ -453,7 +498,7 @@ pub struct AuditEntry {
     /// User name of the peer on the socket, or `edge`.
     pub actor: String,
     /// `limit.set`, `limit.unset`, `limit.expired`, `measure.set`, `measure.unset`, `measure.expired`,
-    /// `config.applied`, `config.refused`, `detach`, …
+    /// `account.suspended`, `account.resumed`, `account.expired`, `config.applied`, `config.refused`, `detach`, …
     pub action: String,
     /// What it was done to.
     pub subject: String,

@@ -11,12 +11,14 @@ use edge_ebpf::abi::Class;
 use super::accounts::{Accounts, Surroundings};
 use super::field::{Field, Tables};
 use super::file::{
-    AccountsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile, PortsFile,
+    AccountsFile, CallsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile,
+    PortsFile,
 };
 use super::problem::{Problem, Report, suggestion};
 use super::values::MODES;
 use super::{
-    Capacity, Config, Interface, Limits, Paths, Plan, PortSets, XdpModeRequest, defaults, detect, webhooks,
+    Calls, Capacity, Config, Interface, Limits, Paths, Plan, PortSets, XdpModeRequest, defaults, detect,
+    webhooks,
 };
 use crate::rate::Rate;
 
@@ -63,6 +65,8 @@ pub(super) fn config(
     let paths = paths(paths_file, base, &mut report);
     let metrics = report.table("metrics", edge.metrics);
     let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
+    let calls_file = report.table("calls", edge.calls);
+    let calls = calls(calls_file, &mut report);
     let mut plans = defaults::plans();
     for (name, plan) in report.table("plans", edge.plans) {
         let field = format!("plans.{name}");
@@ -93,6 +97,7 @@ pub(super) fn config(
         capacity,
         paths,
         metrics_listen,
+        calls,
         plans,
         accounts,
         detect,
@@ -110,7 +115,11 @@ pub(super) fn limits(field: &str, file: LimitsFile, report: &mut Report<'_>) -> 
         classes_into(&field, "", classes, &mut limits, report);
         limits
     };
-    Plan { account: scope("account", file.account), source: scope("source", file.source) }
+    let (account, source) = (scope("account", file.account), scope("source", file.source));
+    let calls = file.calls;
+    let is_given = !matches!(calls, Field::Missing);
+    let calls = report.number(&format!("{field}.calls"), calls, 0, 0..=1_000_000);
+    Plan { account, source, calls: is_given.then_some(calls) }
 }
 
 /// Flattens `sip = { invite = … }` to `sip.invite`.
@@ -245,6 +254,14 @@ fn capacity(file: CapacityFile, report: &mut Report<'_>) -> Capacity {
         prefixes: report.number("capacity.prefixes", file.prefixes, default.prefixes, 1..=10_000_000),
         sources: report.number("capacity.sources", file.sources, default.sources, 1_024..=16_777_216),
         flows: report.number("capacity.flows", file.flows, default.flows, 64..=1_048_576),
+    }
+}
+
+fn calls(file: CallsFile, report: &mut Report<'_>) -> Calls {
+    let default = defaults::CALLS;
+    Calls {
+        unanswered: report.duration("calls.unanswered", file.unanswered, default.unanswered, SECOND..=DAY),
+        answered: report.duration("calls.answered", file.answered, default.answered, SECOND..=DAY * 30),
     }
 }
 

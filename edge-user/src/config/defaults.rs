@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edge_ebpf::abi::{Class, Mode};
 
-use super::{Capacity, Detect, Paths, Plan, PortSets, Pumping, Scanning, ScanningAction, Spike};
+use super::{Calls, Capacity, Detect, Paths, Plan, PortSets, Pumping, Scanning, ScanningAction, Spike};
 use crate::alert::Severity;
 use crate::rate::{Per, Rate};
 
@@ -31,6 +31,10 @@ pub(super) fn ports() -> PortSets {
 /// The sizes that the kernel programs are built with.
 pub(super) const CAPACITY: Capacity =
     Capacity { accounts: 16_384, prefixes: 1_048_576, sources: 262_144, flows: 16_384 };
+
+/// Timer C and a little (RFC 3261 16.6); four hours are longer than nearly every call.
+pub(super) const CALLS: Calls =
+    Calls { unanswered: Duration::from_secs(200), answered: Duration::from_hours(4) };
 
 pub(super) fn paths() -> Paths {
     Paths {
@@ -60,6 +64,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SmppBind, Rate::known(60, MINUTE, 10)),
         ]),
         source: BTreeMap::from([(Class::Packets, Rate::known(4_000, SECOND, 8_000))]),
+        calls: None,
     };
     let unknown = Plan {
         account: BTreeMap::new(),
@@ -73,6 +78,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SmppBind, Rate::known(10, MINUTE, 5)),
             (Class::Packets, Rate::known(200, SECOND, 400)),
         ]),
+        calls: None,
     };
     BTreeMap::from([(ACCOUNT_PLAN.to_owned(), standard), (UNKNOWN_PLAN.to_owned(), unknown)])
 }

@@ -20,6 +20,7 @@ pub(super) struct EdgeFile {
     pub(super) capacity: Section<CapacityFile>,
     pub(super) paths: Section<PathsFile>,
     pub(super) metrics: Section<MetricsFile>,
+    pub(super) calls: Section<CallsFile>,
     pub(super) plans: Named<LimitsFile>,
     pub(super) unknown: Section<UnknownFile>,
     pub(super) accounts: Named<AccountFile>,
@@ -72,10 +73,18 @@ pub(super) struct MetricsFile {
     pub(super) listen: Field<String>,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct CallsFile {
+    pub(super) unanswered: Field<String>,
+    pub(super) answered: Field<String>,
+}
+
 /// Limits of a plan, or an account's own.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct LimitsFile {
+    pub(super) calls: Field<u32>,
     pub(super) account: Section<ClassesFile>,
     pub(super) source: Section<ClassesFile>,
 }
@@ -165,6 +174,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["capacity"] => keys_of::<CapacityFile>(),
         ["paths"] => keys_of::<PathsFile>(),
         ["metrics"] => keys_of::<MetricsFile>(),
+        ["calls"] => keys_of::<CallsFile>(),
         ["plans", _] | ["unknown", "limits"] | ["accounts", _, "limits"] => keys_of::<LimitsFile>(),
         ["unknown"] => keys_of::<UnknownFile>(),
         ["accounts", _] => keys_of::<AccountFile>(),

@@ -58,6 +58,8 @@ pub struct Config {
     pub paths: Paths,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: SocketAddr,
+    /// How long calls may go unheard.
+    pub calls: Calls,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
     /// Accounts by name; [`UNKNOWN_ACCOUNT`] is always among them.
@@ -106,10 +108,18 @@ impl Config {
         }
     }
 
+    /// Most calls of an account at once: its own limit, else its plan's; 0 is none.
+    #[must_use]
+    pub fn calls_max(&self, account: &Account) -> u32 {
+        let in_plan = || self.plans.get(&account.plan).and_then(|plan| plan.calls);
+        account.overrides.calls.or_else(in_plan).unwrap_or(0)
+    }
+
     /// Every limit of an account and its mode, in the form that the kernel reads.
     #[must_use]
     pub fn policy(&self, account: &Account) -> Policy {
-        let mut policy = Policy { mode: account.mode as u32, ..Policy::OPEN };
+        let calls_max = self.calls_max(account);
+        let mut policy = Policy { mode: account.mode as u32, calls_max, ..Policy::OPEN };
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
@@ -173,6 +183,15 @@ pub struct Capacity {
     pub flows: u32,
 }
 
+/// How long a call may go unheard before its slot is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Without a final response.
+    pub unanswered: Duration,
+    /// After it was answered, where no Session-Expires says less.
+    pub answered: Duration,
+}
+
 /// Paths of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -193,6 +212,8 @@ pub struct Plan {
     pub account: Limits,
     /// For each single source.
     pub source: Limits,
+    /// Calls at once over all sources of an account; 0 is no limit, `None` says nothing.
+    pub calls: Option<u32>,
 }
 
 /// Limits by class; a class that is missing is not limited.

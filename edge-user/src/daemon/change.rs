@@ -219,7 +219,7 @@ impl Daemon {
         }
     }
 
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut crate::store::Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -231,7 +231,7 @@ impl Daemon {
         written.map_err(|error| store_error(&error.to_string()))
     }
 
-    fn with_kept<T>(&self, use_it: impl FnOnce(&mut Kept) -> T) -> Result<T, ApiError> {
+    pub(super) fn with_kept<T>(&self, use_it: impl FnOnce(&mut Kept) -> T) -> Result<T, ApiError> {
         match &mut self.state().kept {
             Some(kept) => Ok(use_it(kept)),
             None => Err(store_error(&self.store.status())),
@@ -303,7 +303,7 @@ fn parse_prefix(text: &str) -> Result<IpNet, ApiError> {
     })
 }
 
-fn expiry(now: Timestamp, for_secs: Option<u64>) -> Result<Option<Timestamp>, ApiError> {
+pub(super) fn expiry(now: Timestamp, for_secs: Option<u64>) -> Result<Option<Timestamp>, ApiError> {
     let Some(secs) = for_secs else { return Ok(None) };
     let end = i64::try_from(secs).ok().and_then(|secs| now.checked_add(SignedDuration::from_secs(secs)).ok());
     end.map(Some).ok_or_else(|| {
@@ -315,7 +315,7 @@ fn expiry(now: Timestamp, for_secs: Option<u64>) -> Result<Option<Timestamp>, Ap
     })
 }
 
-fn until_text(what: &str, expires_at: Option<Timestamp>) -> String {
+pub(super) fn until_text(what: &str, expires_at: Option<Timestamp>) -> String {
     expires_at.map_or_else(|| what.to_owned(), |at| format!("{what} until {at}"))
 }
 

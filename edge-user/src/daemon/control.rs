@@ -10,8 +10,8 @@ use super::state::Daemon;
 use crate::api::control::{Actor, Control};
 use crate::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
-    LimitQuery, LimitView, Measure, PlanRequest, PlanView, SetLimit, SetMeasure, Status, TestWebhook,
-    TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    LimitQuery, LimitView, Measure, PlanRequest, PlanView, Resume, SetLimit, SetMeasure, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 use crate::store;
 
@@ -67,6 +67,23 @@ impl Control for Handle {
     async fn unset_measure(&self, actor: &Actor, request: UnsetMeasure) -> Result<Measure, ApiError> {
         let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
         to_the_end(async move { daemon.unset_measure(&actor, request).await }).await
+    }
+
+    async fn suspensions(&self) -> Result<Vec<Suspension>, ApiError> {
+        match &self.0.state().kept {
+            Some(kept) => Ok(kept.suspensions.clone()),
+            None => Err(store_error(&self.0.store.status())),
+        }
+    }
+
+    async fn suspend(&self, actor: &Actor, request: Suspend) -> Result<Suspension, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.suspend(&actor, request).await }).await
+    }
+
+    async fn resume(&self, actor: &Actor, request: Resume) -> Result<Suspension, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.resume(&actor, request).await }).await
     }
 
     async fn top(&self) -> Result<Top, ApiError> {

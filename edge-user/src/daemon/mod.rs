@@ -23,6 +23,7 @@ mod reconcile;
 mod reload;
 mod start;
 mod state;
+mod suspend;
 mod systemd;
 mod tick;
 mod views;

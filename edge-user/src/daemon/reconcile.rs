@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_ebpf::abi::{Class, StandingKind};
+use edge_ebpf::abi::{Class, Policy, StandingKind, policy_flag};
 use ipnet::IpNet;
 
 use super::clock;
@@ -56,10 +56,23 @@ pub(super) fn dry_run(
         None => installed.standings.clone(),
     };
     let mut desired = Desired::new(config, &limits, &standings);
+    for (name, account) in &mut desired.accounts {
+        let is_suspended = match kept {
+            Some(kept) => kept.suspensions.iter().any(|suspension| suspension.account == *name),
+            None => installed.accounts.get(name).is_some_and(|account| is_suspended(&account.policy)),
+        };
+        if is_suspended {
+            account.policy.flags |= policy_flag::SUSPENDED;
+        }
+    }
     desired.account_capacity = kernel.accounts.capacity();
     desired.prefix_capacity = kernel.accounts.prefix_capacity();
     let plan = plan(&desired, &installed)?;
     Ok((plan, installed))
+}
+
+fn is_suspended(policy: &Policy) -> bool {
+    policy.flags & policy_flag::SUSPENDED != 0
 }
 
 impl Daemon {

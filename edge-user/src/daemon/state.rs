@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::Faults;
 use super::rates::Rates;
 use crate::alert::{Book, Key, Severity};
-use crate::api::types::{Measure, Repair};
+use crate::api::types::{Measure, Repair, Suspension};
 use crate::config::Config;
 use crate::dataplane::{Accounts, Counters, Interfaces};
 use crate::detect::{Detectors, PrefixTurn, Snapshot};
@@ -115,6 +115,8 @@ pub(super) struct Kept {
     pub(super) limits: Vec<LimitOverride>,
     /// Bans and allowances.
     pub(super) measures: Vec<Measure>,
+    /// Suspended accounts.
+    pub(super) suspensions: Vec<Suspension>,
 }
 
 impl Daemon {

@@ -190,16 +190,19 @@ impl Daemon {
         }
         let expired = self.store.run(move |store| {
             let limits = store.expire_limits(now)?;
-            Ok((limits, store.expire_measures(now)?))
+            Ok((limits, store.expire_measures(now)?, store.expire_suspensions(now)?))
         });
         match expired.await {
-            Ok((limits, measures)) => {
+            Ok((limits, measures, suspensions)) => {
                 self.state().expiry_is_owed = false;
                 for limit in limits {
                     tracing::info!(limit = limit.subject(), "the limit set by command is over");
                 }
                 for measure in measures {
                     tracing::info!(prefix = measure.prefix, "the measure is over");
+                }
+                for suspension in suspensions {
+                    tracing::info!(account = suspension.account, "the suspension is over");
                 }
                 self.note_store(None);
             }
@@ -269,7 +272,7 @@ impl Daemon {
 
 /// Limits and measures set by command.
 pub(super) fn read_kept(store: &mut crate::store::Store) -> Result<Kept, crate::store::StoreError> {
-    Ok(Kept { limits: store.limits()?, measures: store.measures()? })
+    Ok(Kept { limits: store.limits()?, measures: store.measures()?, suspensions: store.suspensions()? })
 }
 
 impl State {
@@ -310,11 +313,13 @@ impl State {
     /// Forgets limits and measures whose time is over; whether there were any.
     fn lift_expired(&mut self, now: Timestamp) -> bool {
         let Some(kept) = &mut self.kept else { return false };
-        let before = kept.limits.len() + kept.measures.len();
+        let count = |kept: &Kept| kept.limits.len() + kept.measures.len() + kept.suspensions.len();
+        let before = count(kept);
         let is_on = |expires_at: Option<Timestamp>| expires_at.is_none_or(|at| at > now);
         kept.limits.retain(|limit| is_on(limit.change.expires_at));
         kept.measures.retain(|measure| is_on(measure.expires_at));
-        let lifted = kept.limits.len() + kept.measures.len() < before;
+        kept.suspensions.retain(|suspension| is_on(suspension.expires_at));
+        let lifted = count(kept) < before;
         self.expiry_is_owed |= lifted;
         lifted
     }

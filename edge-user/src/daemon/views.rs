@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use edge_ebpf::abi::{ABI_VERSION, AccountCounters, Allowance, Class, Command, Method, map};
+use edge_ebpf::abi::{ABI_VERSION, AccountCounters, Allowance, CallCount, Class, Command, Method, map};
 
 use super::state::{Daemon, State};
 use crate::api::types::{
@@ -107,6 +107,15 @@ impl Daemon {
             sources: account.sources.iter().map(ToString::to_string).collect(),
             system_ids: account.system_ids.clone(),
             limits: pairs().map(limit).collect(),
+            calls_active: self.calls_active(&state, name),
+            calls_max: state.policy(name).map_or(0, |policy| policy.calls_max),
+            calls: counters
+                .map(|it| nonzero(CallCount::ALL.iter().map(|count| (count.name(), it.calls[count.index()]))))
+                .unwrap_or_default(),
+            suspension: state
+                .kept
+                .as_ref()
+                .and_then(|kept| kept.suspensions.iter().find(|it| it.account == name).cloned()),
             messages: counters.map(messages_by_class).unwrap_or_default(),
             sip: counters
                 .map(|it| nonzero(Method::ALL.iter().map(|method| (method.name(), it.sip[method.index()]))))
@@ -125,6 +134,11 @@ impl Daemon {
     fn counters_now(&self, state: &State, name: &str) -> Option<AccountCounters> {
         let number = state.installed.get(name)?.number;
         self.counters.account(number).ok()
+    }
+
+    fn calls_active(&self, state: &State, name: &str) -> u64 {
+        let number = state.installed.get(name).map(|account| account.number);
+        number.and_then(|number| self.counters.calls_active(number).ok()).unwrap_or(0)
     }
 
     /// `GET /v1/limits`: those that are set, of one account or of all.

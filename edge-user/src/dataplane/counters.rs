@@ -69,6 +69,14 @@ impl Counters {
         state.map(|state| state.counters).map_err(|error| DataplaneError::map("read", map::ACCOUNTS, &error))
     }
 
+    /// Calls of one account that hold a slot now.
+    pub fn calls_active(&self, number: u32) -> Result<u64, DataplaneError> {
+        let state = self.accounts.get(&number, 0);
+        state
+            .map(|state| state.calls_active)
+            .map_err(|error| DataplaneError::map("read", map::ACCOUNTS, &error))
+    }
+
     /// Packets by outcome since the maps were made, all outcomes, over all CPUs.
     pub fn outcomes(&self) -> Result<BTreeMap<Outcome, u64>, DataplaneError> {
         let per_cpu =

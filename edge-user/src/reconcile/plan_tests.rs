@@ -14,7 +14,14 @@ fn net(text: &str) -> IpNet {
 }
 
 fn settings(mode: Mode) -> GlobalSettings {
-    GlobalSettings { mode, ipv6_mask: [0xff; 16], repeat_window_ns: 32_000_000_000, prefix_digits: 4 }
+    GlobalSettings {
+        mode,
+        ipv6_mask: [0xff; 16],
+        repeat_window_ns: 32_000_000_000,
+        prefix_digits: 4,
+        call_unanswered_ns: 200_000_000_000,
+        call_answered_ns: 14_400_000_000_000,
+    }
 }
 
 fn policy(interval_ns: u64) -> Policy {
@@ -133,6 +140,8 @@ fn the_first_plan_installs_everything_and_reads_well() {
             "+ ipv6_source_prefix /128",
             "+ sip_repeat_window 32s",
             "+ detect.pumping.prefix_digits 4",
+            "+ calls.unanswered 3m 20s",
+            "+ calls.answered 4h",
         ]
     );
     assert!(first.needs_generation());

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Limit, Mode, Policy, Service, StandingKind};
+use edge_ebpf::abi::{Class, Limit, Mode, Policy, Service, StandingKind, policy_flag};
 use ipnet::IpNet;
 
 use super::{GlobalSettings, Standing};
@@ -153,6 +153,15 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
     if before.mode != after.mode {
         lines.push(format!("~ account {name} mode {} -> {}", mode_name(before.mode), mode_name(after.mode)));
     }
+    if before.calls_max != after.calls_max {
+        let words = |calls: u32| if calls == 0 { "unlimited".to_owned() } else { calls.to_string() };
+        let (was, is) = (words(before.calls_max), words(after.calls_max));
+        lines.push(format!("~ account {name} calls {was} -> {is}"));
+    }
+    if (before.flags ^ after.flags) & policy_flag::SUSPENDED != 0 {
+        let words = |flags: u32| if flags & policy_flag::SUSPENDED == 0 { "in service" } else { "suspended" };
+        lines.push(format!("~ account {name} {} -> {}", words(before.flags), words(after.flags)));
+    }
     let mut compare = |scope: &str, before: &[Limit], after: &[Limit]| {
         for class in Class::ALL {
             let (was, is) = (before[class.index()], after[class.index()]);
@@ -201,15 +210,15 @@ fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
 }
 
 fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Vec<String> {
+    let duration = |ns| humantime::format_duration(Duration::from_nanos(ns)).to_string();
     let facts = |it: &GlobalSettings| {
         [
             ("mode", it.mode.to_string()),
             ("ipv6_source_prefix", format!("/{}", u128::from_be_bytes(it.ipv6_mask).leading_ones())),
-            (
-                "sip_repeat_window",
-                humantime::format_duration(Duration::from_nanos(it.repeat_window_ns)).to_string(),
-            ),
+            ("sip_repeat_window", duration(it.repeat_window_ns)),
             ("detect.pumping.prefix_digits", it.prefix_digits.to_string()),
+            ("calls.unanswered", duration(it.call_unanswered_ns)),
+            ("calls.answered", duration(it.call_answered_ns)),
         ]
     };
     let is = facts(after);

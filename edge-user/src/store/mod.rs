@@ -14,6 +14,7 @@ mod measures;
 mod outbox;
 mod schema;
 mod shared;
+mod suspensions;
 #[cfg(test)]
 mod tests;
 

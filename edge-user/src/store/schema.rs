@@ -5,8 +5,9 @@
 
 use rusqlite_migration::{M, Migrations};
 
-const STEPS: &[M<'static>] = &[M::up(
-    "CREATE TABLE limits (
+const STEPS: &[M<'static>] = &[
+    M::up(
+        "CREATE TABLE limits (
         account       TEXT NOT NULL,
         scope         TEXT NOT NULL,
         class         TEXT NOT NULL,
@@ -82,6 +83,16 @@ const STEPS: &[M<'static>] = &[M::up(
         name  TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) STRICT;",
-)];
+    ),
+    M::up(
+        "CREATE TABLE suspensions (
+        account       TEXT PRIMARY KEY,
+        actor         TEXT NOT NULL,
+        reason        TEXT NOT NULL,
+        set_at_us     INTEGER NOT NULL,
+        expires_at_us INTEGER
+    ) STRICT;",
+    ),
+];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

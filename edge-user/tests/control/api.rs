@@ -7,8 +7,8 @@ use std::path::Path;
 use edge_user::api::client::{Client, ClientError};
 use edge_user::api::server::{self, BindError};
 use edge_user::api::types::{
-    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, MeasureKind, PlanRequest, Scope, SetLimit,
-    SetMeasure, TestWebhook, UnsetLimit, UnsetMeasure,
+    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, MeasureKind, PlanRequest, Resume, Scope, SetLimit,
+    SetMeasure, Suspend, TestWebhook, UnsetLimit, UnsetMeasure,
 };
 
 use crate::fake::{self, Served, myself};
@@ -23,6 +23,7 @@ async fn every_question_is_answered_with_what_the_daemon_said() {
     assert_eq!(client.account("acme").await.unwrap().system_ids, ["acme1"]);
     assert_eq!(client.limits(&LimitQuery::default()).await.unwrap(), [fake::limit()]);
     assert_eq!(client.measures().await.unwrap(), [fake::measure()]);
+    assert_eq!(client.suspensions().await.unwrap(), [fake::suspension()]);
     assert_eq!(client.top().await.unwrap().rows[0].baseline_per_sec, Some(12.5));
     assert_eq!(client.alerts(&AlertQuery::default()).await.unwrap()[0].alert, fake::alert());
     assert_eq!(client.alert(&fake::alert().id).await.unwrap().deliveries[0].attempts, 2);
@@ -70,6 +71,10 @@ async fn every_change_reaches_the_daemon_with_the_name_of_the_peer() {
     assert_eq!(client.unset_limit(&unset).await.unwrap().origin, "plan standard");
     assert_eq!(client.set_measure(&allow).await.unwrap().kind, MeasureKind::Allow);
     assert_eq!(client.unset_measure(&lift).await.unwrap().prefix, "203.0.113.7");
+    let suspend = Suspend { account: "acme".to_owned(), for_secs: Some(60), reason: reason.clone() };
+    assert_eq!(client.suspend(&suspend).await.unwrap().reason, "why");
+    let resume = Resume { account: "acme".to_owned(), reason: reason.clone() };
+    assert_eq!(client.resume(&resume).await.unwrap().account, "acme");
     assert_eq!(client.test_webhook(&TestWebhook::default()).await.unwrap().len(), 2);
     assert!(client.reload().await.unwrap().applied);
     assert_eq!(client.detach(&Detach { reason }).await.unwrap().interfaces, ["eth0"]);
@@ -83,6 +88,8 @@ async fn every_change_reaches_the_daemon_with_the_name_of_the_peer() {
             "unset acme Source sip.invite why",
             "Allow 203.0.113.7 None why",
             "lift 203.0.113.7 why",
+            "suspend acme Some(60) why",
+            "resume acme why",
             "test None",
             "reload",
             "detach why",

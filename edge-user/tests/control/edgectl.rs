@@ -21,6 +21,8 @@ const QUESTIONS_AND_CHANGES: &[&str] = &[
     "allow 203.0.113.7 --for 15m --reason test",
     "unban 203.0.113.7",
     "measures list",
+    "suspend acme --for 2d --reason unpaid",
+    "resume acme",
     "top --once",
     "alerts list --open --account acme",
     "alerts show 0195a0c0-0000-7000-8000-000000000001",

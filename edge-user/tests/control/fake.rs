@@ -10,8 +10,8 @@ use edge_user::api::server;
 use edge_user::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, DeliveryView,
     Detach, Detached, InterfaceStatus, LimitChange, LimitQuery, LimitView, MapStatus, Measure, MeasureKind,
-    PlanRequest, PlanView, Scope, SetLimit, SetMeasure, Status, TestWebhook, TestWebhookResult, Top, TopRow,
-    UnsetLimit, UnsetMeasure,
+    PlanRequest, PlanView, Resume, Scope, SetLimit, SetMeasure, Status, Suspend, Suspension, TestWebhook,
+    TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -155,6 +155,17 @@ pub(crate) fn measure() -> Measure {
     }
 }
 
+/// The one suspension.
+pub(crate) fn suspension() -> Suspension {
+    Suspension {
+        account: "acme".to_owned(),
+        actor: "operator".to_owned(),
+        reason: "unpaid".to_owned(),
+        set_at: noon(),
+        expires_at: None,
+    }
+}
+
 fn view() -> AlertView {
     let delivery = DeliveryView {
         id: "0195a0c0-0000-7000-8000-000000000002".to_owned(),
@@ -236,6 +247,10 @@ impl Control for FakeDaemon {
             sources: vec!["203.0.113.0/24".to_owned(), "2001:db8::/32".to_owned()],
             system_ids: vec!["acme1".to_owned()],
             limits: vec![limit()],
+            calls_active: 12,
+            calls_max: 50,
+            calls: counts(&[("admitted", 100)]),
+            suspension: Some(suspension()),
             messages: BTreeMap::from([(
                 "sip.invite".to_owned(),
                 counts(&[("admitted", 100), ("refused_account", 7)]),
@@ -280,6 +295,22 @@ impl Control for FakeDaemon {
         let UnsetMeasure { prefix, reason } = request;
         self.write(actor, format!("lift {prefix} {reason}"));
         Ok(Measure { prefix, ..measure() })
+    }
+
+    async fn suspensions(&self) -> Result<Vec<Suspension>, ApiError> {
+        Ok(vec![suspension()])
+    }
+
+    async fn suspend(&self, actor: &Actor, request: Suspend) -> Result<Suspension, ApiError> {
+        let Suspend { account, for_secs, reason } = request;
+        self.write(actor, format!("suspend {account} {for_secs:?} {reason}"));
+        Ok(Suspension { account, reason, ..suspension() })
+    }
+
+    async fn resume(&self, actor: &Actor, request: Resume) -> Result<Suspension, ApiError> {
+        let Resume { account, reason } = request;
+        self.write(actor, format!("resume {account} {reason}"));
+        Ok(Suspension { account, ..suspension() })
     }
 
     async fn top(&self) -> Result<Top, ApiError> {

@@ -98,6 +98,8 @@ fn desired() -> Desired {
             ipv6_mask: [0xff; 16],
             repeat_window_ns: 32_000_000_000,
             prefix_digits: 5,
+            call_unanswered_ns: 200_000_000_000,
+            call_answered_ns: 14_400_000_000_000,
         },
         account_capacity: 16,
         prefix_capacity: 64,

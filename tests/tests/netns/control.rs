@@ -86,6 +86,35 @@ fn the_doctor_finds_that_a_server_bears_native_refusal() {
     assert_eq!((counts["enquire_link"], counts.get("submit_sm")), (2, None), "{counts:?}");
 }
 
+/// Limits of calls come from account and plan; a suspension refuses new calls and outlives the daemon.
+#[test]
+fn a_suspension_is_shown_survives_a_restart_and_ends_by_command() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(
+        &lab,
+        "[plans.open]\ncalls = 40\n[accounts.acme]\nsources = ['203.0.113.0/24']\n\
+         plan = 'open'\nlimits.calls = 7\n[accounts.beta]\nsources = ['192.0.2.0/24']\nplan = 'open'\n",
+    )
+    .unwrap();
+    let calls_max = |name| edge.account(name).unwrap().calls_max;
+    assert_eq!((calls_max("acme"), calls_max("beta"), calls_max("unknown")), (7, 40, 0));
+    assert!(!edge.edgectl(&["suspend", "nobody", "--reason", "test"]).unwrap().status.success());
+    edge.ctl(&["suspend", "acme", "--reason", "unpaid"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 5), 0);
+    edge.kill().unwrap();
+    edge.start_daemon().unwrap();
+    assert_eq!(edge.account("acme").unwrap().suspension.unwrap().reason, "unpaid");
+    edge.ctl(&["resume", "acme"]).unwrap();
+    assert_eq!(edge.account("acme").unwrap().suspension, None);
+    assert_eq!(arrived(&lab, &edge, 5), 5);
+    edge.ctl(&["suspend", "acme", "--for", "1s", "--reason", "unpaid"]).unwrap();
+    wait_until("it ends by itself", SOON, || edge.account("acme").unwrap().suspension.is_none());
+    wait_until("the audit tells all of it", SOON, || {
+        let audit = edge.ctl(&["audit"]).unwrap();
+        ["account.suspended", "account.resumed", "account.expired"].iter().all(|it| audit.contains(it))
+    });
+}
+
 /// Calls that reach the server, of those offered.
 fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
     let server = Sipp::server(lab, edge.directory()).unwrap();

@@ -38,13 +38,22 @@ fn list(accounts: &[AccountSummary], style: Style) -> String {
 
 fn show(account: &AccountDetail, style: Style) -> String {
     let words = |list: &[String]| if list.is_empty() { "-".to_owned() } else { list.join(", ") };
+    let suspended = account.suspension.as_ref().map_or_else(String::new, |it| {
+        let until = text::expiry(it.expires_at);
+        format!("\nSUSPENDED   by {} at {}, until {until}: {}", it.actor, text::time(it.set_at), it.reason)
+    });
+    let calls_max =
+        if account.calls_max == 0 { "unlimited".to_owned() } else { account.calls_max.to_string() };
     let head = format!(
-        "{}, plan {}, mode {}\nsources     {}\nsystem ids  {}\nsip         {}\nsmpp        {}",
+        "{}, plan {}, mode {}{suspended}\nsources     {}\nsystem ids  {}\ncalls       {} of {calls_max} now; {}\n\
+         sip         {}\nsmpp        {}",
         account.name,
         account.plan,
         account.mode,
         words(&account.sources),
         words(&account.system_ids),
+        account.calls_active,
+        text::counts(&account.calls),
         text::counts(&account.sip),
         text::counts(&account.smpp),
     );
@@ -97,6 +106,10 @@ acme     standard  enforce        2       1  admitted 100, refused_account 7"
             sources: vec!["203.0.113.0/24".to_owned(), "2001:db8::/32".to_owned()],
             system_ids: Vec::new(),
             limits: Vec::new(),
+            calls_active: 3,
+            calls_max: 50,
+            calls: BTreeMap::from([("admitted".to_owned(), 7)]),
+            suspension: None,
             messages: BTreeMap::new(),
             sip: BTreeMap::from([("INVITE".to_owned(), 3)]),
             smpp: BTreeMap::new(),
@@ -108,6 +121,7 @@ acme     standard  enforce        2       1  admitted 100, refused_account 7"
 acme, plan standard, mode observe
 sources     203.0.113.0/24, 2001:db8::/32
 system ids  -
+calls       3 of 50 now; admitted 7
 sip         INVITE 3
 smpp        -
 

@@ -110,6 +110,15 @@ Example:
     /// Bans and allowances in force
     #[command(subcommand)]
     Measures(MeasuresVerb),
+    /// Refuse an account's requests outside of calls under way, until it is resumed
+    #[command(after_help = "\
+Calls under way go on. Survives restarts; end it with `edgectl resume`.
+
+Example:
+  edgectl suspend acme --for 2d --reason 'unpaid, ticket 4711'")]
+    Suspend(SuspendArgs),
+    /// End an account's suspension
+    Resume(ResumeArgs),
     /// Who sends how much, every second, busiest first
     #[command(after_help = "\
 On a terminal: a live table; `q` quits. Offered = admitted + refused, in messages per second.
@@ -260,6 +269,22 @@ pub(crate) struct UnbanArgs {
     /// The address or prefix, as it was set
     #[arg(value_parser = values::prefix)]
     pub(crate) prefix: String,
+    #[command(flatten)]
+    pub(crate) why: Lifting,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuspendArgs {
+    /// The account's name
+    pub(crate) account: String,
+    #[command(flatten)]
+    pub(crate) how: HowLong,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    /// The account's name
+    pub(crate) account: String,
     #[command(flatten)]
     pub(crate) why: Lifting,
 }

@@ -22,6 +22,7 @@ mod measures;
 mod plan;
 mod reload;
 mod status;
+mod suspend;
 mod top;
 mod webhook;
 
@@ -58,6 +59,8 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
             Verb::Allow(args) => measures::allow(args, socket, output).await,
             Verb::Unban(args) => measures::unban(args, socket, output).await,
             Verb::Measures(verb) => measures::run(verb, socket, output).await,
+            Verb::Suspend(args) => suspend::suspend(args, socket, output).await,
+            Verb::Resume(args) => suspend::resume(args, socket, output).await,
             Verb::Top(args) => top::run(&args, socket, output).await,
             Verb::Alerts(verb) => alerts::run(verb, socket, output).await,
             Verb::Webhook(verb) => webhook::run(verb, socket, output).await,
