@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -29,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Severity;
+use crate::daemon::CallFigures;
 use crate::rate::Rate;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,6 +56,8 @@ pub struct Measures {
     pub maps: Vec<(String, Option<u64>, u64)>,
     /// Events that the ring buffer had no room for.
     pub events_lost: u64,
+    /// Call records that were lost: no room in the ring buffer, or too many waiting for the database.
+    pub records_lost: u64,
     /// Reloads applied and refused since the start.
     pub reloads: [u64; 2],
     /// Whether the database answers.
@@ -67,6 +71,10 @@ pub struct AccountMeasures {
     pub counters: AccountCounters,
     /// Limits in force.
     pub policy: Policy,
+    /// Calls that hold a slot now.
+    pub calls_active: u64,
+    /// What the records of calls add up to.
+    pub calls: CallFigures,
     /// Admitted messages per second over the last second; classes without traffic left out.
     pub admitted_per_sec: BTreeMap<Class, f64>,
 }
@@ -131,10 +139,14 @@ impl Collector for Measures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.traffic(&mut encoder)?;
         self.limits(&mut encoder)?;
+        self.calls(&mut encoder)?;
         self.alerts(&mut encoder)?;
         self.daemon(&mut encoder)
     }
 }
+
+type Count = fn(&CallFigures) -> u64;
+type Time = fn(&CallFigures) -> Duration;
 
 impl Measures {
     fn traffic(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -199,6 +211,57 @@ impl Measures {
             }
         }
         Ok(())
+    }
+
+    fn calls(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut active = gauge(encoder, "edge_calls_active", "Calls that hold a slot now")?;
+        for (name, account) in &self.accounts {
+            set(&mut active, [("account", name.as_str())], float(account.calls_active))?;
+        }
+        let mut limit = gauge(encoder, "edge_calls_limit", "Most calls at once")?;
+        for (name, account) in &self.accounts {
+            if account.policy.calls_max > 0 {
+                set(&mut limit, [("account", name.as_str())], f64::from(account.policy.calls_max))?;
+            }
+        }
+        let mut ended =
+            counter(encoder, "edge_calls_ended", "Calls that are over or were refused, by cause")?;
+        for (name, account) in &self.accounts {
+            for (cause, count) in &account.calls.by_cause {
+                count_one(&mut ended, [("account", name.as_str()), ("cause", *cause)], *count)?;
+            }
+        }
+        let counts: [(&str, &str, Count); 3] = [
+            ("edge_calls_answered", "Ended calls that had been answered", |it| it.answered),
+            ("edge_calls_short", "Ended calls that had been answered for less than six seconds", |it| {
+                it.short
+            }),
+            ("edge_calls_rung", "Ended calls that had rung or been answered", |it| it.rung),
+        ];
+        for (metric, help, of) in counts {
+            let mut family = counter(encoder, metric, help)?;
+            for (name, account) in &self.accounts {
+                count_if_any(&mut family, [("account", name.as_str())], of(&account.calls))?;
+            }
+        }
+        let times: [(&str, &str, Time); 2] = [
+            ("edge_calls_talk_seconds", "Time from answer to end of ended calls", |it| it.talk),
+            ("edge_calls_dial_delay_seconds", "Time from INVITE to ringing of ended calls", |it| {
+                it.dial_delay
+            }),
+        ];
+        for (metric, help, of) in times {
+            let mut family = counter(encoder, metric, help)?;
+            for (name, account) in &self.accounts {
+                let seconds = of(&account.calls).as_secs_f64();
+                if seconds > 0.0 {
+                    let labels = escaped([("account", name.as_str())]);
+                    ConstCounter::new(seconds).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let lost = counter(encoder, "edge_call_records_lost", "Call records that were lost")?;
+        ConstCounter::new(self.records_lost).encode(lost)
     }
 
     fn alerts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -18,7 +18,16 @@ fn busy() -> Measures {
     let mut policy = Policy::OPEN;
     policy.account[Class::SipInvite.index()] = "20/s burst 40".parse::<Rate>().unwrap().to_limit();
     let admitted_per_sec = BTreeMap::from([(Class::SipInvite, 15.0)]);
-    let acme = AccountMeasures { counters, policy, admitted_per_sec };
+    policy.calls_max = 50;
+    let calls = CallFigures {
+        by_cause: BTreeMap::from([("completed", 4)]),
+        answered: 4,
+        talk: Duration::from_millis(90_500),
+        short: 1,
+        rung: 4,
+        dial_delay: Duration::from_secs(6),
+    };
+    let acme = AccountMeasures { counters, policy, calls_active: 3, calls, admitted_per_sec };
     Measures {
         outcomes: BTreeMap::from([(Outcome::SipAdmitted, 7), (Outcome::NotOurs, 0)]),
         accounts: BTreeMap::from([("acme".to_owned(), acme)]),
@@ -29,6 +38,7 @@ fn busy() -> Measures {
         xdp_modes: vec![("eth0".to_owned(), "native")],
         maps: vec![("SOURCES".to_owned(), Some(9), 262_144)],
         events_lost: 0,
+        records_lost: 0,
         reloads: [2, 1],
         store_is_up: true,
     }
@@ -85,6 +95,9 @@ fn figures_come_out_as_they_went_in() {
         "edge_messages_total{account=\"acme\",class=\"sip.invite\",allowance=\"refused\"} 3",
         "edge_limit_per_sec{account=\"acme\",scope=\"account\",class=\"sip.invite\"} 20.0",
         "edge_limit_utilization_ratio{account=\"acme\",class=\"sip.invite\"} 0.75",
+        "edge_calls_active{account=\"acme\"} 3.0",
+        "edge_calls_ended_total{account=\"acme\",cause=\"completed\"} 4",
+        "edge_calls_talk_seconds_total{account=\"acme\"} 90.5",
         "edge_xdp_mode{interface=\"eth0\",mode=\"native\"} 1.0",
         "edge_config_reloads_total{result=\"refused\"} 1",
         "edge_store_up 1.0",

@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::server::REQUEST_TIMEOUT;
 use super::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
-    LimitQuery, LimitView, Measure, PlanRequest, PlanView, Resume, SetLimit, SetMeasure, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow, Detach,
+    Detached, LimitQuery, LimitView, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit,
+    SetMeasure, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// Where the daemon's socket is unless the configuration says otherwise.
@@ -127,6 +127,11 @@ impl Client {
     /// `POST /v1/suspensions/unset`.
     pub async fn resume(&self, request: &Resume) -> Result<Suspension, ClientError> {
         self.send(Method::POST, &["suspensions", "unset"], request).await
+    }
+
+    /// `GET /v1/calls/records`.
+    pub async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ClientError> {
+        self.ask(self.request(Method::GET, &["calls", "records"]).query(query)).await
     }
 
     /// `GET /v1/top`.

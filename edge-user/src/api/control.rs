@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
-    LimitQuery, LimitView, Measure, PlanRequest, PlanView, Resume, SetLimit, SetMeasure, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow, Detach,
+    Detached, LimitQuery, LimitView, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit,
+    SetMeasure, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// The person or program at the other end of the socket, as the kernel vouches for it (`SO_PEERCRED`, unix(7)).
@@ -90,6 +90,12 @@ pub trait Control: Send + Sync + 'static {
         actor: &Actor,
         request: Resume,
     ) -> impl Future<Output = Result<Suspension, ApiError>> + Send;
+
+    /// `GET /v1/calls/records`.
+    fn call_records(
+        &self,
+        query: &RecordQuery,
+    ) -> impl Future<Output = Result<Vec<CallRow>, ApiError>> + Send;
 
     /// `GET /v1/top`.
     fn top(&self) -> impl Future<Output = Result<Top, ApiError>> + Send;

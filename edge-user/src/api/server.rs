@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::extract::{Body, By, Failure, Part, Peer};
 use super::control::Control;
 use super::types::{
-    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, PlanRequest, Resume, SetLimit, SetMeasure, Suspend,
-    TestWebhook, UnsetLimit, UnsetMeasure,
+    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, PlanRequest, RecordQuery, Resume, SetLimit,
+    SetMeasure, Suspend, TestWebhook, UnsetLimit, UnsetMeasure,
 };
 
 pub use self::socket::{BindError, bind};
@@ -71,6 +71,7 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/v1/measures/unset", post(unset_measure::<C>))
         .route("/v1/suspensions", get(suspensions::<C>).merge(put(suspend::<C>)))
         .route("/v1/suspensions/unset", post(resume::<C>))
+        .route("/v1/calls/records", get(call_records::<C>))
         .route("/v1/top", get(top::<C>))
         .route("/v1/alerts", get(alerts::<C>))
         .route("/v1/alerts/{id}", get(alert::<C>))
@@ -168,6 +169,13 @@ async fn resume<C: Control>(
     Body(request): Body<Resume>,
 ) -> impl IntoResponse {
     answer(control.resume(&actor, request).await)
+}
+
+async fn call_records<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<RecordQuery>>,
+) -> impl IntoResponse {
+    answer(control.call_records(&query).await)
 }
 
 async fn top<C: Control>(State(control): State<Arc<C>>) -> impl IntoResponse {

@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 
+mod calls;
+
+pub use calls::{CallRow, RecordQuery, Resume, Suspend, Suspension};
+
 /// What went wrong, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {
@@ -316,43 +320,6 @@ pub struct SetMeasure {
 pub struct UnsetMeasure {
     /// CIDR or a single address.
     pub prefix: String,
-    /// Why; kept in the audit.
-    pub reason: String,
-}
-
-/// `GET /v1/suspensions`: a list of these. Requests outside dialogs of a suspended account are refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suspension {
-    /// Account.
-    pub account: String,
-    /// User name of the peer on the socket.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub set_at: Timestamp,
-    /// When it ends by itself; `None` means never.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// `PUT /v1/suspensions`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Suspend {
-    /// Account.
-    pub account: String,
-    /// Seconds after which it ends by itself.
-    pub for_secs: Option<u64>,
-    /// Why; kept in the audit.
-    pub reason: String,
-}
-
-/// `POST /v1/suspensions/unset`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Resume {
-    /// Account.
-    pub account: String,
     /// Why; kept in the audit.
     pub reason: String,
 }

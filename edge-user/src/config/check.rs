@@ -12,13 +12,13 @@ use super::accounts::{Accounts, Surroundings};
 use super::field::{Field, Tables};
 use super::file::{
     AccountsFile, CallsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile,
-    PortsFile,
+    PortsFile, RecordsFile,
 };
 use super::problem::{Problem, Report, suggestion};
 use super::values::MODES;
 use super::{
-    Calls, Capacity, Config, Interface, Limits, Paths, Plan, PortSets, XdpModeRequest, defaults, detect,
-    webhooks,
+    Calls, Capacity, Config, Interface, Limits, Numbers, Paths, Plan, PortSets, Records, XdpModeRequest,
+    defaults, detect, webhooks,
 };
 use crate::rate::Rate;
 
@@ -67,6 +67,8 @@ pub(super) fn config(
     let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
     let calls_file = report.table("calls", edge.calls);
     let calls = calls(calls_file, &mut report);
+    let records_file = report.table("records", edge.records);
+    let records = records(records_file, &mut report);
     let mut plans = defaults::plans();
     for (name, plan) in report.table("plans", edge.plans) {
         let field = format!("plans.{name}");
@@ -98,6 +100,7 @@ pub(super) fn config(
         paths,
         metrics_listen,
         calls,
+        records,
         plans,
         accounts,
         detect,
@@ -262,6 +265,22 @@ fn calls(file: CallsFile, report: &mut Report<'_>) -> Calls {
     Calls {
         unanswered: report.duration("calls.unanswered", file.unanswered, default.unanswered, SECOND..=DAY),
         answered: report.duration("calls.answered", file.answered, default.answered, SECOND..=DAY * 30),
+    }
+}
+
+fn records(file: RecordsFile, report: &mut Report<'_>) -> Records {
+    const NUMBERS: [(&str, Numbers); 3] =
+        [("full", Numbers::Full), ("masked", Numbers::Masked), ("none", Numbers::None)];
+    let default = defaults::RECORDS;
+    Records {
+        numbers: report.word("records.numbers", file.numbers, default.numbers, &NUMBERS),
+        retention: report.duration(
+            "records.retention",
+            file.retention,
+            default.retention,
+            HOUR..=DAY * 3_660,
+        ),
+        max_rows: report.number("records.max_rows", file.max_rows, default.max_rows, 1_000..=1_000_000_000),
     }
 }
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use edge_ebpf::abi::{Class, Mode};
 
-use super::{Calls, Capacity, Detect, Paths, Plan, PortSets, Pumping, Scanning, ScanningAction, Spike};
+use super::{
+    Calls, Capacity, Detect, Numbers, Paths, Plan, PortSets, Pumping, Records, Scanning, ScanningAction,
+    Spike,
+};
 use crate::alert::Severity;
 use crate::rate::{Per, Rate};
 
@@ -35,6 +38,9 @@ pub(super) const CAPACITY: Capacity =
 /// Timer C and a little (RFC 3261 16.6); four hours are longer than nearly every call.
 pub(super) const CALLS: Calls =
     Calls { unanswered: Duration::from_secs(200), answered: Duration::from_hours(4) };
+
+pub(super) const RECORDS: Records =
+    Records { numbers: Numbers::Full, retention: Duration::from_hours(30 * 24), max_rows: 1_000_000 };
 
 pub(super) fn paths() -> Paths {
     Paths {

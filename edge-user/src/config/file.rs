@@ -21,6 +21,7 @@ pub(super) struct EdgeFile {
     pub(super) paths: Section<PathsFile>,
     pub(super) metrics: Section<MetricsFile>,
     pub(super) calls: Section<CallsFile>,
+    pub(super) records: Section<RecordsFile>,
     pub(super) plans: Named<LimitsFile>,
     pub(super) unknown: Section<UnknownFile>,
     pub(super) accounts: Named<AccountFile>,
@@ -78,6 +79,14 @@ pub(super) struct MetricsFile {
 pub(super) struct CallsFile {
     pub(super) unanswered: Field<String>,
     pub(super) answered: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct RecordsFile {
+    pub(super) numbers: Field<String>,
+    pub(super) retention: Field<String>,
+    pub(super) max_rows: Field<u64>,
 }
 
 /// Limits of a plan, or an account's own.
@@ -174,6 +183,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["capacity"] => keys_of::<CapacityFile>(),
         ["paths"] => keys_of::<PathsFile>(),
         ["metrics"] => keys_of::<MetricsFile>(),
+        ["records"] => keys_of::<RecordsFile>(),
         ["calls"] => keys_of::<CallsFile>(),
         ["plans", _] | ["unknown", "limits"] | ["accounts", _, "limits"] => keys_of::<LimitsFile>(),
         ["unknown"] => keys_of::<UnknownFile>(),

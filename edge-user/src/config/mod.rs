@@ -60,6 +60,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// How long calls may go unheard.
     pub calls: Calls,
+    /// Call records.
+    pub records: Records,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
     /// Accounts by name; [`UNKNOWN_ACCOUNT`] is always among them.
@@ -190,6 +192,28 @@ pub struct Calls {
     pub unanswered: Duration,
     /// After it was answered, where no Session-Expires says less.
     pub answered: Duration,
+}
+
+/// What is kept of calls that are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Records {
+    /// How much of the numbers.
+    pub numbers: Numbers,
+    /// For how long.
+    pub retention: Duration,
+    /// At most this many; the oldest go first.
+    pub max_rows: u64,
+}
+
+/// How much of a number is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// All of it.
+    Full,
+    /// All but the last four digits.
+    Masked,
+    /// Nothing.
+    None,
 }
 
 /// Paths of the daemon.

@@ -9,14 +9,16 @@ use super::clock;
 use super::state::Daemon;
 use crate::api::control::{Actor, Control};
 use crate::api::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, Detach, Detached,
-    LimitQuery, LimitView, Measure, PlanRequest, PlanView, Resume, SetLimit, SetMeasure, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow, Detach,
+    Detached, LimitQuery, LimitView, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit,
+    SetMeasure, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 use crate::store;
 
 /// Entries of a list when the caller does not say how many.
 const DEFAULT_LIMIT: u32 = 100;
+/// Call records in one answer, whatever the caller says.
+const MOST_RECORDS: u32 = 10_000;
 /// The answer to a detach is on its way before the daemon ends.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -84,6 +86,18 @@ impl Control for Handle {
     async fn resume(&self, actor: &Actor, request: Resume) -> Result<Suspension, ApiError> {
         let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
         to_the_end(async move { daemon.resume(&actor, request).await }).await
+    }
+
+    async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MOST_RECORDS);
+        let stored = store::CallQuery {
+            account: query.account.clone(),
+            since: query.since,
+            after: query.after.unwrap_or(0),
+            limit: u64::from(limit),
+        };
+        let read = self.0.store.run(move |store| store.calls(&stored)).await;
+        read.map_err(|error| store_error(&error.to_string()))
     }
 
     async fn top(&self) -> Result<Top, ApiError> {

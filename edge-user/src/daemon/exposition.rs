@@ -23,6 +23,8 @@ impl Source for Daemon {
             let measures = AccountMeasures {
                 counters: *state.counters(name)?,
                 policy: installed.policy,
+                calls_active: self.counters.calls_active(installed.number).unwrap_or_default(),
+                calls: state.records.figures.get(name).cloned().unwrap_or_default(),
                 admitted_per_sec: rates
                     .map(|rates| {
                         rates.iter().map(|(class, rates)| (*class, rates.admitted_per_sec)).collect()
@@ -35,6 +37,7 @@ impl Source for Daemon {
             // A reading that fails shows as missing series, which monitoring notices.
             outcomes: self.counters.outcomes().unwrap_or_default(),
             events_lost: self.counters.events_lost().unwrap_or_default(),
+            records_lost: self.counters.records_lost().unwrap_or_default() + state.records.dropped,
             accounts: state.installed.iter().filter_map(account).collect(),
             alerts_opened: state.alerts_opened.clone(),
             alerts_open,

@@ -20,6 +20,7 @@ mod guard;
 mod minute;
 mod rates;
 mod reconcile;
+mod records;
 mod reload;
 mod start;
 mod state;
@@ -37,6 +38,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use reconcile::ReconcileError;
+pub use records::CallFigures;
 
 use self::control::Handle;
 use self::start::Started;
@@ -91,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         _ = terminate.recv() => return stopped_at_start(),
         _ = interrupt.recv() => return stopped_at_start(),
     };
-    let Started { daemon, prefixes, events, logs } = started;
+    let Started { daemon, prefixes, events, records: call_records, logs } = started;
     let config = daemon.state().config.clone();
     let listener = server::bind(&config.paths.socket, config.paths.socket_mode)?;
     let address = config.metrics_listen;
@@ -108,6 +110,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     tasks.spawn(watch::interfaces(Arc::clone(&daemon)));
     tasks.spawn(watch::prefixes(Arc::clone(&daemon), prefixes));
     tasks.spawn(watch::events(Arc::clone(&daemon), events));
+    tasks.spawn(records::take(Arc::clone(&daemon), call_records));
     tasks.spawn(watch::entries(Arc::clone(&daemon)));
     let deliverer = daemon.deliverer.clone();
     let until = shutdown.clone();
@@ -153,6 +156,7 @@ async fn stop(daemon: &Arc<Daemon>, mut tasks: JoinSet<()>) {
     daemon.shutdown.cancel();
     while tasks.join_next().await.is_some() {}
     daemon.keep_detectors().await;
+    daemon.keep_records().await;
     if daemon.is_detached.load(std::sync::atomic::Ordering::Relaxed) {
         tracing::info!("stopped: detached, nothing is enforced");
     } else {

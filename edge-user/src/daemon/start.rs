@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::Faults;
 use super::rates::Rates;
 use super::reconcile::{log_lines, reconcile, shortened};
+use super::records::Records;
 use super::reload::endpoints;
 use super::state::{Daemon, Kept, Kernel, State};
 use super::tick::{DETECTORS_VALUE, read_kept};
@@ -16,7 +17,9 @@ use super::{DaemonError, clock, watch};
 use crate::alert::{Alert, Book};
 use crate::api::types::AuditEntry;
 use crate::config::Config;
-use crate::dataplane::{Adoption, Dataplane, EventStream, InterfaceState, Interfaces, Prefixes, ProgramLogs};
+use crate::dataplane::{
+    Adoption, Dataplane, EventStream, InterfaceState, Interfaces, Prefixes, ProgramLogs, RecordStream,
+};
 use crate::detect::Detectors;
 use crate::store::Shared;
 use crate::webhook::{Clock, Deliverer, Retry};
@@ -26,6 +29,7 @@ pub(super) struct Started {
     pub(super) daemon: Arc<Daemon>,
     pub(super) prefixes: Prefixes,
     pub(super) events: EventStream,
+    pub(super) records: RecordStream,
     pub(super) logs: Option<ProgramLogs>,
 }
 
@@ -42,10 +46,13 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
-    let Dataplane { accounts, interfaces, counters, prefixes, events, logs, adoption: _ } = plane;
+    let Dataplane { accounts, interfaces, counters, prefixes, events, records, logs, adoption: _ } = plane;
     let events = events
         .listen()
         .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
+    let records = records
+        .listen()
+        .map_err(|source| DaemonError::System { doing: "listen to the call records", source })?;
 
     if let Some(directory) = config.paths.database.parent() {
         // Where it cannot be made, the database says why it does not open.
@@ -87,6 +94,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         detectors,
         faults,
         repairs: BTreeMap::new(),
+        records: Records::default(),
         book: Book::new(remembered.open),
         refused_at_opening: BTreeMap::new(),
         last: None,
@@ -111,7 +119,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         counted_entries: [AtomicU64::new(0), AtomicU64::new(0)],
     });
     daemon.audit_start(changes).await;
-    Ok(Started { daemon, prefixes, events, logs })
+    Ok(Started { daemon, prefixes, events, records, logs })
 }
 
 impl Daemon {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
 use super::rates::Rates;
+use super::records::Records;
 use crate::alert::{Book, Key, Severity};
 use crate::api::types::{Measure, Repair, Suspension};
 use crate::config::Config;
@@ -78,6 +79,8 @@ pub(super) struct State {
     pub(super) faults: Faults,
     /// What was last put right after somebody else's doing, by interface.
     pub(super) repairs: BTreeMap<String, Repair>,
+    /// Call records on their way.
+    pub(super) records: Records,
     /// Open alerts.
     pub(super) book: Book,
     /// Messages refused to the account when an alert opened.

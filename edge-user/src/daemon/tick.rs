@@ -37,6 +37,7 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
         daemon.expire(now).await;
         daemon.sweep().await;
         daemon.look(now).await;
+        daemon.keep_records().await;
         if ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
             daemon.prune(now).await;
         }
@@ -260,11 +261,18 @@ impl Daemon {
     }
 
     async fn prune(&self, now: Timestamp) {
-        let retention = self.state().config.history_retention;
+        let (retention, records) = {
+            let state = self.state();
+            (state.config.history_retention, state.config.records)
+        };
         let Ok(before) = now.checked_sub(retention) else { return };
         let pruned = self.store.run(move |store| {
             store.prune_history(before)?;
-            store.prune_alerts(before)
+            store.prune_alerts(before)?;
+            match now.checked_sub(records.retention) {
+                Ok(before) => store.prune_calls(before, records.max_rows),
+                Err(_) => Ok(()),
+            }
         });
         self.note_store(pruned.await.err().map(|error| error.to_string()));
     }

@@ -18,6 +18,7 @@ pub struct Counters {
     accounts: Array<MapData, AccountState>,
     outcomes: PerCpuArray<MapData, [u64; Outcome::SLOTS]>,
     events_lost: PerCpuArray<MapData, u64>,
+    records_lost: PerCpuArray<MapData, u64>,
     sources: HashMap<MapData, SourceKey, SourceState>,
     flows: HashMap<MapData, FlowKey, Flow>,
     capacities: BTreeMap<&'static str, u32>,
@@ -58,6 +59,7 @@ impl Counters {
             accounts: maps.typed(map::ACCOUNTS)?,
             outcomes: maps.typed(map::OUTCOMES)?,
             events_lost: maps.typed(map::EVENTS_LOST)?,
+            records_lost: maps.typed(map::RECORDS_LOST)?,
             sources: maps.typed(map::SOURCES)?,
             flows: maps.typed(map::FLOWS)?,
         })
@@ -87,10 +89,12 @@ impl Counters {
 
     /// Events that the ring buffer had no room for, since the maps were made.
     pub fn events_lost(&self) -> Result<u64, DataplaneError> {
-        let per_cpu = self.events_lost.get(&0, 0);
-        per_cpu
-            .map(|counts| counts.iter().sum())
-            .map_err(|error| DataplaneError::map("read", map::EVENTS_LOST, &error))
+        sum(&self.events_lost, map::EVENTS_LOST)
+    }
+
+    /// Call records that the ring buffer had no room for, since the maps were made.
+    pub fn records_lost(&self) -> Result<u64, DataplaneError> {
+        sum(&self.records_lost, map::RECORDS_LOST)
     }
 
     /// Room of the maps that may fill up, in entries.
@@ -142,4 +146,9 @@ impl Counters {
     fn bound(&self, name: &str) -> usize {
         self.capacities.get(name).map_or(0, |capacity| *capacity as usize)
     }
+}
+
+fn sum(counts: &PerCpuArray<MapData, u64>, map: &'static str) -> Result<u64, DataplaneError> {
+    let per_cpu = counts.get(&0, 0);
+    per_cpu.map(|counts| counts.iter().sum()).map_err(|error| DataplaneError::map("read", map, &error))
 }

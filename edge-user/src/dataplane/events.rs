@@ -1,53 +1,64 @@
-//! Rare facts from the ring buffer, and the programs' own log lines.
+//! Rare facts and calls that are over, from the ring buffers, and the programs' own log lines.
 
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::AsRawFd;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use edge_ebpf::abi::{Event, map};
+use edge_ebpf::abi::{CallRecord, Event};
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
 use super::error::DataplaneError;
 use super::load::Maps;
 
-/// The ring buffer, not yet listened to.
-pub struct Events(RingBuf<MapData>);
+/// A ring buffer of records of one kind, not yet listened to.
+pub struct Ring<T>(RingBuf<MapData>, PhantomData<T>);
 
-/// Events as they come.
-pub struct EventStream(AsyncFd<RingBuf<MapData>>);
+/// Records as they come.
+pub struct RingStream<T>(AsyncFd<RingBuf<MapData>>, PhantomData<T>);
+
+/// Rare facts.
+pub type Events = Ring<Event>;
+/// Rare facts as they come.
+pub type EventStream = RingStream<Event>;
+/// Calls that are over.
+pub type Records = Ring<CallRecord>;
+/// Calls that are over, as they end.
+pub type RecordStream = RingStream<CallRecord>;
 
 /// Log lines of the programs, not yet listened to. There are none where the object has no log statements.
 pub struct ProgramLogs(EbpfLogger<&'static dyn log::Log>);
 
-impl Events {
-    pub(super) fn new(maps: &mut Maps) -> Result<Self, DataplaneError> {
-        maps.typed(map::EVENTS).map(Self)
+impl<T> Ring<T> {
+    /// `name` is the map of this kind.
+    pub(super) fn new(maps: &mut Maps, name: &'static str) -> Result<Self, DataplaneError> {
+        maps.typed(name).map(|ring| Self(ring, PhantomData))
     }
 
     /// Listens; needs a tokio runtime.
-    pub fn listen(self) -> io::Result<EventStream> {
-        watch(self.0).map(EventStream)
+    pub fn listen(self) -> io::Result<RingStream<T>> {
+        watch(self.0).map(|ring| RingStream(ring, PhantomData))
     }
 }
 
-impl EventStream {
+impl<T: FromBytes> RingStream<T> {
     /// Everything that has come since the last call; waits for the first.
-    pub async fn next_batch(&mut self) -> io::Result<Vec<Event>> {
+    pub async fn next_batch(&mut self) -> io::Result<Vec<T>> {
         loop {
             let mut guard = self.0.readable_mut().await?;
             let ring = guard.get_inner_mut();
-            let mut events = Vec::new();
+            let mut records = Vec::new();
             while let Some(record) = ring.next() {
                 // A record of another size is none of ours.
-                if let Ok(event) = Event::read_from_bytes(&record) {
-                    events.push(event);
+                if let Ok(record) = T::read_from_bytes(&record) {
+                    records.push(record);
                 }
             }
             guard.clear_ready();
-            if !events.is_empty() {
-                return Ok(events);
+            if !records.is_empty() {
+                return Ok(records);
             }
         }
     }

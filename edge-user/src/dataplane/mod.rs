@@ -34,7 +34,7 @@ pub use counters::{Counters, SourceUse};
 pub use detach::{DetachReport, detach};
 pub use egress::EgressHook;
 pub use error::DataplaneError;
-pub use events::{EventStream, Events, ProgramLogs};
+pub use events::{EventStream, Events, ProgramLogs, RecordStream, Records, Ring, RingStream};
 pub use interfaces::{InterfaceChange, Interfaces};
 pub use load::Adoption;
 pub use prefixes::{Prefixes, RestingHalf};
@@ -52,8 +52,10 @@ pub struct Dataplane {
     pub counters: Counters,
     /// Called prefixes.
     pub prefixes: Prefixes,
-    /// The ring buffer.
+    /// Rare facts.
     pub events: Events,
+    /// Calls that are over.
+    pub records: Records,
     /// The programs' log lines, where they have any.
     pub logs: Option<ProgramLogs>,
     /// What became of the maps that were installed before.
@@ -79,7 +81,8 @@ impl Dataplane {
             accounts: Accounts::new(&mut maps, settings.clone())?,
             counters: Counters::new(&mut maps, capacities)?,
             prefixes: Prefixes::new(&mut maps, settings)?,
-            events: Events::new(&mut maps)?,
+            events: Events::new(&mut maps, edge_ebpf::abi::map::EVENTS)?,
+            records: Records::new(&mut maps, edge_ebpf::abi::map::RECORDS)?,
             logs: ProgramLogs::new(&mut ebpf),
             interfaces: Interfaces::new(ebpf, keeper),
             adoption,

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod audit;
+mod calls;
 mod error;
 mod history;
 mod kept;
@@ -27,6 +28,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 pub use alerts::AlertQuery;
+pub use calls::CallQuery;
 pub use error::StoreError;
 pub use history::{HistoryQuery, HistoryRow};
 pub use limits::LimitOverride;

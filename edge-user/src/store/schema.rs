@@ -93,6 +93,23 @@ const STEPS: &[M<'static>] = &[
         expires_at_us INTEGER
     ) STRICT;",
     ),
+    M::up(
+        "CREATE TABLE calls (
+        seq          INTEGER PRIMARY KEY,
+        account      TEXT NOT NULL,
+        source       TEXT NOT NULL,
+        from_number  TEXT NOT NULL,
+        to_number    TEXT NOT NULL,
+        setup_at_us  INTEGER NOT NULL,
+        ring_at_us   INTEGER,
+        answer_at_us INTEGER,
+        end_at_us    INTEGER NOT NULL,
+        status       INTEGER NOT NULL,
+        cause        TEXT NOT NULL,
+        ended_by     TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX calls_by_end ON calls (end_at_us);",
+    ),
 ];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

@@ -47,6 +47,19 @@ fn every_command_answers_with_one_json_document_and_nothing_else() {
 }
 
 #[test]
+fn records_are_exported_one_a_line() {
+    let served = Served::start();
+    let lines = text(&edgectl(&served.socket, "calls export --since 2h"));
+    let record: Value = serde_json::from_str(lines.trim_end()).unwrap();
+    assert_eq!((&record["seq"], &record["cause"]), (&Value::from(7), &Value::from("busy")));
+    let csv = text(&edgectl(&served.socket, "calls export --account acme --format csv"));
+    let mut lines = csv.lines();
+    assert!(lines.next().unwrap().starts_with("seq,account,source,from,to,"));
+    assert!(lines.next().unwrap().starts_with("7,acme,203.0.113.7,441632960123,12025550123,"));
+    assert_eq!(lines.next(), None);
+}
+
+#[test]
 fn every_command_has_text_for_people_without_colours_in_a_pipe() {
     let served = Served::start();
     for line in QUESTIONS_AND_CHANGES {

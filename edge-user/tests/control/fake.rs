@@ -8,10 +8,10 @@ use edge_user::alert::{Alert, Evidence, Finding, Phase, Severity};
 use edge_user::api::control::{Actor, Control};
 use edge_user::api::server;
 use edge_user::api::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, DeliveryView,
-    Detach, Detached, InterfaceStatus, LimitChange, LimitQuery, LimitView, MapStatus, Measure, MeasureKind,
-    PlanRequest, PlanView, Resume, Scope, SetLimit, SetMeasure, Status, Suspend, Suspension, TestWebhook,
-    TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
+    DeliveryView, Detach, Detached, InterfaceStatus, LimitChange, LimitQuery, LimitView, MapStatus, Measure,
+    MeasureKind, PlanRequest, PlanView, RecordQuery, Resume, Scope, SetLimit, SetMeasure, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -166,6 +166,24 @@ pub(crate) fn suspension() -> Suspension {
     }
 }
 
+/// The one record.
+pub(crate) fn call() -> CallRow {
+    CallRow {
+        seq: 7,
+        account: "acme".to_owned(),
+        source: "203.0.113.7".to_owned(),
+        from: "441632960123".to_owned(),
+        to: "12025550123".to_owned(),
+        setup_at: noon(),
+        ring_at: Some(noon()),
+        answer_at: None,
+        end_at: noon(),
+        status: 486,
+        cause: "busy".to_owned(),
+        ended_by: "callee".to_owned(),
+    }
+}
+
 fn view() -> AlertView {
     let delivery = DeliveryView {
         id: "0195a0c0-0000-7000-8000-000000000002".to_owned(),
@@ -311,6 +329,11 @@ impl Control for FakeDaemon {
         let Resume { account, reason } = request;
         self.write(actor, format!("resume {account} {reason}"));
         Ok(Suspension { account, ..suspension() })
+    }
+
+    async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {
+        // One page of one record.
+        Ok(if query.after.is_none() { vec![call()] } else { Vec::new() })
     }
 
     async fn top(&self) -> Result<Top, ApiError> {

@@ -10,6 +10,7 @@ mod counts;
 mod database;
 mod janitor;
 mod limits;
+mod records;
 mod reload;
 mod scanning;
 mod survival;

@@ -110,6 +110,9 @@ Example:
     /// Bans and allowances in force
     #[command(subcommand)]
     Measures(MeasuresVerb),
+    /// Calls that are over
+    #[command(subcommand)]
+    Calls(CallsVerb),
     /// Refuse an account's requests outside of calls under way, until it is resumed
     #[command(after_help = "\
 Calls under way go on. Survives restarts; end it with `edgectl resume`.
@@ -271,6 +274,38 @@ pub(crate) struct UnbanArgs {
     pub(crate) prefix: String,
     #[command(flatten)]
     pub(crate) why: Lifting,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallsVerb {
+    /// Write call records to stdout, oldest first
+    #[command(after_help = "\
+JSON Lines or CSV, one record a line; --json changes nothing. Numbers are there as far as `records.numbers` keeps them.
+
+Examples:
+  edgectl calls export --since 1h --account acme --format csv > acme.csv
+  edgectl calls export --since 2026-03-01T00:00:00Z | jq 'select(.cause == \"failed\").to'")]
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Only calls that ended since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
+    #[arg(long, value_name = "WHEN", value_parser = values::since)]
+    pub(crate) since: Option<jiff::Timestamp>,
+    /// Only this account's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) account: Option<String>,
+    /// How to write them
+    #[arg(long, default_value = "jsonl")]
+    pub(crate) format: ExportFormat,
+}
+
+/// One record a line, in either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Jsonl,
+    Csv,
 }
 
 #[derive(Debug, Args)]

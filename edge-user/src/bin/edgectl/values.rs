@@ -32,6 +32,15 @@ pub(crate) fn duration_secs(text: &str) -> Result<u64, String> {
     Ok(duration.as_secs())
 }
 
+/// A moment: itself, or how long ago it was.
+pub(crate) fn since(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let ago = Duration::from_secs(duration_secs(text)?);
+    jiff::Timestamp::now().checked_sub(ago).map_err(|_| format!("`{text}` ago is beyond the calendar"))
+}
+
 /// An address or a prefix whose host bits are zero, as it was typed.
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     if text.parse::<IpAddr>().is_ok() {

@@ -1,0 +1,234 @@
+//! Call records: from the kernel's ring buffer to the database in batches, and to the figures of each account.
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_ebpf::abi::{CallCause, CallRecord, EndedBy, Number};
+use jiff::Timestamp;
+
+use super::clock;
+use super::state::Daemon;
+use crate::api::types::CallRow;
+use crate::config::{Numbers, UNKNOWN_ACCOUNT};
+use crate::dataplane::{Clocks, RecordStream};
+
+/// Records that wait for a database that does not answer; beyond, the newest are lost and counted.
+const MOST_WAITING: usize = 100_000;
+/// Digits that are masked.
+const MASKED_DIGITS: usize = 4;
+/// An answered call of less is short: of robots and of numbers that only shall ring.
+const SHORT: Duration = Duration::from_secs(6);
+
+/// Records on their way, and what they add up to.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    waiting: Vec<CallRow>,
+    /// Records that were lost because too many waited.
+    pub(super) dropped: u64,
+    /// By account, since the daemon's start.
+    pub(super) figures: BTreeMap<String, CallFigures>,
+}
+
+/// What the records of one account add up to since the daemon's start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallFigures {
+    /// Calls by [`CallCause`], in its order.
+    pub by_cause: BTreeMap<&'static str, u64>,
+    /// Calls that were answered.
+    pub answered: u64,
+    /// From answer to end.
+    pub talk: Duration,
+    /// Answered calls of less than six seconds.
+    pub short: u64,
+    /// Calls that rang or were answered.
+    pub rung: u64,
+    /// From INVITE to ringing (post-dial delay), of those that rang or were answered.
+    pub dial_delay: Duration,
+}
+
+/// Takes records from the ring buffer.
+pub(super) async fn take(daemon: Arc<Daemon>, mut records: RecordStream) {
+    loop {
+        let batch = tokio::select! {
+            () = daemon.shutdown.cancelled() => return,
+            batch = records.next_batch() => batch,
+        };
+        match batch {
+            Ok(batch) => daemon.take_records(&batch),
+            Err(error) => return tracing::error!(%error, "call records cannot be read any more"),
+        }
+    }
+}
+
+impl Daemon {
+    fn take_records(&self, batch: &[CallRecord]) {
+        let clocks = clock::clocks();
+        let mut state = self.state();
+        let numbers = state.config.records.numbers;
+        let names = state.names();
+        for record in batch {
+            let account = names.get(&record.account).map_or(UNKNOWN_ACCOUNT, String::as_str);
+            state.records.add(row(record, account, numbers, &clocks), record);
+        }
+    }
+
+    /// Writes down what waits.
+    pub(super) async fn keep_records(&self) {
+        let rows = std::mem::take(&mut self.state().records.waiting);
+        if rows.is_empty() {
+            return;
+        }
+        let rows = Arc::new(rows);
+        let written = Arc::clone(&rows);
+        let result = self.store.run(move |store| store.add_calls(&written)).await;
+        if result.is_err() {
+            self.state().records.put_back(Arc::unwrap_or_clone(rows));
+        }
+        self.note_store(result.err().map(|error| error.to_string()));
+    }
+}
+
+impl Records {
+    fn add(&mut self, row: CallRow, record: &CallRecord) {
+        self.figures.entry(row.account.clone()).or_default().add(record);
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.push(row);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn put_back(&mut self, mut rows: Vec<CallRow>) {
+        rows.append(&mut self.waiting);
+        let lost = rows.len().saturating_sub(MOST_WAITING);
+        rows.truncate(MOST_WAITING);
+        self.dropped += lost as u64;
+        self.waiting = rows;
+    }
+}
+
+impl CallFigures {
+    fn add(&mut self, record: &CallRecord) {
+        *self.by_cause.entry(cause(record.cause)).or_default() += 1;
+        let between = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from));
+        if record.answer_ns != 0 {
+            let talk = between(record.answer_ns, record.end_ns);
+            self.answered += 1;
+            self.talk += talk;
+            self.short += u64::from(talk < SHORT);
+        }
+        let heard_ns = if record.ring_ns == 0 { record.answer_ns } else { record.ring_ns };
+        if heard_ns != 0 {
+            self.rung += 1;
+            self.dial_delay += between(record.setup_ns, heard_ns);
+        }
+    }
+}
+
+fn cause(index: u32) -> &'static str {
+    usize::try_from(index).ok().and_then(CallCause::from_index).map_or("unknown", CallCause::name)
+}
+
+fn row(record: &CallRecord, account: &str, numbers: Numbers, clocks: &Clocks) -> CallRow {
+    let at = |ns: u64| {
+        let ago = Duration::from_nanos(clocks.monotonic_ns.saturating_sub(ns));
+        clocks.wall.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH)
+    };
+    let maybe = |ns: u64| (ns != 0).then(|| at(ns));
+    let ended_by = usize::try_from(record.ended_by).ok().and_then(EndedBy::from_index);
+    CallRow {
+        seq: 0,
+        account: account.to_owned(),
+        source: Ipv6Addr::from(record.source).to_canonical().to_string(),
+        from: shown(&record.from, numbers),
+        to: shown(&record.to, numbers),
+        setup_at: at(record.setup_ns),
+        ring_at: maybe(record.ring_ns),
+        answer_at: maybe(record.answer_ns),
+        end_at: at(record.end_ns),
+        status: record.status,
+        cause: cause(record.cause).to_owned(),
+        ended_by: ended_by.map_or("unknown", EndedBy::name).to_owned(),
+    }
+}
+
+/// As much of a number as may be kept; the prefix is what fraud is seen by.
+fn shown(number: &Number, numbers: Numbers) -> String {
+    let digits: String =
+        number.iter().take_while(|digit| digit.is_ascii_digit()).map(|digit| char::from(*digit)).collect();
+    match numbers {
+        Numbers::Full => digits,
+        Numbers::None => String::new(),
+        Numbers::Masked => {
+            let kept = digits.len().saturating_sub(MASKED_DIGITS);
+            digits.char_indices().map(|(index, digit)| if index < kept { digit } else { 'x' }).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn number(digits: &str) -> Number {
+        let mut number = [0; edge_ebpf::abi::NUMBER_DIGITS];
+        number[..digits.len()].copy_from_slice(digits.as_bytes());
+        number
+    }
+
+    fn record() -> CallRecord {
+        CallRecord {
+            account: 1,
+            trunk: 0,
+            source: std::net::Ipv4Addr::new(203, 0, 113, 7).to_ipv6_mapped().octets(),
+            from: number("441632960123"),
+            to: number("112"),
+            setup_ns: 100 * SECOND_NS,
+            ring_ns: 102 * SECOND_NS,
+            answer_ns: 105 * SECOND_NS,
+            end_ns: 110 * SECOND_NS,
+            status: 200,
+            cause: CallCause::Completed as u32,
+            ended_by: EndedBy::Callee as u32,
+            reserved: 0,
+        }
+    }
+
+    #[test]
+    fn a_record_becomes_a_row_in_wall_clock_time() {
+        let clocks = Clocks { wall: Timestamp::from_second(1_000).unwrap(), monotonic_ns: 120 * SECOND_NS };
+        let row = row(&record(), "acme", Numbers::Masked, &clocks);
+        assert_eq!((row.from.as_str(), row.to.as_str()), ("44163296xxxx", "xxx"));
+        assert_eq!((row.setup_at.as_second(), row.end_at.as_second()), (980, 990));
+        assert_eq!(row.ring_at.unwrap().as_second(), 982);
+        assert_eq!((row.cause.as_str(), row.ended_by.as_str()), ("completed", "callee"));
+        assert_eq!(row.source, "203.0.113.7");
+    }
+
+    #[test]
+    fn figures_add_up_and_calls_that_were_never_heard_count_no_delay() {
+        let mut figures = CallFigures::default();
+        figures.add(&record());
+        let refused =
+            CallRecord { ring_ns: 0, answer_ns: 0, cause: CallCause::RefusedCalls as u32, ..record() };
+        figures.add(&refused);
+        assert_eq!(figures.by_cause, BTreeMap::from([("completed", 1), ("refused_calls", 1)]));
+        assert_eq!((figures.answered, figures.short, figures.rung), (1, 1, 1));
+        assert_eq!((figures.talk.as_secs(), figures.dial_delay.as_secs()), (5, 2));
+    }
+
+    #[test]
+    fn records_wait_for_the_database_up_to_a_bound() {
+        let clocks = Clocks { wall: Timestamp::UNIX_EPOCH, monotonic_ns: 0 };
+        let row = row(&record(), "acme", Numbers::None, &clocks);
+        assert_eq!((row.from.as_str(), row.to.as_str()), ("", ""));
+        let mut records = Records { waiting: vec![row.clone()], ..Records::default() };
+        records.put_back(vec![row; MOST_WAITING]);
+        assert_eq!((records.waiting.len(), records.dropped), (MOST_WAITING, 1));
+    }
+}

@@ -1,0 +1,95 @@
+//! Calls that are over, for a bounded time and in a bounded number.
+
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+
+use super::{Store, StoreError, from_i64, from_us, to_i64, to_us};
+use crate::api::types::CallRow;
+
+/// Which records to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallQuery {
+    /// Only this account's.
+    pub account: Option<String>,
+    /// Ended at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Only records after this one.
+    pub after: u64,
+    /// At most this many.
+    pub limit: u64,
+}
+
+impl Store {
+    /// Adds records, in one transaction; their `seq` is given here.
+    pub fn add_calls(&mut self, rows: &[CallRow]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO calls (account, source, from_number, to_number, setup_at_us, ring_at_us,
+                     answer_at_us, end_at_us, status, cause, ended_by)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?;
+            for row in rows {
+                insert.execute(params![
+                    row.account,
+                    row.source,
+                    row.from,
+                    row.to,
+                    to_us(row.setup_at),
+                    row.ring_at.map(to_us),
+                    row.answer_at.map(to_us),
+                    to_us(row.end_at),
+                    row.status,
+                    row.cause,
+                    row.ended_by,
+                ])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Records in the order in which they were written.
+    pub fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, StoreError> {
+        let since = query.since.map_or(i64::MIN, to_us);
+        self.read(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT seq, account, source, from_number, to_number, setup_at_us, ring_at_us, answer_at_us,
+                         end_at_us, status, cause, ended_by FROM calls
+                     WHERE seq > ?1 AND end_at_us >= ?2 AND (?3 IS NULL OR account = ?3)
+                     ORDER BY seq LIMIT ?4",
+                )?
+                .query_map(params![to_i64(query.after), since, query.account, to_i64(query.limit)], call)?
+                .collect()
+        })
+    }
+
+    /// Forgets records that ended before a moment, and the oldest beyond a number.
+    pub fn prune_calls(&mut self, before: Timestamp, most: u64) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.execute("DELETE FROM calls WHERE end_at_us < ?1", [to_us(before)])?;
+            transaction.execute(
+                "DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?1",
+                [to_i64(most)],
+            )?;
+            Ok(())
+        })
+    }
+}
+
+fn call(row: &Row<'_>) -> rusqlite::Result<CallRow> {
+    let time = |at: Option<i64>| at.map(from_us).transpose();
+    Ok(CallRow {
+        seq: from_i64(row.get(0)?),
+        account: row.get(1)?,
+        source: row.get(2)?,
+        from: row.get(3)?,
+        to: row.get(4)?,
+        setup_at: from_us(row.get(5)?)?,
+        ring_at: time(row.get(6)?)?,
+        answer_at: time(row.get(7)?)?,
+        end_at: from_us(row.get(8)?)?,
+        status: row.get(9)?,
+        cause: row.get(10)?,
+        ended_by: row.get(11)?,
+    })
+}
