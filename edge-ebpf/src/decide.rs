@@ -107,11 +107,21 @@ pub trait World {
     /// Counts an admitted message by the prefix it is addressed to.
     fn count_called(&mut self, called: u32);
 
-    /// Whether the request was admitted before and this is a retransmission that travels free.
-    fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool;
+    /// What became of the request of which this is a retransmission: [`crate::repeat::find`].
+    fn earlier(&mut self, fingerprint: u64, now_ns: u64) -> Option<u64>;
 
-    /// Remembers that a request was admitted.
+    /// Remembers what became of a request: its fingerprint with its mark.
     fn remember(&mut self, fingerprint: u64, now_ns: u64);
+
+    /// Whether the source may have another refusal recorded and answered: a bucket of its own, so that neither
+    /// answers nor records can be had in floods.
+    fn attend(&mut self, now_ns: u64) -> bool;
+
+    /// Whether refused requests of a class are to be answered.
+    fn answers(&self, class: Class) -> bool;
+
+    /// Turns the packet into the answer to it. `false` if it has none, and is to be dropped.
+    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool;
 
     /// Says that the source was refused.
     fn tell_refused(&mut self, class: Class, now_ns: u64);
@@ -188,7 +198,7 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Head
         return Outcome::Fragment;
     }
     match service {
-        Service::SipUdp => judge_datagram(world, origin, transport, now_ns),
+        Service::SipUdp => judge_datagram(world, origin, headers, now_ns),
         Service::SipTcp => spare_allowed(origin, Outcome::SipStream),
         Service::SmppTcp => judge_segment(world, origin, headers, now_ns),
     }

@@ -64,7 +64,7 @@ fn judge_datagram<O: Outbound>(world: &mut O, headers: &Headers) -> EgressOutcom
         sip::Kind::Malformed | sip::Kind::Doubtful => EgressOutcome::SipMalformed,
         sip::Kind::Keepalive => EgressOutcome::SipKeepalive,
         sip::Kind::Response => EgressOutcome::SipResponse,
-        sip::Kind::InDialog | sip::Kind::Initial => EgressOutcome::SipRequest,
+        sip::Kind::InDialog | sip::Kind::Initial | sip::Kind::Absorbed => EgressOutcome::SipRequest,
     }
 }
 

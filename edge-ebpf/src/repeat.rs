@@ -20,24 +20,30 @@ pub const fn set_of(fingerprint: u64, sets: u32) -> u32 {
     (fingerprint >> 32) as u32 & (sets - 1)
 }
 
-/// Whether the request was admitted within the window and this is a repeat of it that travels free; counts it.
+/// The bits of a fingerprint that say what became of the request: 0 admitted, else the [`Code`] of the answer.
+///
+/// [`Code`]: crate::wire::sip::Code
+pub const MARK_MASK: u64 = 7;
+
+/// The mark of a request that was judged within the window, if this is a repeat of it that is treated alike; counts
+/// it.
 #[inline(always)]
-pub fn is_repeat(set: &mut RepeatSet, fingerprint: u64, window_ns: u64, now_ns: u64) -> bool {
+pub fn find(set: &mut RepeatSet, fingerprint: u64, window_ns: u64, now_ns: u64) -> Option<u64> {
     for way in 0..REPEAT_WAYS {
         let Repeat { fingerprint: held, stamp } = set.ways[way];
-        if held == fingerprint {
+        if held ^ fingerprint <= MARK_MASK && held != 0 {
             let age_ns = now_ns.saturating_sub(stamp & !COUNT_MASK);
             if age_ns >= window_ns || stamp & COUNT_MASK >= FREE_REPEATS {
-                return false;
+                return None;
             }
             set.ways[way].stamp = stamp + 1;
-            return true;
+            return Some(held & MARK_MASK);
         }
     }
-    false
+    None
 }
 
-/// Remembers an admitted request, in its own place, an empty one or the oldest.
+/// Remembers a request that was judged (its fingerprint with its mark), in its own place, an empty one or the oldest.
 #[inline(always)]
 pub fn remember(set: &mut RepeatSet, fingerprint: u64, now_ns: u64) {
     let mut oldest_stamp = u64::MAX;
@@ -45,7 +51,7 @@ pub fn remember(set: &mut RepeatSet, fingerprint: u64, now_ns: u64) {
     for way in 0..REPEAT_WAYS {
         let Repeat { fingerprint: held, stamp } = set.ways[way];
         // Its own place is taken before all others, hence as old as can be.
-        let stamp = if held == fingerprint { 0 } else { stamp };
+        let stamp = if held ^ fingerprint <= MARK_MASK { 0 } else { stamp };
         if stamp < oldest_stamp {
             oldest_stamp = stamp;
             place = way;
@@ -63,6 +69,14 @@ pub fn remember(set: &mut RepeatSet, fingerprint: u64, now_ns: u64) {
 mod tests {
     use super::*;
 
+    fn is_repeat(set: &mut RepeatSet, request: u64, window_ns: u64, now_ns: u64) -> bool {
+        find(set, request << 3, window_ns, now_ns).is_some()
+    }
+
+    fn admit(set: &mut RepeatSet, request: u64, now_ns: u64) {
+        remember(set, request << 3, now_ns);
+    }
+
     const WINDOW_NS: u64 = 32_000_000_000;
     const EMPTY: RepeatSet = RepeatSet { ways: [Repeat { fingerprint: 0, stamp: 0 }; REPEAT_WAYS] };
 
@@ -70,7 +84,7 @@ mod tests {
     fn only_what_was_admitted_is_a_repeat() {
         let mut set = EMPTY;
         assert!(!is_repeat(&mut set, 5, WINDOW_NS, 1_000));
-        remember(&mut set, 5, 1_000);
+        admit(&mut set, 5, 1_000);
         assert!(is_repeat(&mut set, 5, WINDOW_NS, 1_500));
         assert!(!is_repeat(&mut set, 6, WINDOW_NS, 1_500));
     }
@@ -78,13 +92,13 @@ mod tests {
     #[test]
     fn a_repeat_is_free_within_the_window_and_ten_times() {
         let mut set = EMPTY;
-        remember(&mut set, 5, 1_000);
+        admit(&mut set, 5, 1_000);
         assert!(!is_repeat(&mut set, 5, WINDOW_NS, 1_000 + WINDOW_NS));
         for _ in 0..FREE_REPEATS {
             assert!(is_repeat(&mut set, 5, WINDOW_NS, 2_000));
         }
         assert!(!is_repeat(&mut set, 5, WINDOW_NS, 2_000));
-        remember(&mut set, 5, 3_000);
+        admit(&mut set, 5, 3_000);
         assert!(is_repeat(&mut set, 5, WINDOW_NS, 3_000));
     }
 
@@ -92,7 +106,7 @@ mod tests {
     fn the_oldest_of_four_gives_way() {
         let mut set = EMPTY;
         for (request, at) in [(1, 100), (2, 200), (3, 300), (4, 400), (5, 500)] {
-            remember(&mut set, request, at);
+            admit(&mut set, request, at);
         }
         let held: Vec<bool> = (1..=5).map(|request| is_repeat(&mut set, request, WINDOW_NS, 600)).collect();
         assert_eq!(held, [false, true, true, true, true]);
@@ -102,8 +116,17 @@ mod tests {
     fn a_request_has_one_place() {
         let mut set = EMPTY;
         for at in [100, 200, 300] {
-            remember(&mut set, 7, at);
+            admit(&mut set, 7, at);
         }
-        assert_eq!(set.ways.iter().filter(|way| way.fingerprint == 7).count(), 1);
+        assert_eq!(set.ways.iter().filter(|way| way.fingerprint == 7 << 3).count(), 1);
+    }
+
+    #[test]
+    fn what_was_refused_is_told_from_what_was_admitted() {
+        let mut set = EMPTY;
+        remember(&mut set, 5 << 3 | 2, 100);
+        assert_eq!(find(&mut set, 5 << 3, WINDOW_NS, 200), Some(2));
+        remember(&mut set, 5 << 3, 300);
+        assert_eq!(find(&mut set, 5 << 3, WINDOW_NS, 400), Some(0));
     }
 }

@@ -52,6 +52,20 @@ pub fn byte(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> u8 {
     scratch[masked(offset)]
 }
 
+/// Bytes of the buffer that an answer is made in; [`put_word`] reaches all of it.
+pub const REPLY_BYTES: usize = REPLY_MASK as usize + 1 + 8;
+
+/// Largest offset into that buffer.
+const REPLY_MASK: u32 = 4095;
+
+/// Writes eight bytes at `offset & 4095`, the lowest first.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub fn put_word(reply: &mut [u8; REPLY_BYTES], offset: u32, word: u64) {
+    let start = (offset & REPLY_MASK) as usize;
+    reply[start..start + 8].copy_from_slice(&word.to_le_bytes());
+}
+
 /// Bytes of the buffer for the beginning of a PDU: [`prefix_word`] reads within, [`append`] writes within.
 const PREFIX_ROOM: usize = crate::wire::smpp::PREFIX_ROOM;
 
@@ -112,13 +126,15 @@ pub const fn forgotten(cell: &mut u32, value: u32) -> u32 {
 }
 
 #[cfg(target_arch = "bpf")]
-pub use kernel::{append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, unlinked, word};
+pub use kernel::{
+    append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, put_word, unlinked, word,
+};
 
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "inline assembly and the masked load, each argued where it stands")]
 #[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
 mod kernel {
-    use super::{APPENDED, PREFIX_MASK, PREFIX_ROOM, SCRATCH_BYTES, SCRATCH_MASK};
+    use super::{APPENDED, PREFIX_MASK, PREFIX_ROOM, REPLY_BYTES, REPLY_MASK, SCRATCH_BYTES, SCRATCH_MASK};
 
     /// See the host's version.
     #[must_use]
@@ -178,6 +194,18 @@ mod kernel {
         let start = masked(offset);
         // SAFETY: as in `word`.
         unsafe { scratch.as_ptr().add(start).read() }
+    }
+
+    /// See the host's version.
+    #[inline(always)]
+    pub fn put_word(reply: &mut [u8; REPLY_BYTES], offset: u32, word: u64) {
+        let mut start = u64::from(offset);
+        // SAFETY: one AND on a register.
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) start, const REPLY_MASK, options(pure, nomem, nostack));
+        }
+        // SAFETY: `start <= REPLY_MASK`, and the buffer has eight bytes more than that.
+        unsafe { reply.as_mut_ptr().add(start as usize).cast::<u64>().write_unaligned(word.to_le()) };
     }
 
     /// See the host's version.

@@ -13,7 +13,7 @@ use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::repeat;
 use edge_ebpf::stream::{Flow, Segment, Walk};
-use edge_ebpf::wire::sip::{Reading, Scratch};
+use edge_ebpf::wire::sip::{Reading, Reply, Saying, Scratch};
 use edge_ebpf::wire::transport::flag;
 use edge_ebpf::wire::{self, Headers, sip, transport};
 use zerocopy::FromZeros as _;
@@ -42,6 +42,8 @@ pub struct Host {
     repeats: HashMap<u32, RepeatSet>,
     /// Calls that hold slots.
     pub calls: Calls,
+    /// The last answer that was made.
+    pub answer: Option<Vec<u8>>,
     now_ns: u64,
 }
 
@@ -62,6 +64,7 @@ impl Host {
             flows: HashMap::new(),
             repeats: HashMap::new(),
             calls: Calls::default(),
+            answer: None,
             now_ns,
         };
         for frame in &before.earlier {
@@ -129,7 +132,8 @@ impl Outbound for Leaving<'_> {
         let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);
         let Some(payload) = self.frame.get(transport.payload..end) else { return sip::Heard::NOTHING };
         let Settings { hash_key: [hash_key, _], prefix_digits, .. } = self.host.settings;
-        sip::read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: true }).heard()
+        sip::read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: true, answers: false })
+            .heard()
     }
 
     fn hear(&mut self, peer: &SourceKey, heard: &sip::Heard) {
@@ -260,9 +264,9 @@ impl World for Journey<'_> {
         *self.host.called.entry((account, called)).or_default() += 1;
     }
 
-    fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool {
+    fn earlier(&mut self, fingerprint: u64, now_ns: u64) -> Option<u64> {
         let window_ns = self.host.settings.repeat_window_ns;
-        repeat::is_repeat(self.host.repeat_set(fingerprint), fingerprint, window_ns, now_ns)
+        repeat::find(self.host.repeat_set(fingerprint), fingerprint, window_ns, now_ns)
     }
 
     fn remember(&mut self, fingerprint: u64, now_ns: u64) {
@@ -270,6 +274,43 @@ impl World for Journey<'_> {
             return;
         }
         repeat::remember(self.host.repeat_set(fingerprint), fingerprint, now_ns);
+    }
+
+    fn attend(&mut self, now_ns: u64) -> bool {
+        let limit = self.host.settings.answers;
+        let source = self.source();
+        match charge(source.answers_ns, limit, 1, now_ns) {
+            Some(next) => {
+                source.answers_ns = if limit == Limit::NONE { 0 } else { next };
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn answers(&self, class: Class) -> bool {
+        self.policy().answered & 1 << class.index() != 0
+    }
+
+    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool {
+        // The kernel answers plain headers only: no options, no extensions, up to two tags.
+        let ip_bytes = if headers.ip.is_ipv6 { 40 } else { 20 };
+        let link = headers.ip.offset.wrapping_sub(ip_bytes);
+        let is_plain = [14, 18, 22].contains(&link)
+            && self.frame.get(link - 2..link)
+                == Some(if headers.ip.is_ipv6 { &[0x86, 0xdd] } else { &[8, 0] })
+            && (headers.ip.is_ipv6 || self.frame.get(link) == Some(&0x45))
+            && (!headers.ip.is_ipv6 || self.frame.get(link + 6) == Some(&17));
+        let Some(parsed) = self.parsed.as_mut().filter(|_| is_plain) else { return false };
+        let saying = Saying {
+            code: refusal.code(),
+            source: &headers.ip.source,
+            source_port: u16::from_be_bytes(headers.transport.source_port),
+            is_ipv6: headers.ip.is_ipv6,
+        };
+        let reply = Reply::to(parsed, &saying, self.host.settings.retry_after_s);
+        self.host.answer = reply.as_ref().map(|reply| reply.message().to_vec());
+        reply.is_some()
     }
 
     fn open_call(&mut self, may_refuse: bool, now_ns: u64) -> Slot {
@@ -303,7 +344,9 @@ impl World for Journey<'_> {
         let (low, high) = (source & u128::from(u64::MAX), source >> 64);
         let prefix_digits = self.host.settings.prefix_digits;
         let source_key = mix(mix(key1, half(low)), half(high));
-        let parsed = sip::read(payload, Reading { hash_key: key0, source_key, prefix_digits, hears: false });
+        let answers = self.policy().answered != 0;
+        let parsed =
+            sip::read(payload, Reading { hash_key: key0, source_key, prefix_digits, hears: false, answers });
         let message = parsed.message();
         self.parsed = Some(Box::new(parsed));
         message

@@ -25,6 +25,8 @@ pub const SHORTEST_FRAME: usize = 14;
 pub const XDP_DROP: u32 = 1;
 /// See [`XDP_DROP`].
 pub const XDP_PASS: u32 = 2;
+/// See [`XDP_DROP`].
+pub const XDP_TX: u32 = 3;
 /// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`): on to the next program, and out.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 
@@ -140,6 +142,21 @@ impl Kernel {
         let [(index, 1)] = risen[..] else { bail!("one packet, but counters rose by {risen:?} (index, by)") };
         let outcome = Outcome::from_index(index).with_context(|| format!("outcome {index} has no name"))?;
         Ok(Run { verdict, outcome })
+    }
+
+    /// Runs one packet and gives back the frame that it became, which is an answer.
+    pub fn answered(&mut self, frame: &[u8]) -> Result<Vec<u8>> {
+        let mut out = vec![0; 4096];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let Some(Program::Xdp(program)) = self.ebpf.program_mut(program::INGRESS) else {
+            bail!("no program {}", program::INGRESS)
+        };
+        let result = program.test_run(options)?;
+        ensure!(result.return_value == XDP_TX, "not answered: {}", result.return_value);
+        let length = usize::try_from(result.data_size_out)?;
+        out.truncate(length);
+        Ok(out)
     }
 
     /// Runs one packet on its way out and tells what was seen in it, by the one counter that rose by one.

@@ -42,7 +42,7 @@ indexed_enum! {
         Observed = 2, "observed";
         /// Never metered: in-dialog requests, responses, sources that are allowed.
         Exempt = 3, "exempt";
-        /// A retransmission of what was admitted: passed, not charged.
+        /// A retransmission: treated as its request was, not charged.
         Repeated = 4, "repeated";
     }
 }

@@ -72,6 +72,18 @@ indexed_enum! {
         /// A request whose headers are not to be trusted (folded, ended by a bare LF, too long, doubled, missing),
         /// metered by its start line alone and within limits.
         SipDoubtful = 32, "sip_doubtful";
+        /// Over the source's limit, and answered 503 by Edge.
+        SipAnsweredSource = 33, "sip_answered_source";
+        /// Over the account's limit, and answered 503 by Edge.
+        SipAnsweredAccount = 34, "sip_answered_account";
+        /// Over the account's limit of concurrent calls, and answered 503 by Edge.
+        SipAnsweredCalls = 35, "sip_answered_calls";
+        /// Over the trunk's limit of concurrent calls, and answered 503 by Edge.
+        SipAnsweredTrunk = 36, "sip_answered_trunk";
+        /// Of an account that is suspended, and answered 403 by Edge.
+        SipAnsweredSuspended = 37, "sip_answered_suspended";
+        /// An ACK for an answer of Edge.
+        SipAckAbsorbed = 38, "sip_ack_absorbed";
     }
 }
 
@@ -113,6 +125,8 @@ pub enum Verdict {
     Pass,
     /// Gone.
     Drop,
+    /// Turned into its answer, and back out where it came in.
+    Answer,
 }
 
 impl Outcome {
@@ -150,6 +164,7 @@ impl Outcome {
             | Self::FloodAccount
             | Self::SipOverSource
             | Self::SipOverAccount
+            | Self::SipAckAbsorbed
             | Self::SipOverCalls
             | Self::SipOverTrunk
             | Self::SipSuspended
@@ -157,6 +172,11 @@ impl Outcome {
             | Self::SmppOverAccount
             | Self::SmppBeyondHole
             | Self::SmppBusy => Verdict::Drop,
+            Self::SipAnsweredSource
+            | Self::SipAnsweredAccount
+            | Self::SipAnsweredCalls
+            | Self::SipAnsweredTrunk
+            | Self::SipAnsweredSuspended => Verdict::Answer,
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Metered, Origin, Scope, World, meter};
 use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind};
-use crate::wire::{sip, transport};
+use crate::repeat;
+use crate::wire::{Headers, sip};
 
 /// Whether a new call has a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +34,46 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What a packet that is dropped for it ends in.
+    /// What a packet that is dropped or answered for it ends in.
     #[inline(always)]
-    const fn outcome(self) -> Outcome {
+    const fn outcome(self, is_answered: bool) -> Outcome {
+        match (self, is_answered) {
+            (Self::Source, false) => Outcome::SipOverSource,
+            (Self::Account, false) => Outcome::SipOverAccount,
+            (Self::Calls, false) => Outcome::SipOverCalls,
+            (Self::Trunk, false) => Outcome::SipOverTrunk,
+            (Self::Suspended, false) => Outcome::SipSuspended,
+            (Self::Source, true) => Outcome::SipAnsweredSource,
+            (Self::Account, true) => Outcome::SipAnsweredAccount,
+            (Self::Calls, true) => Outcome::SipAnsweredCalls,
+            (Self::Trunk, true) => Outcome::SipAnsweredTrunk,
+            (Self::Suspended, true) => Outcome::SipAnsweredSuspended,
+        }
+    }
+
+    /// What an answer calls it; also its mark among the requests that were judged.
+    #[must_use]
+    #[inline(always)]
+    pub const fn code(self) -> sip::Code {
         match self {
-            Self::Source => Outcome::SipOverSource,
-            Self::Account => Outcome::SipOverAccount,
-            Self::Calls => Outcome::SipOverCalls,
-            Self::Trunk => Outcome::SipOverTrunk,
-            Self::Suspended => Outcome::SipSuspended,
+            Self::Source => sip::Code::SourceRate,
+            Self::Account => sip::Code::AccountRate,
+            Self::Calls => sip::Code::AccountCalls,
+            Self::Trunk => sip::Code::TrunkCalls,
+            Self::Suspended => sip::Code::Suspended,
+        }
+    }
+
+    /// Back from [`Self::code`]; `None` for what was admitted.
+    #[inline(always)]
+    const fn marked(mark: u64) -> Option<Self> {
+        match mark & repeat::MARK_MASK {
+            1 => Some(Self::Source),
+            2 => Some(Self::Account),
+            3 => Some(Self::Calls),
+            4 => Some(Self::Trunk),
+            5 => Some(Self::Suspended),
+            _ => None,
         }
     }
 
@@ -71,13 +103,17 @@ impl Refusal {
 pub(super) fn judge_datagram<W: World>(
     world: &mut W,
     origin: Origin,
-    transport: &transport::Header,
+    headers: &Headers,
     now_ns: u64,
 ) -> Outcome {
-    let message = world.read_sip(transport);
+    let message = world.read_sip(&headers.transport);
     match message.kind {
         sip::Kind::Malformed => return Outcome::SipMalformed,
         sip::Kind::Keepalive => return Outcome::SipKeepalive,
+        sip::Kind::Absorbed => {
+            world.count_method(message.method);
+            return Outcome::SipAckAbsorbed;
+        }
         sip::Kind::Response => {
             world.count_method(message.method);
             return Outcome::SipResponse;
@@ -94,15 +130,22 @@ pub(super) fn judge_datagram<W: World>(
     let is_call = is_certain && matches!(class, Class::SipInvite);
     if matches!(origin.standing, StandingKind::Allowed) {
         world.count(class, Allowance::Exempt, 1);
-        if is_call && !world.is_repeat(message.fingerprint, now_ns) {
+        if is_call && world.earlier(message.fingerprint, now_ns).is_none() {
             open_call(world, false, now_ns);
             world.remember(message.fingerprint, now_ns);
         }
         return Outcome::Allowed;
     }
-    if is_certain && world.is_repeat(message.fingerprint, now_ns) {
+    if is_certain && let Some(mark) = world.earlier(message.fingerprint, now_ns) {
         world.count(class, Allowance::Repeated, 1);
-        return Outcome::SipRepeated;
+        // What was answered gets the same answer: the first one may have been lost.
+        return match Refusal::marked(mark) {
+            Some(refusal) => {
+                let is_answered = world.attend(now_ns) && world.answer(headers, refusal);
+                refusal.outcome(is_answered)
+            }
+            None => Outcome::SipRepeated,
+        };
     }
     let mut refusal = if origin.is_suspended {
         Some(Refusal::Suspended)
@@ -123,15 +166,22 @@ pub(super) fn judge_datagram<W: World>(
         None if is_certain => (Allowance::Admitted, Outcome::SipAdmitted),
         None => (Allowance::Admitted, Outcome::SipDoubtful),
         Some(_) if origin.observe => (Allowance::Observed, Outcome::SipObserved),
-        Some(refusal) => (Allowance::Refused, refusal.outcome()),
+        Some(refusal) => (Allowance::Refused, refusal.outcome(false)),
     };
     world.count(class, allowance, 1);
     if matches!(allowance, Allowance::Refused) {
         world.tell_refused(class, now_ns);
         if let Some(refusal) = refusal
-            && is_call
+            && is_certain
+            && world.attend(now_ns)
         {
-            world.record_refused(refusal, now_ns);
+            if is_call {
+                world.record_refused(refusal, now_ns);
+            }
+            if world.answers(class) && world.answer(headers, refusal) {
+                world.remember(message.fingerprint | refusal.code() as u64, now_ns);
+                return refusal.outcome(true);
+            }
         }
     } else {
         if is_certain {

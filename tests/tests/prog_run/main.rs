@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test panics: the backtrace says where")]
 
 mod agreement;
+mod answers;
 mod calls;
 mod egress;
 mod meter;

@@ -2,7 +2,7 @@
 
 use edge_ebpf::abi::{Outcome, Verdict};
 use edge_tests::fixtures::packets::{Row, table};
-use edge_tests::kernel::{Kernel, Run, SHORTEST_FRAME, XDP_DROP, XDP_PASS};
+use edge_tests::kernel::{Kernel, Run, SHORTEST_FRAME, XDP_DROP, XDP_PASS, XDP_TX};
 
 #[test]
 fn every_row_ends_in_its_outcome_with_that_outcomes_verdict() {
@@ -57,5 +57,6 @@ fn verdict(outcome: Outcome) -> u32 {
     match outcome.verdict() {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
+        Verdict::Answer => XDP_TX,
     }
 }

@@ -117,6 +117,14 @@ impl Party {
         }
     }
 
+    /// Charges the source's bucket of answers and records.
+    #[inline(always)]
+    pub(crate) fn attend(&self, limit: Limit, now_ns: u64) -> bool {
+        // SAFETY: as in `find`.
+        let bucket = unsafe { &raw mut (*self.source).answers_ns };
+        edge_charge(bucket, limit.interval_ns, limit.burst_ns, 1, now_ns) != 0
+    }
+
     /// Gives back what was charged.
     #[inline(always)]
     pub(crate) fn refund(&self, scope: Scope, class: Class, limit: Limit, cost: u32) {

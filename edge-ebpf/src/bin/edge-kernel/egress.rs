@@ -50,7 +50,14 @@ impl Outbound for Leaving<'_> {
     #[inline(always)]
     fn read_sip(&mut self, transport: &transport::Header) -> Heard {
         let [hash_key, _] = self.settings.hash_key;
-        match sip::read(&SkbPacket(self.ctx), transport, [hash_key, 0], self.settings.prefix_digits, true) {
+        match sip::read(
+            &SkbPacket(self.ctx),
+            transport,
+            [hash_key, 0],
+            self.settings.prefix_digits,
+            true,
+            false,
+        ) {
             Some(scratch) => scratch.heard(),
             None => Heard::NOTHING,
         }

@@ -25,6 +25,7 @@ pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
     match outcome.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
+        Verdict::Answer => xdp_action::XDP_TX,
     }
 }
 

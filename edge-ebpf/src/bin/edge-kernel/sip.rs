@@ -24,6 +24,7 @@ pub(crate) fn read<P: Packet>(
     keys: [u64; 2],
     prefix_digits: u32,
     hears: bool,
+    answers: bool,
 ) -> Option<&'static Scratch> {
     let pointer = maps::SIP_SCRATCH.get_ptr_mut(0)?;
     // SAFETY: this CPU's own value; neither way in nor way out runs twice at once on a CPU.
@@ -38,6 +39,7 @@ pub(crate) fn read<P: Packet>(
     scratch.hash_key = hash_key;
     scratch.source_key = source_key;
     scratch.hears = hears;
+    scratch.answers = answers;
     scratch.prefix_digits = prefix_digits;
     edge_parse_sip();
     // SAFETY: as above; the parser's own borrow has ended.
@@ -91,18 +93,16 @@ pub(crate) fn has_cookie() -> bool {
     edge_has_cookie() != 0
 }
 
-/// Whether the request was admitted before and travels free.
+/// What became of the request that this one repeats.
 #[inline(always)]
-pub(crate) fn is_repeat(fingerprint: u64, window_ns: u64, now_ns: u64) -> bool {
-    let Some(set) = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT)) else {
-        return false;
-    };
+pub(crate) fn earlier(fingerprint: u64, window_ns: u64, now_ns: u64) -> Option<u64> {
+    let set = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT))?;
     // SAFETY: a map value; its words are read and written one at a time, and a race costs a retransmission
     // its free passage, as the map's comment says.
-    repeat::is_repeat(unsafe { &mut *set }, fingerprint, window_ns, now_ns)
+    repeat::find(unsafe { &mut *set }, fingerprint, window_ns, now_ns)
 }
 
-/// Remembers an admitted request.
+/// Remembers what became of a request.
 #[inline(always)]
 pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
     // Without the cookie a branch may be anybody's: nothing travels free on it.
@@ -110,7 +110,7 @@ pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
         return;
     }
     if let Some(set) = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT)) {
-        // SAFETY: as in `is_repeat`.
+        // SAFETY: as in `earlier`.
         repeat::remember(unsafe { &mut *set }, fingerprint, now_ns);
     }
 }

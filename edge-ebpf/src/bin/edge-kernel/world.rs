@@ -12,7 +12,7 @@ use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
-use crate::{calls, clock, counters, events, sip, smpp};
+use crate::{answer, calls, clock, counters, events, sip, smpp};
 
 /// All that one packet is judged with.
 pub(crate) struct Kernel<'a> {
@@ -123,8 +123,8 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn is_repeat(&mut self, fingerprint: u64, now_ns: u64) -> bool {
-        sip::is_repeat(fingerprint, self.settings.repeat_window_ns, now_ns)
+    fn earlier(&mut self, fingerprint: u64, now_ns: u64) -> Option<u64> {
+        sip::earlier(fingerprint, self.settings.repeat_window_ns, now_ns)
     }
 
     #[inline(always)]
@@ -159,10 +159,33 @@ impl World for Kernel<'_> {
         let [low, high] = self.source;
         let [hash_key, second] = self.settings.hash_key;
         let keys = [hash_key, mix(mix(second, low), high)];
-        match sip::read(&XdpPacket(self.ctx), transport, keys, self.settings.prefix_digits, false) {
+        // SAFETY: a map value.
+        let answers = self.party.is_some_and(|party| unsafe { (*party.policy).answered } != 0);
+        match sip::read(&XdpPacket(self.ctx), transport, keys, self.settings.prefix_digits, false, answers) {
             Some(scratch) => scratch.message(),
             None => Message::MALFORMED,
         }
+    }
+
+    #[inline(always)]
+    fn attend(&mut self, now_ns: u64) -> bool {
+        let limit = self.settings.answers;
+        match self.party {
+            Some(party) if limit != Limit::NONE => party.attend(limit, now_ns),
+            _ => true,
+        }
+    }
+
+    #[inline(always)]
+    fn answers(&self, class: Class) -> bool {
+        // SAFETY: a map value.
+        let answered = self.party.map_or(0, |party| unsafe { (*party.policy).answered });
+        answered & 1 << class.index() != 0
+    }
+
+    #[inline(always)]
+    fn answer(&mut self, _headers: &Headers, refusal: Refusal) -> bool {
+        answer::answer(self.ctx, refusal.code(), self.settings.retry_after_s)
     }
 
     #[inline(always)]

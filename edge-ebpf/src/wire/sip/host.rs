@@ -1,6 +1,8 @@
 //! The parser's loops on the host, where the kernel has `bpf_loop`.
 
-use super::{LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, Scratch};
+use super::{
+    LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, REPLY_AT, Reply, Saying, Scratch,
+};
 use crate::verifier::SCRATCH_BYTES;
 
 impl Scratch {
@@ -28,18 +30,20 @@ pub struct Reading {
     pub prefix_digits: u32,
     /// As [`Scratch::hears`].
     pub hears: bool,
+    /// As [`Scratch::answers`].
+    pub answers: bool,
 }
 
 /// Parses a payload on the host, as the kernel does.
 #[must_use]
 pub fn parse(payload: &[u8], hash_key: u64, prefix_digits: u32) -> Message {
-    read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: false }).message()
+    read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: false, answers: false }).message()
 }
 
 /// As [`parse`], with all that was read.
 #[must_use]
 pub fn read(payload: &[u8], reading: Reading) -> Scratch {
-    let Reading { hash_key, source_key, prefix_digits, hears } = reading;
+    let Reading { hash_key, source_key, prefix_digits, hears, answers } = reading;
     let length = payload.len().min(PAYLOAD_BYTES_MAX as usize);
     let mut scratch = Scratch {
         bytes: [0; SCRATCH_BYTES],
@@ -48,6 +52,8 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         length: length as u32,
         prefix_digits,
         hears,
+        answers,
+        headers_at: 0,
         position: 0,
         line_start: 0,
         found: 0,
@@ -87,4 +93,26 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         }
     }
     scratch
+}
+
+impl Reply {
+    /// The answer to a request that was read; `None` if it has none.
+    #[must_use]
+    pub fn to(scratch: &mut Scratch, saying: &Saying<'_>, retry_after_s: u32) -> Option<Self> {
+        let mut reply = Self::EMPTY;
+        reply.begin(scratch, saying, scratch.length);
+        for _ in 0..LINES_MAX {
+            if reply.line(scratch).is_break() {
+                break;
+            }
+        }
+        reply.finish(scratch, saying.code, retry_after_s).then_some(reply)
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        let start = REPLY_AT as usize;
+        &self.bytes[start..start + self.length as usize]
+    }
 }

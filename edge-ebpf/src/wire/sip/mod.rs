@@ -8,6 +8,7 @@
 //! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
 //! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
+mod answer;
 #[cfg(not(target_arch = "bpf"))]
 mod host;
 mod lines;
@@ -18,15 +19,17 @@ mod walk;
 
 use core::ops::ControlFlow;
 
+pub use self::answer::{Code, REPLY_AT, Reply, Saying};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
 use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
-use super::words::{HIGH_BITS, LOW_32, LOW_40, exact_zero_bytes, lane, lowest_bit, repeated, text};
+use super::words::{HIGH_BITS, LOW_40, exact_zero_bytes, lane, lowest_bit, repeated, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
+use crate::repeat;
 use crate::verifier::{SCRATCH_BYTES, byte, forgotten, word};
 
 /// Payload that is looked at; all headers that matter stand before it in practice.
@@ -74,6 +77,8 @@ pub enum Kind {
     /// A request whose start line is clear and whose headers are not: folded, ended by a bare LF, too long or too
     /// many, doubled, missing. Servers may take it, so that it is metered; nothing else of it is believed.
     Doubtful = 5,
+    /// An ACK for an answer of ours: nobody else waits for it.
+    Absorbed = 6,
 }
 
 /// What the decision needs to know of a datagram.
@@ -85,7 +90,7 @@ pub struct Message {
     pub method: Method,
     /// Equal for retransmissions of one request and, but for a chance of 2^-64, for nothing else; 0 unless
     /// initial. Made of the Request-URI, the top Via line (hence its branch), Call-ID and CSeq: RFC 3261 17.2.3 and
-    /// 8.2.2.2.
+    /// 8.2.2.2. Its lowest bits are zero ([`crate::repeat::MARK_MASK`]).
     pub fingerprint: u64,
     /// The called number's prefix as [`number::prefix`] gives it; 0 where the user part is no such number.
     pub called: u32,
@@ -128,6 +133,8 @@ pub struct Scratch {
     pub prefix_digits: u32,
     /// Whether the way out hears: Call-ID and CSeq of any message are read, and nothing is judged.
     pub hears: bool,
+    /// Whether requests are answered here, so that an ACK may be for one of our answers.
+    pub answers: bool,
     /// Where the next line starts; in a walk over the To header, the next byte.
     position: u32,
     /// Where the line at hand starts.
@@ -150,6 +157,8 @@ pub struct Scratch {
     wanted: u32,
     /// Status of a response.
     status: u32,
+    /// Where the headers start.
+    headers_at: u32,
     /// Where the Request-URI starts.
     uri: u32,
     /// Where the value of the top Via starts, or shortly before; 0 until it is seen. So for the four that follow.
@@ -224,10 +233,17 @@ impl Scratch {
         }
         let method = method_of(forgotten(&mut self.method, method as u32));
         self.position = end + 1;
+        self.headers_at = end + 1;
         // Until the headers have been read to the last that is needed.
         self.kind = Kind::Doubtful as u32;
         if self.hears {
             self.kind = Kind::InDialog as u32;
+            return ControlFlow::Continue(());
+        }
+        if matches!(method, Method::Ack) && self.answers {
+            // Is it for an answer of ours? Its To tag tells, and it is within a dialog otherwise.
+            self.kind = Kind::InDialog as u32;
+            self.wanted = header::TO | header::CALL_ID;
             return ControlFlow::Continue(());
         }
         if matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
@@ -287,6 +303,9 @@ impl Scratch {
         } else if bit == header::CSEQ {
             self.cseq_hash = hash;
             self.cseq_at = value;
+        } else if self.wanted != header::ALL && !self.hears {
+            // An ACK repeats the To as it was answered (RFC 3261 17.1.1.3), so the tag stands at its end.
+            self.to_end = end - 1;
         } else if self.hears {
             // Whatever the dialog is, the Call-ID tells the call.
         } else if self.method != Method::Register as u32 {
@@ -305,8 +324,10 @@ impl Scratch {
         }
         self.found |= bit;
         if self.found & self.wanted == self.wanted {
-            if !self.hears {
+            if self.wanted == header::ALL {
                 self.kind = Kind::Initial as u32;
+            } else if !self.hears && self.is_tagged_by_us() {
+                self.kind = Kind::Absorbed as u32;
             }
             return ControlFlow::Break(());
         }
@@ -317,7 +338,7 @@ impl Scratch {
     #[must_use]
     #[inline(always)]
     pub const fn needs_tag_walk(&self) -> bool {
-        self.to_end != 0
+        self.to_end != 0 && self.wanted == header::ALL
     }
 
     /// Starts that walk.
@@ -354,21 +375,37 @@ impl Scratch {
             3 => Kind::InDialog,
             4 => Kind::Initial,
             5 => Kind::Doubtful,
+            6 => Kind::Absorbed,
             _ => return Message::MALFORMED,
         };
         let fingerprint = if matches!(kind, Kind::Initial) {
             let hash = mix(mix(mix(self.via_hash, self.call_id_hash), self.cseq_hash), self.start_hash);
             let hash = mix(hash, self.source_key);
             // 0 marks an empty place in the table.
-            if hash == 0 { 1 } else { hash }
+            let hash = hash & !repeat::MARK_MASK;
+            if hash == 0 { repeat::MARK_MASK + 1 } else { hash }
         } else {
             0
         };
         Message { kind, method: method_of(self.method), fingerprint, called: self.called }
     }
 
+    /// Whether the To that ends at `to_end` ends with the tag that an answer of ours gave it.
+    #[inline(always)]
+    fn is_tagged_by_us(&self) -> bool {
+        let [high, low] = answer::tag(self.call_id_hash, self.hash_key);
+        let tag = self.to_end.wrapping_sub(16);
+        word(&self.bytes, tag) == high
+            && word(&self.bytes, tag + 8) == low
+            && word(&self.bytes, tag.wrapping_sub(5)) & LOW_40 == text(b";tag=\0\0\0")
+    }
+
     #[inline(always)]
     fn doubtful(&mut self) -> ControlFlow<()> {
+        if self.kind == Kind::InDialog as u32 && !self.hears {
+            // An ACK that was looked at for its tag.
+            return ControlFlow::Break(());
+        }
         self.kind = if self.hears { Kind::Malformed as u32 } else { Kind::Doubtful as u32 };
         ControlFlow::Break(())
     }
@@ -411,32 +448,6 @@ impl Scratch {
         let Some(end) = self.line_end(start) else { return self.doubtful() };
         self.position = end + 1;
         ControlFlow::Continue(())
-    }
-
-    /// The prefix of the user part of a `sip:`, `sips:` or `tel:` URI, or 0.
-    #[inline(always)]
-    fn called_prefix(&self, uri: u32) -> u32 {
-        match self.user_at(uri) {
-            0 => 0,
-            user => number::prefix(word(&self.bytes, user), self.prefix_digits).unwrap_or(0),
-        }
-    }
-
-    /// Where the user part of a `sip:`, `sips:` or `tel:` URI starts, behind a `+`; 0 if it is another URI.
-    #[inline(always)]
-    fn user_at(&self, uri: u32) -> u32 {
-        let scheme = word(&self.bytes, uri);
-        let scheme_bytes = if scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"sip:\0\0\0\0")
-            || scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"tel:\0\0\0\0")
-        {
-            4
-        } else if scheme & LOW_40 | text(b"    \0\0\0\0") == text(b"sips:\0\0\0") {
-            5
-        } else {
-            return 0;
-        };
-        let plus = u32::from(byte(&self.bytes, uri + scheme_bytes) == b'+');
-        uri + scheme_bytes + plus
     }
 
     /// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any

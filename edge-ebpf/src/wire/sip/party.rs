@@ -8,8 +8,8 @@ use crate::abi::{Method, NUMBER_DIGITS};
 use crate::verifier::{byte, forgotten, word};
 use crate::wire::number;
 use crate::wire::words::{
-    HIGH_BITS, LOW_24, LOW_48, LOW_56, before, exact_zero_bytes, in_range, lane, lowest_bit, repeated, text,
-    zero_bytes,
+    HIGH_BITS, LOW_24, LOW_32, LOW_40, LOW_48, LOW_56, before, exact_zero_bytes, in_range, lane, lowest_bit,
+    repeated, text, zero_bytes,
 };
 
 /// A number as it lies in memory: ASCII digits, zero-padded.
@@ -148,6 +148,32 @@ impl Scratch {
             }
         }
         false
+    }
+
+    /// The prefix of the user part of a `sip:`, `sips:` or `tel:` URI, or 0.
+    #[inline(always)]
+    pub(super) fn called_prefix(&self, uri: u32) -> u32 {
+        match self.user_at(uri) {
+            0 => 0,
+            user => number::prefix(word(&self.bytes, user), self.prefix_digits).unwrap_or(0),
+        }
+    }
+
+    /// Where the user part of a `sip:`, `sips:` or `tel:` URI starts, behind a `+`; 0 if it is another URI.
+    #[inline(always)]
+    pub(super) fn user_at(&self, uri: u32) -> u32 {
+        let scheme = word(&self.bytes, uri);
+        let scheme_bytes = if scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"sip:\0\0\0\0")
+            || scheme & LOW_32 | text(b"   \0\0\0\0\0") == text(b"tel:\0\0\0\0")
+        {
+            4
+        } else if scheme & LOW_40 | text(b"    \0\0\0\0") == text(b"sips:\0\0\0") {
+            5
+        } else {
+            return 0;
+        };
+        let plus = u32::from(byte(&self.bytes, uri + scheme_bytes) == b'+');
+        uri + scheme_bytes + plus
     }
 
     /// A decimal number and where it ends; (0, `position`) where there is none. Beyond 32 bits it wraps.

@@ -1,0 +1,375 @@
+//! The answer to a request that is refused: RFC 3261 8.2.6, made of the request's own lines.
+//!
+//! A machine with explicit steps, as the parser: [`Reply::begin`], then [`Reply::line`] until it breaks, then
+//! [`Reply::finish`]. Stateless (8.2.7): the To tag is a keyed hash of the Call-ID, so that a request sent again
+//! gets the same answer and the ACK is known by it. Never longer than the request: nobody is flooded through us.
+
+use core::ops::ControlFlow;
+
+use super::{Scratch, WORDS_PER_LINE_MAX, header};
+use crate::hash::mix;
+use crate::verifier::{REPLY_BYTES, byte, forgotten, opaque, put_word, word};
+use crate::wire::words::{LOW_40, lane, lowest_bit, repeated, text, zero_bytes};
+
+/// Where the message starts in the buffer: before it is room for the headers of the frame.
+pub const REPLY_AT: u32 = 128;
+
+/// Port of SIP where a Via names none (RFC 3261 18.1.1).
+const DEFAULT_PORT: u32 = 5060;
+
+/// Most bytes of an answer.
+const REPLY_ROOM: u32 = 2048;
+
+/// Headers that an answer repeats.
+const REPEATED: u32 = header::VIA | header::FROM | header::TO | header::CALL_ID | header::CSEQ;
+
+/// What an answer says.
+#[derive(Clone, Copy, Debug)]
+pub struct Saying<'a> {
+    /// Why, as [`Reply`] writes it into the Warning: one of a few short words.
+    pub code: Code,
+    /// Address that the request came from, IPv4 mapped.
+    pub source: &'a [u8; 16],
+    /// Port that it came from.
+    pub source_port: u16,
+    /// Whether the address is IPv6.
+    pub is_ipv6: bool,
+}
+
+/// The limit that fired, as an answer names it. Stable: operators and customers match on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Code {
+    /// The rate of the source.
+    SourceRate = 1,
+    /// The rate of the account.
+    AccountRate = 2,
+    /// The concurrent calls of the account.
+    AccountCalls = 3,
+    /// The concurrent calls of the trunk.
+    TrunkCalls = 4,
+    /// The account is suspended.
+    Suspended = 5,
+}
+
+/// The answer in the making. In the kernel a per-CPU map value.
+#[repr(C)]
+pub struct Reply {
+    /// The frame: headers before [`REPLY_AT`], the message from there on.
+    pub bytes: [u8; REPLY_BYTES],
+    /// Bytes of the message so far.
+    pub length: u32,
+    /// Most that it may have.
+    pub limit: u32,
+    /// Where the answer goes: the port of the top Via, or the request's own with `rport` (RFC 3581 4).
+    pub port: u32,
+    /// Port that the request came from.
+    source_port: u32,
+    /// Where the next line of the request starts.
+    position: u32,
+    /// Headers repeated so far, as bits.
+    seen: u32,
+    /// Whether the blank line was reached with all of them.
+    is_whole: u32,
+    /// Where the first value of the top Via ends, its sent-by, and its empty `rport`; 0 for none.
+    value_end: u32,
+    sent_by_end: u32,
+    rport_end: u32,
+    /// For the verifier.
+    cell: u32,
+    /// Digits of the To tag.
+    tag: [u64; 2],
+    /// Where the request came from.
+    source: [u64; 2],
+    /// Not zero if that is IPv6.
+    is_ipv6: u32,
+}
+
+impl Reply {
+    /// To be filled from [`Self::begin`] on.
+    #[cfg(not(target_arch = "bpf"))]
+    pub const EMPTY: Self = Self {
+        bytes: [0; REPLY_BYTES],
+        length: 0,
+        limit: 0,
+        port: 0,
+        source_port: 0,
+        position: 0,
+        seen: 0,
+        is_whole: 0,
+        value_end: 0,
+        sent_by_end: 0,
+        rport_end: 0,
+        cell: 0,
+        tag: [0; 2],
+        source: [0; 2],
+        is_ipv6: 0,
+    };
+
+    /// Writes the status line. `limit` is the length of the request.
+    #[inline(always)]
+    pub fn begin(&mut self, scratch: &Scratch, saying: &Saying<'_>, limit: u32) {
+        self.length = 0;
+        self.limit = limit;
+        self.port = DEFAULT_PORT;
+        self.source_port = u32::from(saying.source_port);
+        self.position = scratch.headers_at;
+        self.seen = 0;
+        self.is_whole = 0;
+        self.tag = tag(scratch.call_id_hash, scratch.hash_key);
+        self.source = words(saying.source);
+        self.is_ipv6 = u32::from(saying.is_ipv6);
+        if saying.code as u32 == Code::Suspended as u32 {
+            self.put([b"SIP/2.0 ", b"403 Forb", b"idden\r\n\0"], 23);
+        } else {
+            self.put([b"SIP/2.0 ", b"503 Serv", b"ice Unav", b"ailable\r", b"\n\0\0\0\0\0\0\0"], 33);
+        }
+    }
+
+    /// Repeats one line of the request, where an answer has it. Breaks at the blank line, and at what cannot be
+    /// answered.
+    #[inline(always)]
+    pub fn line(&mut self, scratch: &mut Scratch) -> ControlFlow<()> {
+        let start = forgotten(&mut self.cell, self.position);
+        let first = word(&scratch.bytes, start);
+        let (bit, value) = scratch.header_at(first, start);
+        let Some(end) = scratch.line_end(start) else { return ControlFlow::Break(()) };
+        if first & 0xff == u64::from(b'\r') {
+            self.is_whole = u32::from(self.seen == REPEATED);
+            return ControlFlow::Break(());
+        }
+        let next = byte(&scratch.bytes, end + 1);
+        if next == b' ' || next == b'\t' {
+            return ControlFlow::Break(());
+        }
+        self.position = end + 1;
+        if bit & REPEATED == 0 {
+            return ControlFlow::Continue(());
+        }
+        let is_first = self.seen & bit == 0;
+        if !is_first && bit != header::VIA {
+            return ControlFlow::Break(());
+        }
+        // Room for all that may be put in beside: no line grows by more than that.
+        if self.length + (end - start) + 128 > REPLY_ROOM {
+            return ControlFlow::Break(());
+        }
+        self.seen |= bit;
+        if bit == header::VIA && is_first {
+            return self.top_via(scratch, start, value, end);
+        }
+        if bit == header::TO {
+            self.copy(scratch, start, end - 1);
+            self.put([b";tag=\0\0\0"], 5);
+            self.put_words(self.tag, 16);
+            self.put([b"\r\n\0\0\0\0\0\0"], 2);
+        } else {
+            self.copy(scratch, start, end + 1);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Writes what an answer has of its own. `false` if the request cannot be answered.
+    #[inline(always)]
+    pub fn finish(&mut self, scratch: &Scratch, code: Code, retry_after_s: u32) -> bool {
+        if self.is_whole == 0 {
+            return false;
+        }
+        if retry_after_s != 0 && code as u32 != Code::Suspended as u32 {
+            // Spread by half as much again, so that not all come back at once; the same for the same request.
+            let most = retry_after_s / 2 + 1;
+            let retry_after_s = retry_after_s + (scratch.call_id_hash >> 40) as u32 % most;
+            self.put([b"Retry-Af", b"ter: \0\0\0"], 13);
+            self.put_decimal(retry_after_s);
+            self.put([b"\r\n\0\0\0\0\0\0"], 2);
+        }
+        self.put([b"Warning:", b" 399 edg", b"e \"\0\0\0\0\0"], 19);
+        match code {
+            Code::SourceRate => self.put([b"source.r", b"ate\0\0\0\0\0"], 11),
+            Code::AccountRate => self.put([b"account.", b"rate\0\0\0\0"], 12),
+            Code::AccountCalls => self.put([b"account.", b"calls\0\0\0"], 13),
+            Code::TrunkCalls => self.put([b"trunk.ca", b"lls\0\0\0\0\0"], 11),
+            Code::Suspended => self.put([b"suspende", b"d\0\0\0\0\0\0\0"], 9),
+        }
+        self.put([b"\"\r\nConte", b"nt-Lengt", b"h: 0\r\n\r\n"], 24);
+        // Zeros behind it, for the checksum's last words.
+        put_word(&mut self.bytes, REPLY_AT + self.length, 0);
+        self.length <= self.limit
+    }
+
+    /// The top Via (RFC 3261 18.2.1, RFC 3581 4): `received` and the value of `rport` go into its first value.
+    #[inline(always)]
+    fn top_via(&mut self, scratch: &Scratch, start: u32, value: u32, end: u32) -> ControlFlow<()> {
+        self.value_end = end - 1;
+        self.sent_by_end = 0;
+        self.rport_end = 0;
+        let mut position = forgotten(&mut self.cell, value);
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= end - 1 {
+                break;
+            }
+            let here = word(&scratch.bytes, position);
+            let marks = zero_bytes(here ^ repeated(b';')) | zero_bytes(here ^ repeated(b','));
+            if marks == 0 {
+                position += 8;
+                continue;
+            }
+            position += lane(lowest_bit(marks));
+            if position >= end - 1 {
+                break;
+            }
+            if self.sent_by_end == 0 {
+                self.sent_by_end = position;
+            }
+            if byte(&scratch.bytes, position) == b',' {
+                self.value_end = position;
+                break;
+            }
+            let name = word(&scratch.bytes, position + 1) | repeated(b' ');
+            if name == text(b"received") {
+                // Not the sender's to say.
+                return ControlFlow::Break(());
+            }
+            let after = byte(&scratch.bytes, position + 6);
+            if name & LOW_40 == text(b"rport\0\0\0") && matches!(after, b';' | b',' | b'\r' | b' ') {
+                self.rport_end = position + 6;
+            }
+            position += 1;
+        }
+        let (value_end, rport_end) = (self.value_end, self.rport_end);
+        if rport_end == 0 {
+            let sent_by_end = if self.sent_by_end == 0 { value_end } else { self.sent_by_end };
+            self.port = port_before(scratch, sent_by_end);
+            self.copy(scratch, start, value_end);
+        } else {
+            self.port = self.source_port;
+            self.copy(scratch, start, rport_end);
+            self.put([b"=\0\0\0\0\0\0\0"], 1);
+            self.put_decimal(self.source_port);
+            self.copy(scratch, rport_end, value_end);
+        }
+        self.put([b";receive", b"d=\0\0\0\0\0\0"], 10);
+        self.put_address();
+        self.copy(scratch, value_end, end + 1);
+        ControlFlow::Continue(())
+    }
+
+    #[inline(always)]
+    fn copy(&mut self, scratch: &Scratch, from: u32, to: u32) {
+        let mut position = forgotten(&mut self.cell, from);
+        let mut out = forgotten(&mut self.cell, self.length);
+        self.length += to - from;
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= to {
+                break;
+            }
+            put_word(&mut self.bytes, REPLY_AT + out, word(&scratch.bytes, position));
+            position += 8;
+            out += 8;
+        }
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, words: [&[u8; 8]; N], bytes: u32) {
+        let out = forgotten(&mut self.cell, self.length);
+        for (index, characters) in words.iter().enumerate() {
+            put_word(&mut self.bytes, REPLY_AT + out + 8 * index as u32, text(characters));
+        }
+        self.length = out + bytes;
+    }
+
+    #[inline(always)]
+    fn put_words<const N: usize>(&mut self, words: [u64; N], bytes: u32) {
+        let out = forgotten(&mut self.cell, self.length);
+        for (index, characters) in words.iter().enumerate() {
+            put_word(&mut self.bytes, REPLY_AT + out + 8 * index as u32, *characters);
+        }
+        self.length = out + bytes;
+    }
+
+    /// A number below 100,000.
+    #[inline(always)]
+    fn put_decimal(&mut self, number: u32) {
+        let (word, digits) = decimal(u64::from(number));
+        let digits = forgotten(&mut self.cell, digits as u32);
+        self.put_words([word], digits);
+    }
+
+    /// The address that the request came from: as usual for IPv4, all groups in full for IPv6 (RFC 3261 25.1,
+    /// hex4).
+    #[inline(always)]
+    fn put_address(&mut self) {
+        if self.is_ipv6 == 0 {
+            let [_, low] = self.source;
+            self.put_decimal((low >> 24 & 0xff) as u32);
+            for octet in 1..4 {
+                self.put([b".\0\0\0\0\0\0\0"], 1);
+                self.put_decimal((low >> (24 - 8 * octet) & 0xff) as u32);
+            }
+            return;
+        }
+        for group in 0..8 {
+            let half = self.source[group / 4];
+            let value = half >> (48 - 16 * (group % 4)) & 0xffff;
+            self.put_words([hexadecimal(value << 16) >> 32 | u64::from(b':') << 32], 5);
+        }
+        // Without the last colon.
+        self.length -= 1;
+    }
+}
+
+/// An address as two numbers.
+#[inline(always)]
+fn words(address: &[u8; 16]) -> [u64; 2] {
+    let [high, low]: [u64; 2] = zerocopy::transmute!(*address);
+    [u64::from_be(high), u64::from_be(low)]
+}
+
+/// The To tag of an answer: known again by the ACK.
+#[must_use]
+#[inline(always)]
+pub(super) fn tag(call_id_hash: u64, hash_key: u64) -> [u64; 2] {
+    let hash = mix(hash_key ^ call_id_hash, !hash_key);
+    [hexadecimal(hash >> 32), hexadecimal(hash & 0xffff_ffff)]
+}
+
+/// Eight hexadecimal digits of the low half, the highest first.
+#[inline(always)]
+const fn hexadecimal(value: u64) -> u64 {
+    let mut nibbles = 0;
+    let mut place = 0;
+    while place < 8 {
+        nibbles |= (value >> (28 - 4 * place) & 15) << (8 * place);
+        place += 1;
+    }
+    let letters = (nibbles + repeated(6)) >> 4 & repeated(1);
+    nibbles + repeated(b'0') + letters * 39
+}
+
+/// Up to five decimal digits, the first in the lowest byte, and how many. Without branches, each of which would
+/// double the verifier's ways.
+#[inline(always)]
+fn decimal(value: u64) -> (u64, u64) {
+    let digit = |power: u64| value / power % 10 + 48;
+    let all = digit(10_000) | digit(1_000) << 8 | digit(100) << 16 | digit(10) << 24 | digit(1) << 32;
+    let above = |most: u64| opaque(most.wrapping_sub(value)) >> 63;
+    let digits = 1 + above(9) + above(99) + above(999) + above(9_999);
+    (all >> (8 * (5 - digits)), digits)
+}
+
+/// The port at the end of a sent-by (RFC 3261 25.1), or the default.
+#[inline(always)]
+fn port_before(scratch: &Scratch, end: u32) -> u32 {
+    let mut port = 0;
+    let mut factor = 1;
+    for back in 1..=6 {
+        let character = byte(&scratch.bytes, end.wrapping_sub(back));
+        if !character.is_ascii_digit() {
+            let is_port = character == b':' && (1..=0xffff).contains(&port);
+            return if is_port { port } else { DEFAULT_PORT };
+        }
+        port += u32::from(character - b'0') * factor;
+        factor *= 10;
+    }
+    DEFAULT_PORT
+}
