@@ -1,7 +1,7 @@
 //! From file types to checked types, section by section.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use edge_ebpf::abi::Class;
 use super::accounts::{Accounts, Surroundings};
 use super::field::{Field, Tables};
 use super::file::{
-    AccountsFile, CallsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile, PathsFile,
-    PortsFile, RecordsFile,
+    AccountsFile, AnswerFile, CallsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile,
+    PathsFile, PortsFile, RecordsFile,
 };
 use super::problem::{Problem, Report, suggestion};
 use super::values::MODES;
@@ -65,6 +65,9 @@ pub(super) fn config(
     let paths = paths(paths_file, base, &mut report);
     let metrics = report.table("metrics", edge.metrics);
     let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
+    let sip_file = report.table("sip", edge.sip);
+    let answer_file = report.table("sip.answer", sip_file.answer);
+    let answered = answered(answer_file, &mut report);
     let calls_file = report.table("calls", edge.calls);
     let calls = calls(calls_file, &mut report);
     let records_file = report.table("records", edge.records);
@@ -99,6 +102,7 @@ pub(super) fn config(
         capacity,
         paths,
         metrics_listen,
+        answered,
         calls,
         records,
         plans,
@@ -266,6 +270,19 @@ fn calls(file: CallsFile, report: &mut Report<'_>) -> Calls {
         unanswered: report.duration("calls.unanswered", file.unanswered, default.unanswered, SECOND..=DAY),
         answered: report.duration("calls.answered", file.answered, default.answered, SECOND..=DAY * 30),
     }
+}
+
+fn answered(file: AnswerFile, report: &mut Report<'_>) -> BTreeSet<Class> {
+    const WORDS: [(&str, bool); 2] = [("drop", false), ("answer", true)];
+    let keys = [
+        (Class::SipInvite, "sip.answer.invite", file.invite),
+        (Class::SipRegister, "sip.answer.register", file.register),
+        (Class::SipOptions, "sip.answer.options", file.options),
+        (Class::SipMessage, "sip.answer.message", file.message),
+        (Class::SipOther, "sip.answer.other", file.other),
+    ];
+    let mut is_answered = |field: &str, value| report.word(field, value, false, &WORDS);
+    keys.into_iter().filter_map(|(class, field, value)| is_answered(field, value).then_some(class)).collect()
 }
 
 fn records(file: RecordsFile, report: &mut Report<'_>) -> Records {

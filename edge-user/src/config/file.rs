@@ -20,6 +20,7 @@ pub(super) struct EdgeFile {
     pub(super) capacity: Section<CapacityFile>,
     pub(super) paths: Section<PathsFile>,
     pub(super) metrics: Section<MetricsFile>,
+    pub(super) sip: Section<SipFile>,
     pub(super) calls: Section<CallsFile>,
     pub(super) records: Section<RecordsFile>,
     pub(super) plans: Named<LimitsFile>,
@@ -72,6 +73,22 @@ pub(super) struct PathsFile {
 #[serde(default)]
 pub(super) struct MetricsFile {
     pub(super) listen: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct SipFile {
+    pub(super) answer: Section<AnswerFile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct AnswerFile {
+    pub(super) invite: Field<String>,
+    pub(super) register: Field<String>,
+    pub(super) options: Field<String>,
+    pub(super) message: Field<String>,
+    pub(super) other: Field<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -183,6 +200,8 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["capacity"] => keys_of::<CapacityFile>(),
         ["paths"] => keys_of::<PathsFile>(),
         ["metrics"] => keys_of::<MetricsFile>(),
+        ["sip"] => keys_of::<SipFile>(),
+        ["sip", "answer"] => keys_of::<AnswerFile>(),
         ["records"] => keys_of::<RecordsFile>(),
         ["calls"] => keys_of::<CallsFile>(),
         ["plans", _] | ["unknown", "limits"] | ["accounts", _, "limits"] => keys_of::<LimitsFile>(),

@@ -15,7 +15,7 @@ mod secret;
 mod values;
 mod webhooks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +58,9 @@ pub struct Config {
     pub paths: Paths,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: SocketAddr,
+    /// Classes of SIP whose refused requests are answered (503, or 403 for a suspended account), for every account;
+    /// those of other classes are dropped.
+    pub answered: BTreeSet<Class>,
     /// How long calls may go unheard.
     pub calls: Calls,
     /// Call records.
@@ -121,7 +124,8 @@ impl Config {
     #[must_use]
     pub fn policy(&self, account: &Account) -> Policy {
         let calls_max = self.calls_max(account);
-        let mut policy = Policy { mode: account.mode as u32, calls_max, ..Policy::OPEN };
+        let answered = self.answered.iter().fold(0, |bits, class| bits | 1 << class.index());
+        let mut policy = Policy { mode: account.mode as u32, calls_max, answered, ..Policy::OPEN };
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();

@@ -162,6 +162,13 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
         let words = |flags: u32| if flags & policy_flag::SUSPENDED == 0 { "in service" } else { "suspended" };
         lines.push(format!("~ account {name} {} -> {}", words(before.flags), words(after.flags)));
     }
+    for class in
+        Class::ALL.iter().filter(|class| (before.answered ^ after.answered) >> class.index() & 1 == 1)
+    {
+        let words = |bits: u32| if bits >> class.index() & 1 == 1 { "answered" } else { "dropped" };
+        let (was, is) = (words(before.answered), words(after.answered));
+        lines.push(format!("~ account {name} {class} over a limit {was} -> {is}"));
+    }
     let mut compare = |scope: &str, before: &[Limit], after: &[Limit]| {
         for class in Class::ALL {
             let (was, is) = (before[class.index()], after[class.index()]);
