@@ -66,7 +66,7 @@ impl Framed {
     pub fn by(walk: &Walk) -> Self {
         let (submits, binds) = (walk.tally.submits, walk.tally.binds);
         match walk.finding() {
-            Finding::BeyondHole => Self::BeyondHole,
+            Finding::BeyondHole | Finding::Withheld => Self::BeyondHole,
             Finding::Unsynchronised => Self::Unsynchronised,
             // PDUs before the garbage are metered like any others, and the garbage with them.
             Finding::Malformed if submits == 1 && binds == 0 => Self::Malformed,

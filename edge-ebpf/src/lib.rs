@@ -33,6 +33,7 @@ pub mod calls;
 pub mod decide;
 pub mod hash;
 pub mod meter;
+pub mod native;
 pub mod outbound;
 pub mod packet;
 pub mod repeat;

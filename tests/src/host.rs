@@ -12,7 +12,7 @@ use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::repeat;
-use edge_ebpf::stream::{Flow, Segment, Walk};
+use edge_ebpf::stream::{Flow, Nobody, Segment, Walk};
 use edge_ebpf::wire::sip::{Reading, Reply, Saying, Scratch};
 use edge_ebpf::wire::transport::flag;
 use edge_ebpf::wire::{self, Headers, sip, transport};
@@ -383,7 +383,7 @@ impl World for Journey<'_> {
         let seq = transport.sequence.wrapping_add(u32::from(is_syn));
         let segment = Segment { seq, payload: narrow(transport.payload), len: narrow(length) };
         let mut walk = Box::new(Walk::new_zeroed());
-        walk.run(&flow, self.frame, segment, self.host.settings.prefix_digits);
+        walk.run(&flow, self.frame, segment, self.host.settings.prefix_digits, &mut Nobody);
         let framed = Framed::by(&walk);
         self.segment = Some(OnTrial { key, flow, walk });
         framed

@@ -4,6 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::before;
 use crate::abi::{indexed_enum, pod};
+use crate::wire::smpp::HEADER_BYTES;
 
 /// First bytes of a PDU that a cursor can hold: enough for the header and both addresses of a `submit_sm`
 /// (16 + 6 + 2 + 21 + 2 + 21, SMPP 3.4, 4.4.1).
@@ -45,6 +46,15 @@ pub struct Cursor {
     pub end: u32,
     /// The current PDU's first bytes.
     pub prefix: [u8; PREFIX_BYTES],
+}
+
+impl Cursor {
+    /// The header of the current PDU; zeros or older octets where it is not held.
+    #[inline(always)]
+    pub(crate) fn header(&self) -> &[u8; HEADER_BYTES] {
+        const { assert!(HEADER_BYTES <= PREFIX_BYTES) };
+        self.prefix.first_chunk().unwrap_or_else(|| unreachable!("asserted above"))
+    }
 }
 
 /// Data beyond a hole, passed and counted from its first header on.

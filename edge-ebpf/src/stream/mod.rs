@@ -33,15 +33,16 @@ mod walk;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
-mod tests;
+pub(crate) mod tests;
 
 pub use flow::{Cursor, Flow, FlowState, ISLANDS, Island, PREFIX_BYTES};
 pub use tally::{CALLED_MAX, Called, Tally};
-pub use walk::{Finding, Next, SCAN_STEPS, STEPS, Segment, Walk};
+pub(crate) use walk::NAMED;
+pub use walk::{Finding, Next, Nobody, SCAN_STEPS, STEPS, Segment, Sighting, Walk, Witness};
 
 /// Whether sequence number `a` comes before `b` (RFC 9293 3.4).
 #[must_use]
 #[inline(always)]
-const fn before(a: u32, b: u32) -> bool {
+pub(crate) const fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b)).cast_signed() < 0
 }

@@ -8,7 +8,7 @@
 )]
 
 mod hostile;
-mod peer;
+pub(crate) mod peer;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use zerocopy::FromZeros;
 
 use self::peer::{Random, Stream};
 use self::wire::{Conditions, Wire};
-use super::{Flow, Segment, Tally, Walk};
+use super::{Flow, Nobody, Segment, Tally, Walk};
 use crate::abi::Command;
 
 /// Digits of called numbers that make a prefix, in every test.
@@ -188,7 +188,7 @@ fn walking_commits_nothing() {
     let mut walk = Walk::new_zeroed();
     for end in 1..stream.bytes.len().min(3000) {
         let segment = Segment { seq: 100, payload: 0, len: end as u32 };
-        walk.run(&flow, &stream.bytes[..end], segment, DIGITS);
+        walk.run(&flow, &stream.bytes[..end], segment, DIGITS, &mut Nobody);
         assert_eq!(flow, before, "{end} bytes");
     }
 }

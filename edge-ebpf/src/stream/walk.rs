@@ -1,12 +1,16 @@
 //! One segment on scratch: what of it is new, which PDUs begin in it, and where it leaves the cursor.
 
+#[cfg(not(target_arch = "bpf"))]
+mod host;
 mod scan;
 mod settle;
+mod witness;
 
 use core::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use self::witness::{Nobody, Sighting, Witness};
 use super::flow::{Cursor, Flow, FlowState, ISLANDS, PREFIX_BYTES};
 use super::{Tally, before};
 use crate::abi::indexed_enum;
@@ -26,9 +30,16 @@ pub const SCAN_STEPS: u32 = 2048;
 const MAIN: u32 = ISLANDS as u32;
 /// [`Walk::seam`]: no island begins where the walk ends.
 const NO_SEAM: u32 = u32::MAX;
+/// Farther than any island can be ahead.
+const FAR: u32 = 1 << 30;
 
 const PREFIX: u32 = PREFIX_BYTES as u32;
 const HEADER: u32 = HEADER_BYTES as u32;
+/// Octets of a header that say what a PDU is: `command_length` and `command_id`. A PDU is counted and judged with
+/// the segment that completes them: with the next octet it would be too late to change the command.
+pub(crate) const NAMED: u32 = 8;
+/// Octets of a PDU that a refusal changes ([`crate::native`]).
+const CHANGED: u32 = HEADER + 4;
 
 indexed_enum! {
     /// What a segment is to its flow.
@@ -48,6 +59,8 @@ indexed_enum! {
         BeyondHole = 5, "beyond_hole";
         /// The frame ends before its headers say: free, and nothing is learnt from it.
         Truncated = 6, "truncated";
+        /// It holds a message that is over its limit and cannot be refused in SMPP's words: to be dropped.
+        Withheld = 7, "withheld";
     }
 }
 
@@ -111,8 +124,8 @@ pub struct Walk {
     scan_at: u32,
     /// Scan: not 0 if there is a header at `scan_at`.
     scan_found: u32,
-    /// Reserved, zero.
-    reserved: u32,
+    /// Sequence number of the nearest island's first byte; far ahead where there is none.
+    nearest: u32,
     /// The first bytes of an island that is begun.
     head: [u8; PREFIX_BYTES],
     /// What is appended to `prefix`.
@@ -133,6 +146,7 @@ impl Walk {
             3 => Finding::Unsynchronised,
             4 => Finding::Malformed,
             5 => Finding::BeyondHole,
+            7 => Finding::Withheld,
             _ => Finding::Truncated,
         }
     }
@@ -207,9 +221,14 @@ impl Walk {
         self.go()
     }
 
-    /// Reads one PDU, or as much of it as the segment has.
+    /// Reads one PDU, or as much of it as the segment has, and tells `witness`.
     #[inline(always)]
-    pub fn step<P: Packet + ?Sized>(&mut self, flow: &Flow, packet: &P) -> ControlFlow<()> {
+    pub fn step<P: Packet + ?Sized, W: Witness>(
+        &mut self,
+        flow: &Flow,
+        packet: &P,
+        witness: &mut W,
+    ) -> ControlFlow<()> {
         self.skip();
         let held = self.held();
         let available = self.limit.wrapping_sub(self.end);
@@ -250,18 +269,30 @@ impl Walk {
             }
             verifier::append(&mut self.prefix, held, &self.more);
             total = held + taken;
-            if total < HEADER {
+            if total < NAMED {
                 self.end = self.limit;
                 return ControlFlow::Continue(());
             }
             header = self.held_header();
         }
 
-        if held < HEADER {
+        if held < NAMED {
             if !header.has_sane_length() {
                 return self.malformed();
             }
             self.tally.count(header);
+        }
+        if held < HEADER {
+            let goes_ahead = self.nearest.wrapping_sub(self.start) < CHANGED;
+            let certain = self.target == MAIN && self.begun == 0 && !goes_ahead;
+            let sighting = Sighting { start: self.start, header, held, seen: total, certain };
+            if let Err(finding) = witness.see(sighting) {
+                return self.stop(finding);
+            }
+        }
+        if total < HEADER {
+            self.end = self.limit;
+            return ControlFlow::Continue(());
         }
         if header.is_submit() {
             let wanted = header.length.min(PREFIX);
@@ -282,35 +313,6 @@ impl Walk {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
-    }
-
-    /// Drives a whole segment with plain loops: the host's version of what the kernel does with `bpf_loop`.
-    /// Commits nothing.
-    #[cfg(not(target_arch = "bpf"))]
-    pub fn run<P: Packet + ?Sized>(
-        &mut self,
-        flow: &Flow,
-        packet: &P,
-        segment: Segment,
-        digits: u32,
-    ) -> Finding {
-        self.start(flow, segment, digits);
-        if self.next() == Next::Scan {
-            for _ in 0..SCAN_STEPS {
-                if self.scan_step(packet).is_break() {
-                    break;
-                }
-            }
-            self.scanned(packet);
-        }
-        if self.next() == Next::Walk {
-            for _ in 0..STEPS {
-                if self.step(flow, packet).is_break() {
-                    break;
-                }
-            }
-        }
-        self.finding()
     }
 
     /// A segment after a hole: the island that it touches, or a new one.
@@ -360,12 +362,19 @@ impl Walk {
     fn bound(&mut self, flow: &Flow) {
         let mut limit = if before(self.end, self.segment_end) { self.segment_end } else { self.end };
         let mut seam = NO_SEAM;
+        let mut nearest = self.end.wrapping_add(FAR);
         let passed = self.joined | 1 << (self.target & 31);
         let ahead = flow.islands_used & !passed;
         if ahead != 0 {
             for index in 0..ISLANDS {
                 let first = flow.islands[index].first;
-                if ahead & (1 << index) != 0 && !before(first, self.end) && !before(limit, first) {
+                if ahead & (1 << index) == 0 || before(first, self.end) {
+                    continue;
+                }
+                if before(first, nearest) {
+                    nearest = first;
+                }
+                if !before(limit, first) {
                     limit = first;
                     seam = index as u32;
                 }
@@ -373,6 +382,7 @@ impl Walk {
         }
         self.limit = limit;
         self.seam = seam;
+        self.nearest = nearest;
     }
 
     /// The walk has arrived at an island: it must meet the island's first header, and goes on at its end.

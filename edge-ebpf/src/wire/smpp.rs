@@ -173,7 +173,8 @@ impl Header {
     }
 }
 
-const ENQUIRE_LINK_RESP: u32 = id::ENQUIRE_LINK | RESPONSE;
+/// `command_id` of the answer to an `enquire_link`.
+pub const ENQUIRE_LINK_RESP: u32 = id::ENQUIRE_LINK | RESPONSE;
 const DELIVER_SM_RESP: u32 = id::DELIVER_SM | RESPONSE;
 const DATA_SM_RESP: u32 = id::DATA_SM | RESPONSE;
 const UNBIND_RESP: u32 = id::UNBIND | RESPONSE;

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{AccountState, FlowKey, Settings};
 use edge_ebpf::decide::Framed;
-use edge_ebpf::stream::{self, CALLED_MAX, Finding, Flow, Next, SCAN_STEPS, STEPS, Walk};
+use edge_ebpf::stream::{self, CALLED_MAX, Finding, Flow, Next, Nobody, SCAN_STEPS, STEPS, Walk};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
@@ -271,7 +271,7 @@ extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
     let turn = unsafe { &*context.cast::<Turn>() };
     // SAFETY: as in `step`: map values, and the flow is locked by us.
     let (walk, flow) = unsafe { (&mut *turn.walk, &*turn.flow) };
-    i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame))).is_break())
+    i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame)), &mut Nobody).is_break())
 }
 
 extern "C" fn scan_step(_turn: u64, context: *mut c_void) -> i64 {

@@ -6,7 +6,7 @@ use zerocopy::FromZeros;
 use super::DIGITS;
 use super::peer::{Random, Stream, pdu};
 use crate::abi::Command;
-use crate::stream::{Finding, Flow, FlowState, Segment, Walk};
+use crate::stream::{Finding, Flow, FlowState, Nobody, Segment, Walk};
 use crate::wire::smpp::{PDU_BYTES_MAX, id};
 
 /// A flow and what it makes of segments, each let through.
@@ -31,7 +31,7 @@ impl Edge {
     /// A segment at `seq`; the first byte of the stream has 1.
     fn see(&mut self, seq: u32, payload: &[u8]) -> Finding {
         let segment = Segment { seq, payload: 0, len: payload.len() as u32 };
-        let finding = self.walk.run(&self.flow, payload, segment, DIGITS);
+        let finding = self.walk.run(&self.flow, payload, segment, DIGITS, &mut Nobody);
         if finding == Finding::BeyondHole {
             self.walk.refuse(&mut self.flow);
         } else {
@@ -177,7 +177,7 @@ fn a_hole_whose_head_is_refused_stays_a_hole() {
     let headless = [0xff; 100];
     for _ in 0..20 {
         let head = Segment { seq: 1, payload: 0, len };
-        assert_eq!(edge.walk.run(&edge.flow, &one[..], head, DIGITS), Finding::Framed);
+        assert_eq!(edge.walk.run(&edge.flow, &one[..], head, DIGITS, &mut Nobody), Finding::Framed);
         edge.walk.refuse(&mut edge.flow);
         assert_eq!(edge.see(5000, &headless), Finding::BeyondHole);
     }
@@ -217,7 +217,7 @@ fn a_frame_that_ends_early_teaches_nothing() {
     let stream = submit();
     for present in 0..stream.len() {
         let segment = Segment { seq: 1, payload: 0, len: stream.len() as u32 };
-        let finding = edge.walk.run(&edge.flow, &stream[..present], segment, DIGITS);
+        let finding = edge.walk.run(&edge.flow, &stream[..present], segment, DIGITS, &mut Nobody);
         assert_eq!(finding, Finding::Truncated, "{present} bytes present");
         edge.walk.commit(&mut edge.flow);
         assert_eq!(edge.flow, before);

@@ -6,7 +6,7 @@ use zerocopy::FromZeros;
 
 use super::peer::{Random, Stream};
 use super::{Counts, DIGITS};
-use crate::stream::{Finding, Flow, FlowState, Segment, Walk};
+use crate::stream::{Finding, Flow, FlowState, Nobody, Segment, Walk};
 
 /// What goes wrong, in percent of segments.
 #[derive(Clone)]
@@ -140,7 +140,7 @@ impl<'s> Wire<'s> {
         let segment = Segment { seq, payload: 0, len: (to - from) as u32 };
         let was_searching = self.flow.state == FlowState::Searching as u32;
         let main_end = self.flow.main.end;
-        match self.walk.run(&self.flow, &self.stream.bytes[from..to], segment, DIGITS) {
+        match self.walk.run(&self.flow, &self.stream.bytes[from..to], segment, DIGITS, &mut Nobody) {
             Finding::Repeated => {
                 self.report.repeated += 1;
                 return true;

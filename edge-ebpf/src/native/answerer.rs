@@ -1,0 +1,26 @@
+//! The way out: the answers to what was refused.
+
+use super::refusals::Refusals;
+use super::rewrite::Rewrite;
+use crate::stream::{Finding, Sighting, Witness};
+use crate::wire::smpp::RESPONSE;
+
+/// Looks at every response in the server's segment.
+pub struct Answerer<'a, R: Rewrite> {
+    /// The segment.
+    pub rewrite: &'a mut R,
+    /// The connection's.
+    pub refusals: &'a mut Refusals,
+    /// `command_status` of the response that the client gets.
+    pub status: u32,
+}
+
+impl<R: Rewrite> Witness for Answerer<'_, R> {
+    #[inline(always)]
+    fn see(&mut self, pdu: Sighting) -> Result<(), Finding> {
+        if pdu.header.id & RESPONSE != 0 {
+            self.refusals.answer(pdu, self.status, self.rewrite);
+        }
+        Ok(())
+    }
+}
