@@ -6,12 +6,7 @@ use super::*;
 
 /// Every family has at least one sample.
 fn busy() -> Measures {
-    let mut counters = AccountCounters {
-        messages: [[0; Allowance::COUNT]; Class::COUNT],
-        sip: [0; Method::SLOTS],
-        smpp: [0; Command::SLOTS],
-        calls: [0; edge_ebpf::abi::CallCount::SLOTS],
-    };
+    let mut counters = AccountCounters::NOTHING;
     counters.messages[Class::SipInvite.index()] = [7, 3, 0, 0, 0];
     counters.sip[Method::Invite.index()] = 10;
     counters.smpp[Command::SubmitSm.index()] = 4;

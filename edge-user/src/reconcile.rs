@@ -214,17 +214,17 @@ impl PortSets {
         }
     }
 
-    /// As the kernel reads it: bits of [`Service`] by port.
+    /// As the kernel reads it.
     #[must_use]
-    #[expect(clippy::large_stack_arrays, reason = "64 KiB, moved to the heap at once")]
-    pub fn to_services(&self) -> Box<[u8; 65536]> {
-        let mut services = Box::new([0; 65536]);
+    #[expect(clippy::large_stack_arrays, reason = "128 KiB, moved to the heap at once")]
+    pub fn to_kernel(&self) -> Box<abi::Ports> {
+        let mut ports = Box::new(abi::Ports { services: [0; 65536], refusals: [0; 65536] });
         for service in Service::ALL {
             for port in self.of(*service) {
-                services[usize::from(*port)] |= 1 << service.index();
+                ports.services[usize::from(*port)] |= 1 << service.index();
             }
         }
-        services
+        ports
     }
 
     /// Back from what the kernel reads.
@@ -263,6 +263,6 @@ mod tests {
     #[test]
     fn ports_come_back_from_the_kernels_table() {
         let ports = PortSets { sip_udp: vec![5060, 65535], sip_tcp: vec![5060], smpp_tcp: vec![2775] };
-        assert_eq!(PortSets::from_services(&ports.to_services()), ports);
+        assert_eq!(PortSets::from_services(&ports.to_kernel().services), ports);
     }
 }

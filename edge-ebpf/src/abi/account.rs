@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{indexed_enum, pod};
+use super::{BindCount, indexed_enum, pod};
 
 indexed_enum! {
     /// What a limit is set for. Configuration and metrics use the names.
@@ -193,6 +193,10 @@ pub struct Policy {
     pub calls_max: u32,
     /// The bit `1 << index` of each SIP [`Class`] whose refused requests are answered; without it they are dropped.
     pub answered: u32,
+    /// Most SMPP binds of the account at once, over all sources; 0 is no limit.
+    pub binds_max: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Over all sources of the account, by [`Class`].
     pub account: [Limit; Class::COUNT],
     /// For each single source of the account, by [`Class`].
@@ -206,6 +210,8 @@ impl Policy {
         flags: 0,
         calls_max: 0,
         answered: 0,
+        binds_max: 0,
+        reserved: 0,
         account: [Limit::NONE; 8],
         source: [Limit::NONE; 8],
     };
@@ -213,7 +219,8 @@ impl Policy {
 
 /// Bits of [`Policy::flags`].
 pub mod policy_flag {
-    /// The account is suspended: its SIP requests outside dialogs are refused, with 403 where they are answered.
+    /// The account is suspended: its SIP requests outside dialogs are refused, with 403 where they are answered, and
+    /// so are its SMPP binds and messages.
     pub const SUSPENDED: u32 = 1;
 }
 
@@ -256,6 +263,22 @@ pub struct AccountCounters {
     pub smpp: [u64; Command::SLOTS],
     /// Calls by [`CallCount`].
     pub calls: [u64; CallCount::SLOTS],
+    /// Binds by [`BindCount`].
+    pub binds: [u64; BindCount::SLOTS],
+    /// Messages refused in SMPP's own words: of those refused, the ones that were not dropped.
+    pub smpp_refused: u64,
+}
+
+impl AccountCounters {
+    /// Nothing counted.
+    pub const NOTHING: Self = Self {
+        messages: [[0; Allowance::COUNT]; Class::COUNT],
+        sip: [0; Method::SLOTS],
+        smpp: [0; Command::SLOTS],
+        calls: [0; CallCount::SLOTS],
+        binds: [0; BindCount::SLOTS],
+        smpp_refused: 0,
+    };
 }
 
 /// What changes with traffic, one per account, shared by all CPUs. Map `ACCOUNTS`, by account number.
@@ -266,6 +289,8 @@ pub struct AccountState {
     pub buckets: [u64; Class::COUNT],
     /// Slots held: as many as the map `CALLS` has entries of this account.
     pub calls_active: u64,
+    /// SMPP binds: as many as the map `BINDS` has entries of this account that are bound.
+    pub binds_active: u64,
     /// What was seen.
     pub counters: AccountCounters,
 }

@@ -13,6 +13,11 @@ indexed_enum! {
         FlowUnframed = 1, "flow_unframed";
         /// An insertion into a map failed; `detail` is a [`FullMap`].
         MapFull = 2, "map_full";
+        /// A server rejected a bind of a source for the 1st, 2nd, 4th, 8th … time; `value` is the count, `detail` the
+        /// `command_status`.
+        BindRejected = 3, "bind_rejected";
+        /// A listener's refusals went unanswered, and it fell back to drop; `detail` is the port, `value` how many.
+        RefusalsUnanswered = 4, "refusals_unanswered";
     }
 }
 
@@ -27,6 +32,10 @@ indexed_enum! {
         Prefixes = 2, "prefixes";
         /// A call could not be kept: it was admitted without a slot.
         Calls = 3, "calls";
+        /// A connection's refusals could not be kept: what was over the limit was dropped.
+        Refusals = 4, "refusals";
+        /// A bind could not be kept: it is metered by its source.
+        Binds = 5, "binds";
     }
 }
 

@@ -9,6 +9,7 @@
 //!   maps of another layout.
 
 mod account;
+mod bind;
 mod call;
 mod event;
 mod names;
@@ -20,6 +21,10 @@ mod table;
 pub use account::{
     AccountCounters, AccountState, Allowance, CallCount, Class, Command, Limit, Method, Mode, Policy,
     policy_flag,
+};
+pub use bind::{
+    BindCount, BindPhase, BindState, Listener, RefusalMode, RefusalStatus, SYSTEM_ID_BYTES, SystemId,
+    refusal_octet, refusal_of,
 };
 pub use call::{
     CallCause, CallKey, CallPhase, CallRecord, CallState, EndedBy, NUMBER_DIGITS, Number, TrunkPolicy,

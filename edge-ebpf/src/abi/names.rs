@@ -25,6 +25,14 @@ pub mod map {
     pub const PREFIXES: &str = "PREFIXES";
     /// LRU: [`crate::abi::FlowKey`] to [`crate::stream::Flow`].
     pub const FLOWS: &str = "FLOWS";
+    /// [`crate::abi::FlowKey`] of the client's direction to [`crate::abi::BindState`].
+    pub const BINDS: &str = "BINDS";
+    /// [`crate::abi::SystemId`] to account number.
+    pub const SYSTEM_IDS: &str = "SYSTEM_IDS";
+    /// [`crate::abi::FlowKey`] of the client's direction to [`crate::native::Refusals`].
+    pub const REFUSALS: &str = "REFUSALS";
+    /// Port to [`crate::abi::Listener`].
+    pub const LISTENERS: &str = "LISTENERS";
     /// Per CPU: packets by [`crate::abi::Outcome`].
     pub const OUTCOMES: &str = "OUTCOMES";
     /// Per CPU: packets on the way out by [`crate::abi::EgressOutcome`].
@@ -57,6 +65,10 @@ pub mod map {
         REPEATS,
         PREFIXES,
         FLOWS,
+        BINDS,
+        SYSTEM_IDS,
+        REFUSALS,
+        LISTENERS,
         OUTCOMES,
         EGRESS_OUTCOMES,
         CALLS,

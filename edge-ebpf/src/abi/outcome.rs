@@ -84,11 +84,17 @@ indexed_enum! {
         SipAnsweredSuspended = 37, "sip_answered_suspended";
         /// An ACK for an answer of Edge.
         SipAckAbsorbed = 38, "sip_ack_absorbed";
+        /// A segment with messages over a limit that were refused in SMPP's own words; the others were admitted.
+        SmppRefused = 39, "smpp_refused";
+        /// A bind over the account's number of binds.
+        SmppOverBinds = 40, "smpp_over_binds";
+        /// A bind or a message of an account that is suspended.
+        SmppSuspended = 41, "smpp_suspended";
     }
 }
 
 indexed_enum! {
-    /// What the way out saw in a packet. It passes in any case. Numbers are append-only.
+    /// What the way out saw in a packet. Numbers are append-only.
     EgressOutcome {
         /// Not from our ports, or not a protocol of ours.
         NotOurs = 0, "not_ours";
@@ -110,12 +116,27 @@ indexed_enum! {
         SipStream = 8, "sip_stream";
         /// A TCP segment from an SMPP port.
         SmppSegment = 9, "smpp_segment";
+        /// A TCP segment from an SMPP port with an answer that became that to a refused message.
+        SmppAnswered = 10, "smpp_answered";
+        /// A TCP segment from an SMPP port of a connection whose PDU boundaries are not known (yet).
+        SmppUnsynchronised = 11, "smpp_unsynchronised";
+        /// Beyond a hole, on a connection with refused messages: dropped, TCP sends it again.
+        SmppBeyondHole = 12, "smpp_beyond_hole";
+        /// The flow, with refused messages, is being worked on by another CPU: dropped, TCP sends it again.
+        SmppBusy = 13, "smpp_busy";
     }
 }
 
 impl EgressOutcome {
     /// Room in the map `EGRESS_OUTCOMES`; more than the outcomes of today.
     pub const SLOTS: usize = 32;
+
+    /// Whether the packet goes on its way. Only what must not reach a client unchanged is dropped: TCP sends it again.
+    #[must_use]
+    #[inline(always)]
+    pub const fn passes(self) -> bool {
+        !matches!(self, Self::SmppBeyondHole | Self::SmppBusy)
+    }
 }
 
 /// What the program returns to the kernel.
@@ -158,6 +179,7 @@ impl Outcome {
             | Self::SmppObserved
             | Self::SmppUnsynchronised
             | Self::SmppMalformed
+            | Self::SmppRefused
             | Self::Unjudged => Verdict::Pass,
             Self::Banned
             | Self::FloodSource
@@ -170,6 +192,8 @@ impl Outcome {
             | Self::SipSuspended
             | Self::SmppOverSource
             | Self::SmppOverAccount
+            | Self::SmppOverBinds
+            | Self::SmppSuspended
             | Self::SmppBeyondHole
             | Self::SmppBusy => Verdict::Drop,
             Self::SipAnsweredSource

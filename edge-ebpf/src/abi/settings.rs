@@ -47,14 +47,24 @@ pub struct Settings {
     pub call_answered_ns: u64,
     /// Answers that Edge itself sends to each source. Beyond it, what is refused is dropped.
     pub answers: Limit,
+    /// Messages refused in SMPP's own words to each source. Beyond it, what is refused is dropped.
+    pub refusals: Limit,
+    /// How long a listener's refusals may all go unanswered before it falls back to drop. 0 is without end.
+    pub refusal_answer_ns: u64,
+    /// Where a listener fell back before this, it tries again: when the daemon was started or told to reload.
+    pub refusals_armed_ns: u64,
+    /// How long a bind may go without being heard of before its place is taken back. 0 is without end.
+    pub bind_idle_ns: u64,
 }
 
-/// Which service listens on a port. Map `PORTS`, one entry, written by the daemon.
+/// Which service listens on a port, and how. Map `PORTS`, one entry, written by the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ports {
     /// Bits of [`Service`], by destination port in host order.
     pub services: [u8; 65536],
+    /// How SMPP messages over a limit are refused, by destination port in host order: [`super::refusal_octet`].
+    pub refusals: [u8; 65536],
 }
 
 pod!(Settings, Ports);

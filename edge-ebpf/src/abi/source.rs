@@ -60,6 +60,12 @@ pub struct SourceState {
     pub failures: u64,
     /// REGISTER that the server accepted, counted on the way out: credentials that were right.
     pub registrations: u64,
+    /// Binds that the server rejected, counted on the way out.
+    pub binds_rejected: u64,
+    /// Binds that the server accepted.
+    pub binds_accepted: u64,
+    /// Theoretical arrival time of messages refused in SMPP's own words ([`super::Settings::refusals`]).
+    pub refusals_ns: u64,
 }
 
 /// Who sends from a prefix. Map `MEMBERS` (trie), written by the daemon.

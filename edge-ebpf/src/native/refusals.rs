@@ -97,6 +97,10 @@ pub struct Refusals {
     guess: u32,
     /// Answers whose first octets had passed before they were known to be ours, or that were taken for another.
     pub unmatched: u32,
+    /// Answers that became the response to a refused message.
+    pub answered: u32,
+    /// Not 0 while the server's direction cannot be framed: nothing more is refused then.
+    pub is_deaf: u32,
     /// Reserved, zero.
     reserved: u32,
     places: [Refusal; PLACES + 1],

@@ -33,6 +33,14 @@ indexed_enum! {
     }
 }
 
+/// Bits of [`Flow::flags`].
+pub mod flow_flag {
+    /// The connection has an entry in the map `BINDS`.
+    pub const BIND: u32 = 1;
+    /// The connection has an entry in the map `REFUSALS`.
+    pub const REFUSALS: u32 = 2;
+}
+
 /// A place in the stream, and the first bytes of the PDU that begins there.
 ///
 /// `start` after `end` (or on it): up to `start` nothing needs to be read. `start` before `end`: the bytes in
@@ -91,8 +99,13 @@ pub struct Flow {
     pub islands_used: u32,
     /// Bit 0: an island once turned out to be a wrong guess; this flow gets no more of them.
     pub strict: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Of the client's direction: the account of its bind's `system_id`, under which it is metered; 0 is none, and its
+    /// source's account holds.
+    pub account: u32,
+    /// [`crate::abi::Settings::generation`] under which that was looked up.
+    pub generation: u32,
+    /// Bits of [`flow_flag`].
+    pub flags: u32,
     /// Data without a hole.
     pub main: Cursor,
     /// Data beyond holes.
@@ -179,7 +192,9 @@ impl Flow {
         self.hole_drops = 0;
         self.islands_used = 0;
         self.strict = 0;
-        self.reserved = 0;
+        self.account = 0;
+        self.generation = 0;
+        self.flags = 0;
         self.main.start = first;
         self.main.end = first;
     }

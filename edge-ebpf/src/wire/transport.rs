@@ -30,6 +30,8 @@ pub struct Header {
     pub destination_port: [u8; 2],
     /// Sequence number of the first payload byte (or of SYN); 0 for UDP.
     pub sequence: u32,
+    /// The next sequence number that the sender expects; 0 for UDP and for fragments.
+    pub acknowledgement: u32,
     /// See [`flag`]; 0 for UDP.
     pub flags: u8,
     /// Where the payload starts.
@@ -45,6 +47,7 @@ impl Header {
         source_port: [0; 2],
         destination_port: [0; 2],
         sequence: 0,
+        acknowledgement: 0,
         flags: 0,
         payload: 0,
         end: 0,
@@ -77,6 +80,7 @@ fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
     into.source_port = [s0, s1];
     into.destination_port = [d0, d1];
     into.sequence = 0;
+    into.acknowledgement = 0;
     into.flags = 0;
     into.payload = ip.offset + UdpHdr::LEN;
     into.end = end;
@@ -90,7 +94,7 @@ fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
         return parse_tcp_fragment(packet, ip, into);
     }
     let header: [u8; 16] = packet.read(ip.offset)?;
-    let [s0, s1, d0, d1, q0, q1, q2, q3, ..] = header;
+    let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, ..] = header;
     let header_bytes = usize::from(header[BITS] >> 4) * 4;
     let payload = ip.offset + header_bytes;
     if header_bytes < TcpHdr::LEN || payload > ip.end {
@@ -100,6 +104,7 @@ fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
     into.source_port = [s0, s1];
     into.destination_port = [d0, d1];
     into.sequence = u32::from_be_bytes([q0, q1, q2, q3]);
+    into.acknowledgement = u32::from_be_bytes([a0, a1, a2, a3]);
     into.flags = header[BITS + 1];
     into.payload = payload;
     into.end = ip.end;
@@ -119,6 +124,7 @@ fn parse_tcp_fragment<P: Packet + ?Sized>(
     into.source_port = [s0, s1];
     into.destination_port = [d0, d1];
     into.sequence = 0;
+    into.acknowledgement = 0;
     into.flags = 0;
     into.payload = ip.end;
     into.end = ip.end;

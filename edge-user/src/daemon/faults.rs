@@ -133,6 +133,13 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
             "packets of sources without an entry pass unjudged; raise `capacity.sources`"
         }
         (MAP_FULL, map::FLOWS) => "connections without an entry pass unmetered; raise `capacity.flows`",
+        (MAP_FULL, map::REFUSALS) => {
+            "what is over a limit on connections without an entry is dropped, not answered"
+        }
+        (MAP_FULL, map::BINDS) => {
+            "binds without an entry are metered by their source, not by their system_id"
+        }
+        (MAP_FULL, map::CALLS) => "calls without an entry hold no slot, and count towards no limit",
         (MAP_FULL, _) => "messages are metered as ever, but some are counted under no called prefix",
         _ => return None,
     };
@@ -140,7 +147,7 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
 }
 
 /// By [`Event::detail`] of [`EventKind::MapFull`].
-const MAPS: [&str; 3] = [map::SOURCES, map::FLOWS, map::PREFIXES];
+const MAPS: [&str; 6] = [map::SOURCES, map::FLOWS, map::PREFIXES, map::CALLS, map::REFUSALS, map::BINDS];
 
 #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
 fn happening(rule: &str, subject: &str, count: u64) -> Finding {

@@ -46,19 +46,13 @@ pub(super) fn rows(
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use edge_ebpf::abi::{Allowance, Command, Method};
 
     use super::*;
     use crate::detect::AccountSnapshot;
 
     fn snapshot(accounts: &[(&str, u64)]) -> Snapshot {
         let account = |(name, admitted): &(&str, u64)| {
-            let mut counters = AccountCounters {
-                messages: [[0; Allowance::COUNT]; Class::COUNT],
-                sip: [0; Method::SLOTS],
-                smpp: [0; Command::SLOTS],
-                calls: [0; edge_ebpf::abi::CallCount::SLOTS],
-            };
+            let mut counters = AccountCounters::NOTHING;
             counters.messages[Class::SmppSubmit.index()][0] = *admitted;
             ((*name).to_owned(), AccountSnapshot { counters })
         };

@@ -67,18 +67,12 @@ fn class_rates(before: &AccountCounters, after: &AccountCounters, class: Class, 
 
 #[cfg(test)]
 mod tests {
-    use edge_ebpf::abi::{Command, Method};
 
     use super::*;
     use crate::detect::AccountSnapshot;
 
     fn counters(messages: [u64; Allowance::COUNT]) -> AccountCounters {
-        let mut counters = AccountCounters {
-            messages: [[0; Allowance::COUNT]; Class::COUNT],
-            sip: [0; Method::SLOTS],
-            smpp: [0; Command::SLOTS],
-            calls: [0; edge_ebpf::abi::CallCount::SLOTS],
-        };
+        let mut counters = AccountCounters::NOTHING;
         counters.messages[Class::SipInvite.index()] = messages;
         counters
     }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::{Array, LpmTrie, MapData, MapError};
 use edge_ebpf::abi::{
-    ABI_VERSION, AccountCounters, AccountState, Allowance, CallCount, Class, Command, Member, Method, Policy,
-    Ports, SourceKey, Standing, map,
+    ABI_VERSION, AccountCounters, AccountState, Class, Member, Policy, Ports, SourceKey, Standing, map,
 };
 
 use super::error::DataplaneError;
@@ -19,12 +18,8 @@ use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, Plan, Step};
 const NO_STATE: AccountState = AccountState {
     buckets: [0; Class::COUNT],
     calls_active: 0,
-    counters: AccountCounters {
-        messages: [[0; Allowance::COUNT]; Class::COUNT],
-        sip: [0; Method::SLOTS],
-        smpp: [0; Command::SLOTS],
-        calls: [0; CallCount::SLOTS],
-    },
+    binds_active: 0,
+    counters: AccountCounters::NOTHING,
 };
 
 /// What the daemon writes for the kernel programs to read.
@@ -169,8 +164,8 @@ impl Accounts {
                 removed(self.standings.remove(&trie_key(prefix)), map::STANDINGS)
             }
             Step::SetPorts { after, .. } => {
-                let ports = Ports { services: *after.to_services() };
-                self.ports.set(0, ports, 0).map_err(|error| DataplaneError::map("write", map::PORTS, &error))
+                let ports = after.to_kernel();
+                self.ports.set(0, *ports, 0).map_err(|error| DataplaneError::map("write", map::PORTS, &error))
             }
             Step::SetSettings { after, .. } => self
                 .settings

@@ -6,9 +6,11 @@ use aya_obj::generated::bpf_map_type::{
     BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF,
 };
 use edge_ebpf::abi::{
-    AccountState, CallKey, CallState, EgressOutcome, FlowKey, Member, Outcome, Policy, Ports, PrefixPage,
-    RepeatSet, Settings, SourceKey, SourceState, Standing, TrunkPolicy, TrunkState, map, program,
+    AccountState, BindState, CallKey, CallState, EgressOutcome, FlowKey, Listener, Member, Outcome, Policy,
+    Ports, PrefixPage, RepeatSet, Settings, SourceKey, SourceState, Standing, SystemId, TrunkPolicy,
+    TrunkState, map, program,
 };
+use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use edge_tests::kernel::object_bytes;
 
@@ -32,6 +34,10 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         trie(map::STANDINGS, size_of::<Standing>()),
         (map::SOURCES, BPF_MAP_TYPE_LRU_HASH, size_of::<SourceKey>(), size_of::<SourceState>()),
         (map::FLOWS, BPF_MAP_TYPE_LRU_HASH, size_of::<FlowKey>(), size_of::<Flow>()),
+        (map::BINDS, BPF_MAP_TYPE_HASH, size_of::<FlowKey>(), size_of::<BindState>()),
+        (map::SYSTEM_IDS, BPF_MAP_TYPE_HASH, size_of::<SystemId>(), size_of::<u32>()),
+        (map::REFUSALS, BPF_MAP_TYPE_HASH, size_of::<FlowKey>(), size_of::<Refusals>()),
+        array(map::LISTENERS, size_of::<Listener>()),
         (map::OUTCOMES, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<[u64; Outcome::SLOTS]>()),
         (map::EGRESS_OUTCOMES, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<[u64; EgressOutcome::SLOTS]>()),
         (map::CALLS, BPF_MAP_TYPE_HASH, size_of::<CallKey>(), size_of::<CallState>()),

@@ -10,10 +10,11 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use edge_ebpf::abi::{
-    AccountState, CallKey, CallRecord, CallState, EgressOutcome, FlowKey, Member, Outcome, PREFIX_PAGES,
-    Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState, Standing, TrunkPolicy,
-    TrunkState,
+    AccountState, BindState, CallKey, CallRecord, CallState, EgressOutcome, FlowKey, Listener, Member,
+    Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState,
+    Standing, SystemId, TrunkPolicy, TrunkState,
 };
+use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
 
@@ -29,6 +30,14 @@ const STANDINGS_DEFAULT: u32 = 131_072;
 const SOURCES_DEFAULT: u32 = 262_144;
 /// SMPP connections framed at once, one direction each.
 const FLOWS_DEFAULT: u32 = 16_384;
+/// SMPP binds at once; about 150 bytes each.
+const BINDS_DEFAULT: u32 = 16_384;
+/// Names by which accounts bind; about 60 bytes each.
+const SYSTEM_IDS_DEFAULT: u32 = 16_384;
+/// Connections with messages refused in SMPP's words at once: 1024 x 12.1 KiB = 12 MiB, allocated at load.
+const REFUSALS_DEFAULT: u32 = 1024;
+/// Every port: 65,536 x 48 bytes = 3 MiB.
+const LISTENERS_ENTRIES: u32 = 65_536;
 /// Rare facts: 256 KiB holds 4,096 events of 48 bytes and their headers.
 const EVENTS_BYTES: u32 = 256 * 1024;
 
@@ -90,6 +99,24 @@ pub(crate) static PREFIXES: Array<PrefixPage> = Array::with_max_entries(2 * PREF
 /// longest is forgotten and is framed again from a plausible header.
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// SMPP sessions. Written by the kernel. HASH and not LRU: an entry that went silently would leave its account's place
+/// taken for ever. Full: the bind is metered by its source, counted, and an event says so.
+#[map]
+pub(crate) static BINDS: HashMap<FlowKey, BindState> = HashMap::with_max_entries(BINDS_DEFAULT, 0);
+
+/// Account numbers by `system_id`. Written by the daemon, read when a bind is new or the generation moved.
+#[map]
+pub(crate) static SYSTEM_IDS: HashMap<SystemId, u32> = HashMap::with_max_entries(SYSTEM_IDS_DEFAULT, 0);
+
+/// Refused messages under way, by connection. Written by the kernel under the locks of the connection's two flows. HASH
+/// and not LRU: what was refused and comes again must be refused again. Full: what is over a limit is dropped instead.
+#[map]
+pub(crate) static REFUSALS: HashMap<FlowKey, Refusals> = HashMap::with_max_entries(REFUSALS_DEFAULT, 0);
+
+/// How refusals go, by port. Written by the kernel with atomic operations, read by the daemon.
+#[map]
+pub(crate) static LISTENERS: Array<Listener> = Array::with_max_entries(LISTENERS_ENTRIES, 0);
 
 /// Packets by outcome. Per CPU: the daemon adds up; their sum is the number of packets seen.
 #[map]

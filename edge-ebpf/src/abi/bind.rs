@@ -1,0 +1,168 @@
+//! Binds: what is known of each SMPP session, and how a listener refuses.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{indexed_enum, pod};
+
+/// Octets of a `system_id`: a C-octet string of at most 16, the terminating zero included (SMPP 3.4, 5.2.1).
+pub const SYSTEM_ID_BYTES: usize = 16;
+
+/// A `system_id`, zero-padded. Key of the map `SYSTEM_IDS`, whose values are account numbers.
+pub type SystemId = [u8; SYSTEM_ID_BYTES];
+
+indexed_enum! {
+    /// How far a bind has come.
+    BindPhase {
+        /// The client has asked; the server has not answered.
+        Requested = 0, "requested";
+        /// The server has said yes: `bind_*_resp` with `command_status` 0.
+        Bound = 1, "bound";
+    }
+}
+
+indexed_enum! {
+    /// What became of binds, counted per account.
+    BindCount {
+        /// The server said yes.
+        Accepted = 0, "accepted";
+        /// The server said no.
+        Rejected = 1, "rejected";
+        /// Ended by `unbind`, FIN or RST.
+        Ended = 2, "ended";
+        /// Not heard of any more, and taken back by the sweep.
+        Expired = 3, "expired";
+        /// Refused, because the account has as many binds as it may.
+        Refused = 4, "refused";
+        /// Over the number of binds, but the mode is observe.
+        Observed = 5, "observed";
+        /// Refused, because the account is suspended.
+        Suspended = 6, "suspended";
+        /// Not kept, because the map `BINDS` is full: metered by its source.
+        Unkept = 7, "unkept";
+    }
+}
+
+impl BindCount {
+    /// Room in [`super::AccountCounters::binds`]; more than the counts of today.
+    pub const SLOTS: usize = 8;
+}
+
+/// One session. Map `BINDS`, by the [`super::FlowKey`] of the client's direction; written by the kernel under the
+/// lock of that flow. Who removes the entry gives the account's place back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BindState {
+    /// [`BindPhase`] as integer.
+    pub phase: u32,
+    /// Whose place it holds: the account of its `system_id`, or of its source where nobody has that.
+    pub account: u32,
+    /// `command_id` of the request: `bind_receiver`, `bind_transmitter` or `bind_transceiver`.
+    pub command: u32,
+    /// `sequence_number` of the request.
+    pub sequence: u32,
+    /// What it calls itself.
+    pub system_id: SystemId,
+    /// When it asked.
+    pub requested_ns: u64,
+    /// When the server said yes; 0 while it has not.
+    pub bound_ns: u64,
+    /// When the client was last heard, to within a second.
+    pub touched_ns: u64,
+}
+
+indexed_enum! {
+    /// What becomes of messages over a limit.
+    RefusalMode {
+        /// The segment is dropped: TCP sends it again, and the client is slowed down.
+        Drop = 0, "drop";
+        /// Answered in SMPP's own words, through the server ([`crate::native`]).
+        Native = 1, "native";
+        /// Judged and counted, but passed.
+        Observe = 2, "observe";
+    }
+}
+
+indexed_enum! {
+    /// `command_status` of refused messages (SMPP 3.4, 5.1.3).
+    RefusalStatus {
+        /// The ESME has exceeded allowed message limits.
+        Throttled = 0, "ESME_RTHROTTLED";
+        /// Message queue full.
+        QueueFull = 1, "ESME_RMSGQFUL";
+        /// `submit_sm` or `submit_multi` failed.
+        SubmitFailed = 2, "ESME_RSUBMITFAIL";
+    }
+}
+
+impl RefusalStatus {
+    /// Its code on the wire.
+    #[must_use]
+    #[inline(always)]
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Throttled => 0x58,
+            Self::QueueFull => 0x14,
+            Self::SubmitFailed => 0x45,
+        }
+    }
+}
+
+/// How a port refuses, in one octet of [`super::Ports::refusals`]: the mode below, the status above.
+#[must_use]
+#[inline(always)]
+pub const fn refusal_octet(mode: RefusalMode, status: RefusalStatus) -> u8 {
+    mode as u8 | (status as u8) << 4
+}
+
+/// Back from [`refusal_octet`]; what has no name counts as the first.
+#[must_use]
+#[inline(always)]
+pub const fn refusal_of(octet: u8) -> (RefusalMode, RefusalStatus) {
+    let mode = match octet & 0x0f {
+        1 => RefusalMode::Native,
+        2 => RefusalMode::Observe,
+        _ => RefusalMode::Drop,
+    };
+    let status = match octet >> 4 {
+        1 => RefusalStatus::QueueFull,
+        2 => RefusalStatus::SubmitFailed,
+        _ => RefusalStatus::Throttled,
+    };
+    (mode, status)
+}
+
+/// How a listener's refusals go. Map `LISTENERS`, by port in host order; written by the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Listener {
+    /// Messages refused in SMPP's words.
+    pub refused: u64,
+    /// Of those, how many the server has answered, and the client got a refusal for.
+    pub answered: u64,
+    /// Answers that could not be turned into a refusal, or were taken for one by mistake.
+    pub unmatched: u64,
+    /// Refused since the server last answered one.
+    pub waiting: u64,
+    /// When the first of those was refused.
+    pub waiting_since_ns: u64,
+    /// When the listener fell back to drop, because none was answered for [`super::Settings::refusal_answer_ns`];
+    /// void if that was before [`super::Settings::refusals_armed_ns`].
+    pub fallen_back_ns: u64,
+}
+
+pod!(BindState, Listener);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_port_refuses_fits_an_octet() {
+        for mode in RefusalMode::ALL {
+            for status in RefusalStatus::ALL {
+                assert_eq!(refusal_of(refusal_octet(*mode, *status)), (*mode, *status));
+            }
+        }
+        assert_eq!(refusal_of(0), (RefusalMode::Drop, RefusalStatus::Throttled));
+    }
+}
