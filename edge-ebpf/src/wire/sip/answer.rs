@@ -1,7 +1,7 @@
 //! The answer to a request that is refused: RFC 3261 8.2.6, made of the request's own lines.
 //!
 //! A machine with explicit steps, as the parser: [`Reply::begin`], then [`Reply::line`] until it breaks, then
-//! [`Reply::finish`]. Stateless (8.2.7): the To tag is a keyed hash of the Call-ID, so that a request sent again
+//! [`Reply::finish`]. Its loops over octets are [`Hands`]: the kernel proves each of them once, by itself. Stateless (8.2.7): the To tag is a keyed hash of the Call-ID, so that a request sent again
 //! gets the same answer and the ACK is known by it. Never longer than the request: nobody is flooded through us.
 
 use core::ops::ControlFlow;
@@ -85,6 +85,16 @@ pub struct Reply {
     is_ipv6: u32,
 }
 
+/// The loops of the machine. In the kernel they are global functions: inlined at each place that needs them they
+/// would be four fifths of what the verifier has to prove of the whole program.
+pub trait Hands {
+    /// [`Reply::copy`].
+    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, from: u32, to: u32);
+
+    /// [`Reply::read_via`].
+    fn read_via(&mut self, reply: &mut Reply, scratch: &Scratch, value: u32, end: u32) -> bool;
+}
+
 impl Reply {
     /// To be filled from [`Self::begin`] on.
     #[cfg(not(target_arch = "bpf"))]
@@ -129,7 +139,7 @@ impl Reply {
     /// Repeats one line of the request, where an answer has it. Breaks at the blank line, and at what cannot be
     /// answered.
     #[inline(always)]
-    pub fn line(&mut self, scratch: &mut Scratch) -> ControlFlow<()> {
+    pub fn line<H: Hands>(&mut self, scratch: &mut Scratch, hands: &mut H) -> ControlFlow<()> {
         let start = forgotten(&mut self.cell, self.position);
         let first = word(&scratch.bytes, start);
         let (bit, value) = scratch.header_at(first, start);
@@ -156,15 +166,15 @@ impl Reply {
         }
         self.seen |= bit;
         if bit == header::VIA && is_first {
-            return self.top_via(scratch, start, value, end);
+            return self.top_via(scratch, hands, start, value, end);
         }
         if bit == header::TO {
-            self.copy(scratch, start, end - 1);
+            hands.copy(self, scratch, start, end - 1);
             self.put([b";tag=\0\0\0"], 5);
             self.put_words(self.tag, 16);
             self.put([b"\r\n\0\0\0\0\0\0"], 2);
         } else {
-            self.copy(scratch, start, end + 1);
+            hands.copy(self, scratch, start, end + 1);
         }
         ControlFlow::Continue(())
     }
@@ -199,7 +209,39 @@ impl Reply {
 
     /// The top Via (RFC 3261 18.2.1, RFC 3581 4): `received` and the value of `rport` go into its first value.
     #[inline(always)]
-    fn top_via(&mut self, scratch: &Scratch, start: u32, value: u32, end: u32) -> ControlFlow<()> {
+    fn top_via<H: Hands>(
+        &mut self,
+        scratch: &Scratch,
+        hands: &mut H,
+        start: u32,
+        value: u32,
+        end: u32,
+    ) -> ControlFlow<()> {
+        if !hands.read_via(self, scratch, value, end) {
+            return ControlFlow::Break(());
+        }
+        let (value_end, rport_end) = (self.value_end, self.rport_end);
+        if rport_end == 0 {
+            let sent_by_end = if self.sent_by_end == 0 { value_end } else { self.sent_by_end };
+            self.port = port_before(scratch, sent_by_end);
+            hands.copy(self, scratch, start, value_end);
+        } else {
+            self.port = self.source_port;
+            hands.copy(self, scratch, start, rport_end);
+            self.put([b"=\0\0\0\0\0\0\0"], 1);
+            self.put_decimal(self.source_port);
+            hands.copy(self, scratch, rport_end, value_end);
+        }
+        self.put([b";receive", b"d=\0\0\0\0\0\0"], 10);
+        self.put_address();
+        hands.copy(self, scratch, value_end, end + 1);
+        ControlFlow::Continue(())
+    }
+
+    /// Finds the end of the first value of a Via that ends at `end`, of its sent-by and of its empty `rport`. `false`
+    /// if it has a `received`, which is not the sender's to say.
+    #[inline(always)]
+    pub fn read_via(&mut self, scratch: &Scratch, value: u32, end: u32) -> bool {
         self.value_end = end - 1;
         self.sent_by_end = 0;
         self.rport_end = 0;
@@ -227,35 +269,20 @@ impl Reply {
             }
             let name = word(&scratch.bytes, position + 1) | repeated(b' ');
             if name == text(b"received") {
-                // Not the sender's to say.
-                return ControlFlow::Break(());
+                return false;
             }
             let after = byte(&scratch.bytes, position + 6);
             if name & LOW_40 == text(b"rport\0\0\0") && matches!(after, b';' | b',' | b'\r' | b' ') {
                 self.rport_end = position + 6;
             }
-            position += 1;
+            position = forgotten(&mut self.cell, position + 1);
         }
-        let (value_end, rport_end) = (self.value_end, self.rport_end);
-        if rport_end == 0 {
-            let sent_by_end = if self.sent_by_end == 0 { value_end } else { self.sent_by_end };
-            self.port = port_before(scratch, sent_by_end);
-            self.copy(scratch, start, value_end);
-        } else {
-            self.port = self.source_port;
-            self.copy(scratch, start, rport_end);
-            self.put([b"=\0\0\0\0\0\0\0"], 1);
-            self.put_decimal(self.source_port);
-            self.copy(scratch, rport_end, value_end);
-        }
-        self.put([b";receive", b"d=\0\0\0\0\0\0"], 10);
-        self.put_address();
-        self.copy(scratch, value_end, end + 1);
-        ControlFlow::Continue(())
+        true
     }
 
+    /// Appends the request's octets from `from` up to `to`.
     #[inline(always)]
-    fn copy(&mut self, scratch: &Scratch, from: u32, to: u32) {
+    pub fn copy(&mut self, scratch: &Scratch, from: u32, to: u32) {
         let mut position = forgotten(&mut self.cell, from);
         let mut out = forgotten(&mut self.cell, self.length);
         self.length += to - from;

@@ -1,7 +1,7 @@
 //! The parser's loops on the host, where the kernel has `bpf_loop`.
 
 use super::{
-    LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, REPLY_AT, Reply, Saying, Scratch,
+    Hands, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, REPLY_AT, Reply, Saying, Scratch,
 };
 use crate::verifier::SCRATCH_BYTES;
 
@@ -95,6 +95,19 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
     scratch
 }
 
+/// The loops of an answer, where they stand.
+struct Inline;
+
+impl Hands for Inline {
+    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, from: u32, to: u32) {
+        reply.copy(scratch, from, to);
+    }
+
+    fn read_via(&mut self, reply: &mut Reply, scratch: &Scratch, value: u32, end: u32) -> bool {
+        reply.read_via(scratch, value, end)
+    }
+}
+
 impl Reply {
     /// The answer to a request that was read; `None` if it has none.
     #[must_use]
@@ -102,7 +115,7 @@ impl Reply {
         let mut reply = Self::EMPTY;
         reply.begin(scratch, saying, scratch.length);
         for _ in 0..LINES_MAX {
-            if reply.line(scratch).is_break() {
+            if reply.line(scratch, &mut Inline).is_break() {
                 break;
             }
         }

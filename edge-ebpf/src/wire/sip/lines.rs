@@ -55,7 +55,8 @@ impl Scratch {
 
     /// The end of a line, if it lies within the payload and a CR stands before it.
     #[inline(always)]
-    pub(super) fn whole_line(&self, end: u32) -> Option<u32> {
+    pub(super) fn whole_line(&mut self, end: u32) -> Option<u32> {
+        let end = forgotten(&mut self.line_start, end);
         (end < self.length && byte(&self.bytes, end.wrapping_sub(1)) == b'\r').then_some(end)
     }
 

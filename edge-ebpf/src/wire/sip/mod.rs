@@ -19,7 +19,7 @@ mod walk;
 
 use core::ops::ControlFlow;
 
-pub use self::answer::{Code, REPLY_AT, Reply, Saying};
+pub use self::answer::{Code, Hands, REPLY_AT, Reply, Saying};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
