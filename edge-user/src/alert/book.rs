@@ -60,8 +60,10 @@ impl Book {
     ) -> Option<Alert> {
         let key = signal.finding().key();
         match signal {
-            Signal::Resolve(finding) => {
+            Signal::Resolve(mut finding) => {
                 let alert = self.open.remove(&key)?;
+                // What was seen while it was on; afterwards others send most.
+                finding.evidence.clone_from(&alert.finding.evidence);
                 Some(advance(alert, finding, Phase::Resolved, now, describe))
             }
             Signal::Open(finding) | Signal::Update(finding) if self.open.contains_key(&key) => {

@@ -67,9 +67,9 @@ pub struct Evidence {
     pub kind: String,
     /// The prefix or the source.
     pub value: String,
-    /// Messages within the window.
+    /// Messages within the window; of a source, within the moment (0.3 s) after the finding.
     pub messages: u64,
-    /// Part of all messages of the window, 0 to 1.
+    /// Part of all messages of that time, 0 to 1.
     pub share: f64,
 }
 

@@ -150,7 +150,7 @@ pub struct AccountSummary {
     pub name: String,
     /// Plan.
     pub plan: String,
-    /// `enforce` or `observe`.
+    /// `enforce` or `observe`, as it holds: observe for the whole edge goes before the account's own.
     pub mode: String,
     /// Number of source prefixes.
     pub sources: u64,
@@ -167,7 +167,7 @@ pub struct AccountDetail {
     pub name: String,
     /// Plan.
     pub plan: String,
-    /// `enforce` or `observe`.
+    /// `enforce` or `observe`, as it holds: observe for the whole edge goes before the account's own.
     pub mode: String,
     /// Source prefixes, CIDR.
     pub sources: Vec<String>,

@@ -120,6 +120,15 @@ impl Config {
         account.overrides.calls.or_else(in_plan).unwrap_or(0)
     }
 
+    /// The mode that holds for an account: observe for all goes before the account's own.
+    #[must_use]
+    pub const fn mode_in_force(&self, account: &Account) -> Mode {
+        match self.mode {
+            Mode::Observe => Mode::Observe,
+            Mode::Enforce => account.mode,
+        }
+    }
+
     /// Every limit of an account and its mode, in the form that the kernel reads.
     #[must_use]
     pub fn policy(&self, account: &Account) -> Policy {

@@ -156,7 +156,7 @@ impl Control for Handle {
                     return Err(ApiError::new(
                         "unknown_endpoint",
                         format!("there is no webhook `{name}`"),
-                        format!("configured are: {}", self.0.deliverer.endpoints().join(", ")),
+                        configured(&self.0.deliverer.endpoints()),
                     ));
                 }
             }
@@ -232,11 +232,28 @@ impl Daemon {
     }
 }
 
+/// What could have been asked for.
+fn configured(endpoints: &[String]) -> String {
+    if endpoints.is_empty() {
+        return "none is configured; add `[webhooks.NAME]` to the configuration".to_owned();
+    }
+    format!("configured are: {}", endpoints.join(", "))
+}
+
 async fn to_the_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
     match tokio::spawn(change).await {
         Ok(result) => result,
         Err(error) => Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn who_names_an_unknown_webhook_is_told_what_there_is() {
+        assert_eq!(super::configured(&["ops".to_owned(), "noc".to_owned()]), "configured are: ops, noc");
+        assert!(super::configured(&[]).contains("[webhooks.NAME]"));
     }
 }

@@ -1,5 +1,9 @@
 //! What an alert says beyond the detector's judgement: what Edge did, and who sends the most.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use edge_ebpf::abi::{AccountCounters, Allowance, Class, Mode, Policy};
 
 use super::{faults, guard};
@@ -11,6 +15,11 @@ use crate::rate::Rate;
 
 /// Kind of an [`Evidence`] that names a source.
 const SOURCE: &str = "source";
+/// Sources named in an alert.
+const EVIDENCE_SOURCES: usize = 5;
+
+/// What sources have offered so far.
+pub(super) type Sources = BTreeMap<IpAddr, SourceUse>;
 
 /// [`crate::alert::Alert::action`]: what Edge did about a finding.
 ///
@@ -48,16 +57,29 @@ pub(super) fn refused(counters: &AccountCounters) -> u64 {
         .sum()
 }
 
-/// The sources that offered most, as evidence. `sum` is what all sources of the account offered.
+/// The sources of an account that offered most between two looks, as evidence. What a source has sent in all its
+/// life would name the oldest customer before the attacker; it decides only where nothing came in between.
 #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 53 bits")]
-pub(super) fn source_evidence(sources: &[SourceUse], sum: u64) -> Vec<Evidence> {
-    let of = |source: &SourceUse| Evidence {
-        kind: SOURCE.to_owned(),
-        value: source.address.to_string(),
-        messages: source.offered(),
-        share: if sum == 0 { 0.0 } else { source.offered() as f64 / sum as f64 },
+pub(super) fn source_evidence(account: u32, before: &Sources, after: &Sources) -> Vec<Evidence> {
+    let of_account = || after.iter().filter(|(_, source)| source.account == account);
+    let since = |(address, source): (&IpAddr, &SourceUse)| {
+        let earlier = before.get(address).map_or(0, SourceUse::offered);
+        (*address, source.offered().saturating_sub(earlier))
     };
-    sources.iter().filter(|source| source.offered() > 0).map(of).collect()
+    let mut offered: Vec<(IpAddr, u64)> = of_account().map(since).filter(|(_, count)| *count > 0).collect();
+    if offered.is_empty() {
+        let whole = of_account().map(|(address, source)| (*address, source.offered()));
+        offered = whole.filter(|(_, count)| *count > 0).collect();
+    }
+    offered.sort_by_key(|(address, count)| (Reverse(*count), *address));
+    let sum = offered.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+    let evidence = |(address, messages): (IpAddr, u64)| Evidence {
+        kind: SOURCE.to_owned(),
+        value: address.to_string(),
+        messages,
+        share: messages as f64 / sum as f64,
+    };
+    offered.into_iter().take(EVIDENCE_SOURCES).map(evidence).collect()
 }
 
 /// The limit of one class, or of every class that has one.
@@ -117,17 +139,28 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_parts_of_what_all_sources_offered() {
-        let source = |last: u8, admitted: u64, dropped: u64| SourceUse {
-            address: std::net::Ipv4Addr::new(203, 0, 113, last).into(),
-            account: 1,
-            messages: [admitted, 0, 0, 0, 1000],
-            packets_dropped: dropped,
-            seen_ns: 0,
+    fn the_sources_that_sent_most_between_two_looks_are_named_with_their_shares() {
+        let source = |last: u8, account: u32, admitted: u64, dropped: u64| {
+            let messages = [admitted, 0, 0, 0, 1000];
+            let address = IpAddr::from([203, 0, 113, last]);
+            (address, SourceUse { account, messages, packets_dropped: dropped })
         };
-        let evidence = source_evidence(&[source(1, 60, 15), source(2, 0, 0)], 100);
-        assert_eq!(evidence.len(), 1, "who offered nothing is no evidence");
-        assert_eq!((evidence[0].value.as_str(), evidence[0].messages), ("203.0.113.1", 75));
-        assert!((evidence[0].share - 0.75).abs() < 1e-9);
+        let before = Sources::from([source(1, 1, 1_000_000, 0), source(2, 1, 500, 0), source(9, 2, 0, 0)]);
+        let after = Sources::from([
+            source(1, 1, 1_000_005, 0),
+            source(2, 1, 500, 0),
+            source(3, 1, 60, 15),
+            source(9, 2, 800, 0),
+        ]);
+        let named = |before: &Sources| {
+            let evidence = source_evidence(1, before, &after);
+            let share = |it: &Evidence| (it.share * 10_000.0).round() / 10_000.0;
+            evidence.iter().map(|it| (it.value.clone(), it.messages, share(it))).collect::<Vec<_>>()
+        };
+        let of = |last: u8, messages: u64, share: f64| (format!("203.0.113.{last}"), messages, share);
+        assert_eq!(named(&before), [of(3, 75, 0.9375), of(1, 5, 0.0625)], "who is new comes before who is old");
+        let nothing_since = named(&after);
+        assert_eq!(nothing_since[0].0, "203.0.113.1", "nothing came in between: by all that they sent");
+        assert_eq!(nothing_since.len(), 3, "of this account only");
     }
 }

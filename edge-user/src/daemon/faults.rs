@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_ebpf::abi::{Event, EventKind, map};
+use edge_ebpf::abi::{Event, EventKind, FullMap, map};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::alert::{Finding, Severity, Signal};
@@ -56,9 +56,9 @@ impl Faults {
     /// Takes an event into account; anything but a full map is none of ours.
     pub(super) fn event(&mut self, event: &Event, now: Timestamp) {
         let kind = usize::try_from(event.kind).ok().and_then(EventKind::from_index);
-        let name = usize::try_from(event.detail).ok().and_then(|detail| MAPS.get(detail));
-        if let (Some(EventKind::MapFull), Some(name)) = (kind, name) {
-            self.happened(MAP_FULL, name, now);
+        let full = usize::try_from(event.detail).ok().and_then(FullMap::from_index);
+        if let (Some(EventKind::MapFull), Some(full)) = (kind, full) {
+            self.happened(MAP_FULL, map_name(full), now);
         }
     }
 
@@ -146,8 +146,17 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// By [`Event::detail`] of [`EventKind::MapFull`].
-const MAPS: [&str; 6] = [map::SOURCES, map::FLOWS, map::PREFIXES, map::CALLS, map::REFUSALS, map::BINDS];
+/// The map by its name in the object file.
+const fn map_name(full: FullMap) -> &'static str {
+    match full {
+        FullMap::Sources => map::SOURCES,
+        FullMap::Flows => map::FLOWS,
+        FullMap::Prefixes => map::PREFIXES,
+        FullMap::Calls => map::CALLS,
+        FullMap::Refusals => map::REFUSALS,
+        FullMap::Binds => map::BINDS,
+    }
+}
 
 #[expect(clippy::cast_precision_loss, reason = "for a person to read")]
 fn happening(rule: &str, subject: &str, count: u64) -> Finding {
@@ -211,6 +220,18 @@ mod tests {
         assert!(
             matches!(&faults.step([], at(61))[..], [Signal::Update(finding)] if finding.observed > 1001.0)
         );
+    }
+
+    #[test]
+    fn every_map_that_the_kernel_calls_full_is_an_alert_that_says_what_became_of_the_packets() {
+        for full_map in FullMap::ALL {
+            let mut faults = Faults::default();
+            faults.event(&full(full_map.index() as u64), at(0));
+            let signals = faults.step([], at(0));
+            let [Signal::Open(finding)] = &signals[..] else { panic!("{full_map:?}: {signals:?}") };
+            assert_eq!(finding.subject.to_lowercase(), full_map.name());
+            assert!(action(finding).is_some());
+        }
     }
 
     #[test]

@@ -43,11 +43,14 @@ impl Daemon {
         };
         match &result {
             Ok(view) => tracing::info!(actor, changes = view.changes.len(), "configuration applied"),
-            Err(error) => tracing::error!(
-                actor,
-                error = refusal(error),
-                "configuration refused; the one before stays in force"
-            ),
+            Err(error) => {
+                // One line a problem: a log of many lines in one is not read.
+                for problem in &error.problems {
+                    tracing::error!("{problem}");
+                }
+                let error = &error.message;
+                tracing::error!(actor, error, "configuration refused; the one before stays in force");
+            }
         }
         let entry = AuditEntry {
             at: clock::now(),
@@ -145,7 +148,7 @@ fn changes(plan: &Plan, before: &Config, after: &Config) -> Vec<String> {
         lines.push("~ webhooks".to_owned());
     }
     for (what, differs) in [
-        ("metrics_listen", before.metrics_listen != after.metrics_listen),
+        ("metrics.listen", before.metrics_listen != after.metrics_listen),
         ("paths", before.paths != after.paths),
     ] {
         if differs {

@@ -1,5 +1,6 @@
 //! Once a second: counters → detectors → book → database and webhooks; expiry; history once a minute.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use crate::dataplane::DataplaneError;
 use crate::detect::{self, AccountSnapshot, Snapshot};
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Sources named in an alert.
-const EVIDENCE_SOURCES: usize = 5;
 /// How long ago a source may have been silent to be named in an alert.
 const EVIDENCE_WINDOW_NS: u64 = 10_000_000_000;
+/// Between two looks at the sources: who sends now, not who has sent most in his life.
+const EVIDENCE_SAMPLE: Duration = Duration::from_millis(300);
 /// Seconds between two prunings of history and alerts.
 const PRUNE_EVERY_TICKS: u64 = 3_600;
 /// Name under which the detectors' state is kept.
@@ -130,9 +131,7 @@ impl Daemon {
     /// Signals into the book, with evidence and action.
     async fn take(self: &Arc<Self>, signals: Vec<Signal>, now: Timestamp) -> Vec<Alert> {
         let daemon = Arc::clone(self);
-        let with_evidence = tokio::task::spawn_blocking(move || {
-            signals.into_iter().map(|signal| daemon.with_sources(signal)).collect::<Vec<_>>()
-        });
+        let with_evidence = tokio::task::spawn_blocking(move || daemon.with_sources(signals));
         let signals = match with_evidence.await {
             Ok(signals) => signals,
             Err(error) => {
@@ -157,20 +156,33 @@ impl Daemon {
         alerts
     }
 
-    /// Adds the busiest sources to a finding that opens.
-    fn with_sources(&self, signal: Signal) -> Signal {
-        let Signal::Open(mut finding) = signal else { return signal };
-        if finding.rule == detect::SCANNING {
-            // Its evidence are the sources.
-            return Signal::Open(finding);
+    /// Adds the sources that send most at this moment to what opens or goes on. What is over keeps the evidence
+    /// that it had ([`crate::alert::Book`]), and scanners are evidence themselves. Blocks.
+    fn with_sources(&self, mut signals: Vec<Signal>) -> Vec<Signal> {
+        let numbers: Vec<Option<u32>> = {
+            let state = self.state();
+            let number = |signal: &Signal| match signal {
+                Signal::Open(finding) | Signal::Update(finding) if finding.rule != detect::SCANNING => {
+                    state.installed.get(&finding.account).map(|account| account.number)
+                }
+                _ => None,
+            };
+            signals.iter().map(number).collect()
+        };
+        let accounts: BTreeSet<u32> = numbers.iter().copied().flatten().collect();
+        if accounts.is_empty() {
+            return signals;
         }
-        let number = self.state().installed.get(&finding.account).map(|account| account.number);
-        if let Some(number) = number {
-            let since_ns = clock::monotonic_ns().saturating_sub(EVIDENCE_WINDOW_NS);
-            let (sources, sum) = self.counters.top_sources(Some(number), since_ns, EVIDENCE_SOURCES);
-            finding.evidence.extend(describe::source_evidence(&sources, sum));
+        let since_ns = clock::monotonic_ns().saturating_sub(EVIDENCE_WINDOW_NS);
+        let before = self.counters.sources_of(&accounts, since_ns);
+        std::thread::sleep(EVIDENCE_SAMPLE);
+        let after = self.counters.sources_of(&accounts, since_ns);
+        for (signal, number) in signals.iter_mut().zip(numbers) {
+            if let (Signal::Open(finding) | Signal::Update(finding), Some(number)) = (signal, number) {
+                finding.evidence.extend(describe::source_evidence(number, &before, &after));
+            }
         }
-        Signal::Open(finding)
+        signals
     }
 
     /// Lifts what is over. The kernel does so even when the database does not answer; that is told later.

@@ -85,7 +85,7 @@ impl Daemon {
         let summary = |(name, account): (&String, &Account)| AccountSummary {
             name: name.clone(),
             plan: account.plan.clone(),
-            mode: account.mode.name().to_owned(),
+            mode: state.config.mode_in_force(account).name().to_owned(),
             sources: account.sources.len() as u64,
             messages: self.counters_now(&state, name).as_ref().map(messages_by_allowance).unwrap_or_default(),
             alerts_open: open.get(name.as_str()).copied().unwrap_or(0),
@@ -103,7 +103,7 @@ impl Daemon {
         Ok(AccountDetail {
             name: name.to_owned(),
             plan: account.plan.clone(),
-            mode: account.mode.name().to_owned(),
+            mode: state.config.mode_in_force(account).name().to_owned(),
             sources: account.sources.iter().map(ToString::to_string).collect(),
             system_ids: account.system_ids.clone(),
             limits: pairs().map(limit).collect(),

@@ -1,6 +1,6 @@
 //! Counters, read while the kernel counts on. Every method takes `&self`: one handle serves all tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
@@ -27,16 +27,12 @@ pub struct Counters {
 /// One source and what it has sent since it was last forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceUse {
-    /// Its address; for IPv6 the first of its aggregate.
-    pub address: IpAddr,
     /// The account that its prefix names, by number.
     pub account: u32,
     /// Messages by [`Allowance`].
     pub messages: [u64; Allowance::COUNT],
     /// Packets dropped before their payload was read.
     pub packets_dropped: u64,
-    /// When its last packet came, monotonic.
-    pub seen_ns: u64,
 }
 
 impl SourceUse {
@@ -111,36 +107,22 @@ impl Counters {
         (sources as u64, flows as u64)
     }
 
-    /// The sources of one account (of all, for `None`) that were seen since a moment, those that offered most
-    /// first, and the sum that all of them offered. Walks the map: for a blocking thread.
+    /// The sources of these accounts that were seen since a moment, by address. One walk of the map for all of
+    /// them: for a blocking thread.
     #[must_use]
-    pub fn top_sources(
-        &self,
-        account: Option<u32>,
-        seen_since_ns: u64,
-        limit: usize,
-    ) -> (Vec<SourceUse>, u64) {
+    pub fn sources_of(&self, accounts: &BTreeSet<u32>, seen_since_ns: u64) -> BTreeMap<IpAddr, SourceUse> {
         // A source that is forgotten during the walk restarts it (BPF_MAP_GET_NEXT_KEY), hence the bound.
-        let mut found: Vec<SourceUse> = self
-            .sources
-            .iter()
-            .take(self.bound(map::SOURCES))
-            .filter_map(Result::ok)
-            .filter(|(_, state)| state.seen_ns >= seen_since_ns)
-            .filter(|(_, state)| account.is_none_or(|account| state.account == account))
-            .map(|(key, state)| SourceUse {
-                address: source_address(key),
-                account: state.account,
-                messages: state.messages,
-                packets_dropped: state.packets_dropped,
-                seen_ns: state.seen_ns,
+        let all = self.sources.iter().take(self.bound(map::SOURCES)).filter_map(Result::ok);
+        all.filter(|(_, state)| state.seen_ns >= seen_since_ns && accounts.contains(&state.account))
+            .map(|(key, state)| {
+                let source = SourceUse {
+                    account: state.account,
+                    messages: state.messages,
+                    packets_dropped: state.packets_dropped,
+                };
+                (source_address(key), source)
             })
-            .collect();
-        found.sort_by(|a, b| b.offered().cmp(&a.offered()).then_with(|| a.address.cmp(&b.address)));
-        found.dedup_by(|a, b| a.address == b.address);
-        let sum = found.iter().fold(0_u64, |sum, source| sum.saturating_add(source.offered()));
-        found.truncate(limit);
-        (found, sum)
+            .collect()
     }
 
     fn bound(&self, name: &str) -> usize {

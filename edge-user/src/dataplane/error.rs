@@ -55,6 +55,15 @@ pub enum DataplaneError {
         /// The kernel's reason, the verifier's last lines included.
         reason: String,
     },
+    /// We may not do this at all.
+    #[error(
+        "the kernel does not let this process load programs and maps: {reason}. Run edged as root, or give it \
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
+    Forbidden {
+        /// The kernel's reason.
+        reason: String,
+    },
     /// The object lacks something that the contract names.
     #[error("the kernel object has no {kind} `{name}`: it was built from other sources, build it again")]
     Missing {
@@ -124,14 +133,28 @@ impl DataplaneError {
         Self::Map { doing, map, reason: chain(error) }
     }
 
-    pub(super) fn load(error: &dyn Error) -> Self {
-        Self::Load { reason: last_lines(&chain(error)) }
+    pub(super) fn load(error: &(dyn Error + 'static)) -> Self {
+        let reason = last_lines(&chain(error));
+        if is_forbidden(error) { Self::Forbidden { reason } } else { Self::Load { reason } }
     }
 
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
     }
+}
+
+/// Whether somewhere below is an EPERM. The verifier says EACCES and EINVAL of a program that it refuses.
+fn is_forbidden(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|it| it.raw_os_error() == Some(nix::errno::Errno::EPERM as i32)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The error and its sources, which aya keeps out of its messages.
@@ -169,6 +192,16 @@ mod tests {
         let short = last_lines(&log);
         assert!(short.starts_with("line 0\n… 970 lines …\n"), "{short}");
         assert!(short.ends_with("line 999"), "{short}");
+    }
+
+    #[test]
+    fn who_lacks_a_privilege_is_told_which_and_a_refused_program_is_not_taken_for_that() {
+        #[derive(Debug, Error)]
+        #[error("map error")]
+        struct Outer(#[source] io::Error);
+        let of = |errno: i32| DataplaneError::load(&Outer(io::Error::from_raw_os_error(errno))).to_string();
+        assert!(of(1).contains("Run edged as root"), "{}", of(1));
+        assert!(of(13).starts_with("the kernel does not take the programs: map error: "), "{}", of(13));
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn head(status: &Status, now: Timestamp) -> String {
     let applied = text::time(status.config_applied_at);
     let _ = writeln!(head, "configuration  {}, applied {applied}", status.config_path);
     if let Some(error) = &status.config_error {
+        let error = error.replace('\n', "\n               - ");
         let _ = writeln!(head, "               LAST RELOAD REFUSED, the older one is in force: {error}");
     }
     let _ = writeln!(head, "accounts       {}", status.accounts);
@@ -132,7 +133,7 @@ mod tests {
             started_at: "2026-03-01T12:00:00Z".parse()?,
             config_applied_at: "2026-03-01T12:30:00Z".parse()?,
             config_path: "/etc/edge/edge.toml".to_owned(),
-            config_error: Some("mode: `x` is no mode".to_owned()),
+            config_error: Some("the configuration has 2 problems\nmode: `x` is no mode\nports: empty".to_owned()),
             mode: "enforce".to_owned(),
             interfaces: vec![InterfaceStatus {
                 name: "eth0".to_owned(),
@@ -165,7 +166,9 @@ mod tests {
             "\
 edged 0.1.0 (contract 1), mode enforce, up 3h 12m 5s
 configuration  /etc/edge/edge.toml, applied 2026-03-01T12:30:00Z
-               LAST RELOAD REFUSED, the older one is in force: mode: `x` is no mode
+               LAST RELOAD REFUSED, the older one is in force: the configuration has 2 problems
+               - mode: `x` is no mode
+               - ports: empty
 accounts       2
 alerts         1 open, 3 deliveries waiting
 events         5 LOST: the ring buffer was full
