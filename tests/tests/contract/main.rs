@@ -3,4 +3,5 @@
 
 mod layering;
 mod object;
+mod prometheus;
 mod source_tree;

@@ -2,6 +2,7 @@
 //! and enforcement outlives whatever goes wrong beside it. Needs root; traffic stays in the test's namespaces.
 #![expect(clippy::unwrap_used, reason = "a test panics: the backtrace says where")]
 
+mod alerts;
 mod bad_input;
 mod calls;
 mod capacity;
