@@ -158,7 +158,11 @@ mod tests {
             evidence.iter().map(|it| (it.value.clone(), it.messages, share(it))).collect::<Vec<_>>()
         };
         let of = |last: u8, messages: u64, share: f64| (format!("203.0.113.{last}"), messages, share);
-        assert_eq!(named(&before), [of(3, 75, 0.9375), of(1, 5, 0.0625)], "who is new comes before who is old");
+        assert_eq!(
+            named(&before),
+            [of(3, 75, 0.9375), of(1, 5, 0.0625)],
+            "who is new comes before who is old"
+        );
         let nothing_since = named(&after);
         assert_eq!(nothing_since[0].0, "203.0.113.1", "nothing came in between: by all that they sent");
         assert_eq!(nothing_since.len(), 3, "of this account only");

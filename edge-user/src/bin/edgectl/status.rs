@@ -133,7 +133,9 @@ mod tests {
             started_at: "2026-03-01T12:00:00Z".parse()?,
             config_applied_at: "2026-03-01T12:30:00Z".parse()?,
             config_path: "/etc/edge/edge.toml".to_owned(),
-            config_error: Some("the configuration has 2 problems\nmode: `x` is no mode\nports: empty".to_owned()),
+            config_error: Some(
+                "the configuration has 2 problems\nmode: `x` is no mode\nports: empty".to_owned(),
+            ),
             mode: "enforce".to_owned(),
             interfaces: vec![InterfaceStatus {
                 name: "eth0".to_owned(),
