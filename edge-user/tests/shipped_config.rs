@@ -209,3 +209,28 @@ fn collect(path: &str, value: &toml::Value, keys: &mut Vec<String>) {
         _ => keys.push(path.to_owned()),
     }
 }
+
+#[test]
+fn the_configuration_in_the_readme_holds() {
+    let blocks = blocks("README.md", "toml");
+    let [edge, acme] = &blocks[..] else { panic!("{} blocks of TOML", blocks.len()) };
+    let config = Etc::new(edge, &[("acme.toml", acme)]).load();
+    assert_eq!(config.accounts["acme"].plan, "wholesale");
+    assert_eq!(config.webhooks.len(), 1);
+}
+
+#[test]
+fn the_webhook_that_is_documented_is_the_one_that_is_sent() {
+    let [body] = &blocks("docs/webhooks.md", "json")[..] else { panic!("not one block of JSON") };
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let alert: edge_user::alert::Alert = serde_json::from_value(body["data"].clone()).unwrap();
+    assert_eq!(serde_json::to_value(&alert).unwrap(), body["data"], "no field more, no field less");
+    assert_eq!(body["type"], format!("alert.{}", alert.phase.name()));
+}
+
+/// The blocks of code in that language in a document.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document)).unwrap();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).filter_map(|rest| rest.split("```").next()).map(ToOwned::to_owned).collect()
+}

@@ -42,6 +42,15 @@ pub(super) fn has_candidate(package: &str) -> bool {
     Command::new("apt-cache").args(["show", package]).output().is_ok_and(|output| output.status.success())
 }
 
+/// Installs those that are not installed; where all are, and yet their files are not there, all of them again.
+pub(super) fn repair(packages: &[&str]) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return install(&[&["--reinstall"], packages].concat());
+    }
+    install(&missing)
+}
+
 /// Installs them.
 pub(super) fn install(packages: &[&str]) -> Result<()> {
     update();

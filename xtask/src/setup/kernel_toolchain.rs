@@ -46,7 +46,7 @@ pub(crate) fn ensure_clippy() -> Result<()> {
             }
             None => Ok(()),
         },
-        _ if apt::can_install() => apt::install(&apt::missing(&DEBIAN_COMPILER)),
+        _ if apt::can_install() => apt::repair(&DEBIAN_COMPILER),
         _ => Ok(()),
     }
 }
@@ -57,7 +57,7 @@ fn install_compiler() -> Result<()> {
         if apt::missing(&["rustup"]).is_empty() {
             eprintln!("Debian's rustup is installed, which excludes rustc-web; trying rustup's nightly");
         } else {
-            return apt::install(&apt::missing(&DEBIAN_COMPILER));
+            return apt::repair(&DEBIAN_COMPILER);
         }
     }
     let install = toolchain::rustup().map(|rustup| {
@@ -86,7 +86,7 @@ fn install_linker() -> Result<()> {
         && apt::can_install()
         && apt::has_candidate(DEBIAN_LLVM[0])
     {
-        apt::install(&apt::missing(&DEBIAN_LLVM))?;
+        apt::repair(&DEBIAN_LLVM)?;
     }
     if Path::new(LLVM_PREFIX).join("include").exists() {
         let mut install = command::cargo();

@@ -75,7 +75,7 @@ pub(crate) fn ensure_programs(needs: &[Need]) -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     if apt::can_install() {
-        return apt::install(&packages);
+        return apt::repair(&packages);
     }
     let programs: Vec<&str> = missing.iter().map(|need| need.program).collect();
     bail!(
