@@ -7,4 +7,5 @@ mod answers;
 mod calls;
 mod egress;
 mod meter;
+mod oversized;
 mod rows;
