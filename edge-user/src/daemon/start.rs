@@ -46,7 +46,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
-    let Dataplane { accounts, interfaces, counters, prefixes, events, records, logs, adoption: _ } = plane;
+    let Dataplane { accounts, interfaces, counters, prefixes, events, records, logs, adoption } = plane;
     let events = events
         .listen()
         .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
@@ -64,7 +64,14 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let (plan, installed) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
     let changes = plan.lines();
     log_lines(&changes);
-    attach(&mut kernel.interfaces, &config)?;
+    attach(&mut kernel.interfaces, &config).inspect_err(|_| {
+        // A first start that fails leaves nothing behind: what it made nobody would look after.
+        if matches!(adoption, Adoption::Fresh)
+            && let Err(error) = kernel.interfaces.detach()
+        {
+            tracing::error!(%error, "what this start made cannot be taken away");
+        }
+    })?;
 
     let (endpoints, problems) = endpoints(&config);
     for problem in &problems {

@@ -50,6 +50,19 @@ fn a_second_daemon_is_refused_with_the_reason() {
     assert!(edge.status().is_ok());
 }
 
+/// Pins of its own do not make two daemons one.
+#[test]
+fn a_second_daemon_with_other_pins_is_refused_too_and_leaves_nothing_behind() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &limited(FIVE)).unwrap();
+    let mut other = Edge::prepare(&lab, &limited(FIVE)).unwrap();
+    let mut second = other.spawn().unwrap();
+    assert!(!second.wait(SOON).unwrap().success(), "two daemons on one interface");
+    assert!(second.said().contains("another XDP program is attached to edge0"), "{}", second.said());
+    assert_eq!(pinned(other.pins()), BTreeSet::new(), "maps that nobody looks after");
+    assert_eq!(arrived(&lab, &edge, 10), 5, "the first one's limits hold");
+}
+
 #[test]
 fn an_interface_that_vanishes_and_returns_is_attached_again() {
     let lab = Lab::make().unwrap();
