@@ -14,7 +14,7 @@ pub(crate) struct Args {
 
 /// Builds what the demo needs as the user, and becomes the demo as root.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure_talkers()?;
+    setup::ensure_for_demo()?;
     build_ebpf::run()?;
     setup::ensure_bpf_filesystem()?;
     command::run(command::cargo().args([

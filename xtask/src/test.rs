@@ -29,7 +29,7 @@ struct Counts {
 
 /// Host tests without privilege, then the suites as root.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure_peers()?;
+    setup::ensure_for_tests()?;
     build_ebpf::run()?;
     setup::ensure_bpf_filesystem()?;
     command::run(command::cargo().args(["build", "--package", "edge-user", "--bins"]))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::apt;
+use super::{all, apt};
 use crate::{
     command,
     toolchain::{self, BPF_LINKER_VERSION, Toolchain},
@@ -21,9 +21,11 @@ const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
 /// Makes sure that there are a compiler for BPF and bpf-linker.
 pub(crate) fn ensure() -> Result<()> {
-    if Toolchain::find().is_none() {
-        install_compiler()?;
-    }
+    let compiler = if Toolchain::find().is_none() { install_compiler() } else { Ok(()) };
+    all([compiler, ensure_linker()])
+}
+
+fn ensure_linker() -> Result<()> {
     match toolchain::bpf_linker_version() {
         Some(version) if version == BPF_LINKER_VERSION => Ok(()),
         Some(version) => {

@@ -11,10 +11,11 @@ use std::fs;
 
 use anyhow::{Result, bail};
 
+use self::peers::{ensure as ensure_peers, ensure_talkers};
 pub(crate) use self::{
     apt::{unpack as unpack_debian_package, update as update_debian_lists},
     kernel_toolchain::{ensure as ensure_kernel_toolchain, ensure_clippy as ensure_kernel_clippy},
-    peers::{ensure as ensure_peers, ensure_talkers, programs as peer_programs},
+    peers::programs as peer_programs,
 };
 use crate::{command, workspace};
 
@@ -33,6 +34,7 @@ pub(crate) struct Args {
 }
 
 /// A program that is needed, and the Debian package that has it.
+#[derive(Clone, Copy)]
 pub(crate) struct Need {
     /// Name in `PATH`.
     pub(crate) program: &'static str,
@@ -42,18 +44,34 @@ pub(crate) struct Need {
 
 /// Sets up the build, and what the flags ask for beside it.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    ensure_kernel_toolchain()?;
-    if args.tests {
-        ensure_peers()?;
-    }
-    if args.vm {
-        ensure_vm()?;
-    }
+    let nothing = || Ok(());
+    all([
+        ensure_kernel_toolchain(),
+        if args.tests { ensure_peers() } else { nothing() },
+        if args.vm { ensure_vm() } else { nothing() },
+    ])?;
     if workspace::is_root() {
         ensure_bpf_filesystem()?;
     }
     eprintln!("setup: all there");
     Ok(())
+}
+
+/// What every test needs, and the build before it.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    all([ensure_kernel_toolchain(), ensure_peers()])
+}
+
+/// What the demo needs, and the build before it.
+pub(crate) fn ensure_for_demo() -> Result<()> {
+    all([ensure_kernel_toolchain(), ensure_talkers()])
+}
+
+/// One error of all that could not be had: who sets a machine up wants the whole list, not its first line.
+fn all<const N: usize>(steps: [Result<()>; N]) -> Result<()> {
+    let errors: Vec<String> =
+        steps.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\n\n")) }
 }
 
 /// QEMU and what makes an initramfs.
@@ -96,4 +114,20 @@ pub(crate) fn ensure_bpf_filesystem() -> Result<()> {
         return Ok(());
     }
     command::run(command::privileged("mount")?.args(["-t", "bpf", "bpf", BPF_FILESYSTEM]))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use anyhow::anyhow;
+
+    use super::all;
+
+    #[test]
+    fn one_message_names_everything_that_is_missing() {
+        assert!(all([Ok(()), Ok(())]).is_ok());
+        let error = all([Err(anyhow!("no compiler")), Ok(()), Err(anyhow!("no sipp"))]).unwrap_err();
+        assert_eq!(error.to_string(), "no compiler\n\nno sipp");
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Need, apt, ensure_programs};
+use super::{Need, all, apt, ensure_programs};
 use crate::{command, workspace};
 
 /// Runs the tests.
@@ -19,27 +19,32 @@ const NEXTEST_VERSION: &str = "0.9.143";
 /// SMPP for Python (a client and a server), pinned.
 const PYTHON_REQUIREMENTS: &str = include_str!("../../peers/requirements.txt");
 
+/// What talks to Edge.
+const TALKERS: [Need; 4] = [
+    Need { program: "sipp", package: "sip-tester" },
+    Need { program: "ip", package: "iproute2" },
+    Need { program: "nsenter", package: "util-linux" },
+    Need { program: "python3", package: "python3" },
+];
+
+/// What judges it.
+const JUDGES: [Need; 3] = [
+    Need { program: "tshark", package: "tshark" },
+    Need { program: "tcpdump", package: "tcpdump" },
+    Need { program: "bpftool", package: "bpftool" },
+];
+
 /// Makes sure of what talks to Edge: SIPp and the SMPP peers. It is all that the demo needs.
 pub(crate) fn ensure_talkers() -> Result<()> {
-    ensure_programs(&[
-        Need { program: "sipp", package: "sip-tester" },
-        Need { program: "ip", package: "iproute2" },
-        Need { program: "nsenter", package: "util-linux" },
-        Need { program: "python3", package: "python3" },
-    ])?;
+    ensure_programs(&TALKERS)?;
     ensure_python_peers()
 }
 
 /// Makes sure of the peers, and of what judges them: tshark, tcpdump, bpftool, promtool, cargo-nextest.
 pub(crate) fn ensure() -> Result<()> {
-    ensure_talkers()?;
-    ensure_programs(&[
-        Need { program: "tshark", package: "tshark" },
-        Need { program: "tcpdump", package: "tcpdump" },
-        Need { program: "bpftool", package: "bpftool" },
-    ])?;
-    ensure_promtool()?;
-    ensure_nextest()
+    // Python is among the programs.
+    let programs = ensure_programs(&[&TALKERS[..], &JUDGES].concat()).and_then(|()| ensure_python_peers());
+    all([programs, ensure_promtool(), ensure_nextest()])
 }
 
 /// `PATH` with our own peers first, for what is started with them.
