@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod dataplane;
 pub mod detect;
+pub mod figures;
 pub mod metrics;
 pub mod rate;
 pub mod reconcile;

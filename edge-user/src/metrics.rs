@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Severity;
-use crate::daemon::CallFigures;
+use crate::figures::CallFigures;
 use crate::rate::Rate;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,6 +42,8 @@ pub struct Measures {
     pub outcomes: BTreeMap<Outcome, u64>,
     /// By account name.
     pub accounts: BTreeMap<String, AccountMeasures>,
+    /// Trunks.
+    pub trunks: Vec<TrunkMeasures>,
     /// Alerts opened since the start, by rule and severity.
     pub alerts_opened: BTreeMap<(String, Severity), u64>,
     /// Alerts open now, by rule.
@@ -73,10 +75,29 @@ pub struct AccountMeasures {
     pub policy: Policy,
     /// Calls that hold a slot now.
     pub calls_active: u64,
+    /// Slots of the entries when they were last walked, once they were.
+    pub slots_held: Option<u64>,
+    /// Slots put right since the start.
+    pub slots_corrected: u64,
     /// What the records of calls add up to.
     pub calls: CallFigures,
     /// Admitted messages per second over the last second; classes without traffic left out.
     pub admitted_per_sec: BTreeMap<Class, f64>,
+}
+
+/// One trunk.
+#[derive(Clone, Debug)]
+pub struct TrunkMeasures {
+    /// Its account.
+    pub account: String,
+    /// Its name.
+    pub trunk: String,
+    /// Calls that hold a slot now.
+    pub calls_active: u64,
+    /// Most calls at once; 0 is no limit.
+    pub calls_max: u32,
+    /// Calls refused because none was left.
+    pub refused: u64,
 }
 
 /// Where the figures come from, and whether traffic may be sent here.
@@ -139,6 +160,7 @@ impl Collector for Measures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.traffic(&mut encoder)?;
         self.limits(&mut encoder)?;
+        self.slots(&mut encoder)?;
         self.calls(&mut encoder)?;
         self.alerts(&mut encoder)?;
         self.daemon(&mut encoder)
@@ -213,7 +235,7 @@ impl Measures {
         Ok(())
     }
 
-    fn calls(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    fn slots(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut active = gauge(encoder, "edge_calls_active", "Calls that hold a slot now")?;
         for (name, account) in &self.accounts {
             set(&mut active, [("account", name.as_str())], float(account.calls_active))?;
@@ -224,11 +246,40 @@ impl Measures {
                 set(&mut limit, [("account", name.as_str())], f64::from(account.policy.calls_max))?;
             }
         }
+        let help = "Slots of the calls that the kernel keeps, as last counted";
+        let mut slots = gauge(encoder, "edge_calls_held", help)?;
+        for (name, account) in &self.accounts {
+            if let Some(held) = account.slots_held {
+                set(&mut slots, [("account", name.as_str())], float(held))?;
+            }
+        }
+        let help = "Slots put right, because count and calls differed lastingly";
+        let mut corrected = counter(encoder, "edge_calls_slots_corrected", help)?;
+        for (name, account) in &self.accounts {
+            count_one(&mut corrected, [("account", name.as_str())], account.slots_corrected)?;
+        }
+        let mut active = gauge(encoder, "edge_trunk_calls_active", "Calls of a trunk that hold a slot now")?;
+        for trunk in &self.trunks {
+            set(&mut active, trunk.labels(), float(trunk.calls_active))?;
+        }
+        let mut limit = gauge(encoder, "edge_trunk_calls_limit", "Most calls of a trunk at once")?;
+        for trunk in self.trunks.iter().filter(|trunk| trunk.calls_max > 0) {
+            set(&mut limit, trunk.labels(), f64::from(trunk.calls_max))?;
+        }
+        let help = "Calls refused because the trunk had no slot left";
+        let mut refused = counter(encoder, "edge_trunk_calls_refused", help)?;
+        for trunk in &self.trunks {
+            count_one(&mut refused, trunk.labels(), trunk.refused)?;
+        }
+        Ok(())
+    }
+
+    fn calls(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut ended =
             counter(encoder, "edge_calls_ended", "Calls that are over or were refused, by cause")?;
         for (name, account) in &self.accounts {
             for (cause, count) in &account.calls.by_cause {
-                count_one(&mut ended, [("account", name.as_str()), ("cause", *cause)], *count)?;
+                count_one(&mut ended, [("account", name.as_str()), ("cause", cause.as_str())], *count)?;
             }
         }
         let counts: [(&str, &str, Count); 3] = [
@@ -312,6 +363,12 @@ impl Measures {
         set(&mut build, [("version", env!("CARGO_PKG_VERSION")), ("abi", abi.as_str())], 1.0)?;
         let is_up = if self.store_is_up { 1.0 } else { 0.0 };
         single(encoder, "edge_store_up", "1 while the database answers", is_up)
+    }
+}
+
+impl TrunkMeasures {
+    fn labels(&self) -> [(&'static str, &str); 2] {
+        [("account", self.account.as_str()), ("trunk", self.trunk.as_str())]
     }
 }
 

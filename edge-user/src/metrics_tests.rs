@@ -15,17 +15,32 @@ fn busy() -> Measures {
     let admitted_per_sec = BTreeMap::from([(Class::SipInvite, 15.0)]);
     policy.calls_max = 50;
     let calls = CallFigures {
-        by_cause: BTreeMap::from([("completed", 4)]),
+        by_cause: BTreeMap::from([("completed".to_owned(), 4)]),
         answered: 4,
         talk: Duration::from_millis(90_500),
         short: 1,
         rung: 4,
         dial_delay: Duration::from_secs(6),
     };
-    let acme = AccountMeasures { counters, policy, calls_active: 3, calls, admitted_per_sec };
+    let acme = AccountMeasures {
+        counters,
+        policy,
+        calls_active: 3,
+        slots_held: Some(3),
+        slots_corrected: 0,
+        calls,
+        admitted_per_sec,
+    };
     Measures {
         outcomes: BTreeMap::from([(Outcome::SipAdmitted, 7), (Outcome::NotOurs, 0)]),
         accounts: BTreeMap::from([("acme".to_owned(), acme)]),
+        trunks: vec![TrunkMeasures {
+            account: "acme".to_owned(),
+            trunk: "london".to_owned(),
+            calls_active: 2,
+            calls_max: 10,
+            refused: 1,
+        }],
         alerts_opened: BTreeMap::from([(("spike".to_owned(), Severity::Warning), 2)]),
         alerts_open: BTreeMap::from([("spike".to_owned(), 1)]),
         deliveries: BTreeMap::from([("delivered", 5)]),

@@ -2,16 +2,17 @@
 //! text is the dry run. Pure; the dataplane applies the steps, in their order.
 
 mod plan;
+mod slots;
 mod step;
 
 use std::collections::BTreeMap;
 
 use edge_ebpf::abi;
-use edge_ebpf::abi::{Class, Mode, Policy, Service, StandingKind};
+use edge_ebpf::abi::{Class, Member, Mode, Policy, Service, StandingKind};
 use ipnet::IpNet;
 
 use crate::api::types::Scope;
-use crate::config::{Config, PortSets};
+use crate::config::{self, Config, PortSets};
 use crate::rate::Rate;
 
 /// What an answer asks for (RFC 3261 20.33).
@@ -19,7 +20,11 @@ const RETRY_AFTER_S: u32 = 5;
 /// Answers to one source: 1,000 a second, burst 100.
 const ANSWERS: abi::Limit = abi::Limit { interval_ns: 1_000_000, burst_ns: 100_000_000 };
 
+/// Room for trunks where the kernel has not been asked.
+const TRUNKS: u32 = 16_384;
+
 pub use plan::{Plan, PlanError, plan};
+pub use slots::{Drifts, Holder, Look};
 pub use step::Step;
 
 /// What should hold in the kernel.
@@ -37,6 +42,8 @@ pub struct Desired {
     pub account_capacity: u32,
     /// Room for source prefixes.
     pub prefix_capacity: u32,
+    /// Room for trunks, number 0 for none included.
+    pub trunk_capacity: u32,
 }
 
 /// One account as it should be.
@@ -48,6 +55,17 @@ pub struct DesiredAccount {
     pub policy: Policy,
     /// Source prefixes, without host bits.
     pub prefixes: Vec<IpNet>,
+    /// By name.
+    pub trunks: BTreeMap<String, DesiredTrunk>,
+}
+
+/// One trunk as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredTrunk {
+    /// Calls at once; 0 is no limit.
+    pub calls_max: u32,
+    /// Source prefixes within those of the account.
+    pub prefixes: Vec<IpNet>,
 }
 
 /// What holds in the kernel, as read from its maps.
@@ -55,8 +73,10 @@ pub struct DesiredAccount {
 pub struct Installed {
     /// By name (map `ACCOUNT_NAMES`).
     pub accounts: BTreeMap<String, InstalledAccount>,
-    /// Prefix to account number.
-    pub prefixes: BTreeMap<IpNet, u32>,
+    /// By account and name (map `TRUNK_NAMES`): `acme/london`.
+    pub trunks: BTreeMap<String, InstalledTrunk>,
+    /// Prefix to account and trunk.
+    pub prefixes: BTreeMap<IpNet, Member>,
     /// Bans and allowances.
     pub standings: BTreeMap<IpNet, Standing>,
     /// Ports by service.
@@ -72,6 +92,15 @@ pub struct InstalledAccount {
     pub number: u32,
     /// Limits in force.
     pub policy: Policy,
+}
+
+/// One trunk as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstalledTrunk {
+    /// Its place in the kernel's arrays; 0 is no trunk.
+    pub number: u32,
+    /// Calls at once; 0 is no limit.
+    pub calls_max: u32,
 }
 
 /// The parts of [`abi::Settings`] that configuration decides.
@@ -125,6 +154,7 @@ impl Desired {
                     plan: account.plan.clone(),
                     policy: config.policy(account),
                     prefixes: account.sources.clone(),
+                    trunks: account.trunks.iter().map(|(name, trunk)| (name.clone(), trunk.into())).collect(),
                 };
                 (name.clone(), desired)
             })
@@ -145,7 +175,14 @@ impl Desired {
             settings: GlobalSettings::new(config),
             account_capacity: config.capacity.accounts,
             prefix_capacity: config.capacity.prefixes,
+            trunk_capacity: TRUNKS,
         }
+    }
+}
+
+impl From<&config::Trunk> for DesiredTrunk {
+    fn from(trunk: &config::Trunk) -> Self {
+        Self { calls_max: trunk.calls, prefixes: trunk.sources.clone() }
     }
 }
 

@@ -216,6 +216,28 @@ fn what_two_accounts_claim_is_reported_with_the_first_claim() {
 }
 
 #[test]
+fn a_trunk_is_a_part_of_its_account_and_of_nobody_else() {
+    let facts = facts(
+        "[accounts.acme]\nsources = [\"203.0.113.0/24\"]\n\
+         [accounts.acme.trunks.london]\nsources = [\"203.0.113.0/28\", \"198.51.100.0/28\"]\ncalls = 5\n\
+         [accounts.acme.trunks.paris]\nsources = [\"203.0.113.0/28\"]\n\
+         [accounts.acme.trunks.rome]\ncalls = 2000000\n\
+         [accounts.brown]\nsources = [\"203.0.113.0/28\"]\n",
+    );
+    let expected = [
+        "198.51.100.0/28 is within no source of the account",
+        "203.0.113.0/28 belongs to trunk london already",
+        "2000000",
+        "no source; name some of the account's own",
+        "203.0.113.0/28 belongs to account acme",
+    ];
+    assert_eq!(facts.len(), expected.len(), "{facts:?}");
+    for (fact, expected) in facts.iter().zip(expected) {
+        assert!(fact.contains(expected), "{fact} is not {expected}");
+    }
+}
+
+#[test]
 fn more_accounts_than_room_are_reported() {
     let fact = fact(
         "capacity.accounts = 2\naccounts.a.sources = [\"10.0.0.1\"]\naccounts.b.sources = [\"10.0.0.2\"]",

@@ -196,7 +196,7 @@ fn collect(path: &str, value: &toml::Value, keys: &mut Vec<String>) {
     match value {
         toml::Value::Table(table) if !is_limits => {
             for (key, value) in table {
-                let named = matches!(path, "plans" | "accounts" | "webhooks");
+                let named = matches!(path, "plans" | "accounts" | "webhooks" | "accounts.NAME.trunks");
                 let key = if named { "NAME" } else { key };
                 collect(&if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }, value, keys);
             }

@@ -8,7 +8,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
     AccountState, CallKey, CallRecord, CallState, EgressOutcome, Member, Outcome, Policy, Settings,
@@ -17,6 +17,7 @@ use edge_ebpf::abi::{
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
+use crate::netns::{Lab, PEER_INTERFACE};
 
 /// Shortest frame that `BPF_PROG_TEST_RUN` takes: an Ethernet header (`net/bpf/test_run.c`).
 pub const SHORTEST_FRAME: usize = 14;
@@ -39,6 +40,44 @@ pub struct Run {
     pub outcome: Outcome,
 }
 
+/// Small maps.
+const SMALL: &[(&str, u32)] = &[
+    (map::SOURCES, 4096),
+    (map::FLOWS, 4096),
+    (map::CALLS, 1024),
+    (map::MEMBERS, 1024),
+    (map::STANDINGS, 1024),
+    (map::ACCOUNTS, 64),
+    (map::POLICIES, 64),
+    (map::ACCOUNT_NAMES, 64),
+];
+
+/// An XDP program that passes everything, on the customers' end of the veth: a veth delivers what the program at its
+/// other end sends back (`XDP_TX`) only where it has one of its own.
+#[derive(Debug)]
+pub struct Mirror {
+    _ebpf: Ebpf,
+}
+
+impl Mirror {
+    /// Attaches it; dropping it takes it off.
+    pub fn hold(lab: &Lab) -> Result<Self> {
+        let ebpf = lab.peer.enter(|| {
+            let mut loader = EbpfLoader::new();
+            for (name, size) in SMALL {
+                loader.map_max_entries(name, *size);
+            }
+            let mut ebpf = loader.load(&object_bytes()?)?;
+            let program: &mut Xdp =
+                ebpf.program_mut(program::EMPTY).context("no empty program")?.try_into()?;
+            program.load()?;
+            program.attach(PEER_INTERFACE, XdpMode::Driver)?;
+            Ok(ebpf)
+        })?;
+        Ok(Self { _ebpf: ebpf })
+    }
+}
+
 /// The programs and maps of one load. Nothing is pinned or attached: dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct Kernel {
@@ -50,16 +89,7 @@ pub struct Kernel {
 impl Kernel {
     /// Loads the object with small maps: emptying them for each row of the table costs microseconds.
     pub fn load() -> Result<Self> {
-        Self::load_sized(&[
-            (map::SOURCES, 4096),
-            (map::FLOWS, 4096),
-            (map::CALLS, 1024),
-            (map::MEMBERS, 1024),
-            (map::STANDINGS, 1024),
-            (map::ACCOUNTS, 64),
-            (map::POLICIES, 64),
-            (map::ACCOUNT_NAMES, 64),
-        ])
+        Self::load_sized(SMALL)
     }
 
     /// Loads the object with other numbers of entries.
@@ -243,6 +273,17 @@ impl Kernel {
             bail!("no program {}", program::SWEEP)
         };
         program.test_run(RawTracePointRunOptions::default())?;
+        Ok(())
+    }
+
+    /// Adds to the slots that are counted for an account, as the daemon does where they differ from the entries.
+    pub fn correct(&mut self, number: u32, slots: i64) -> Result<()> {
+        let Some(Program::RawTracePoint(program)) = self.ebpf.program_mut(program::CORRECT) else {
+            bail!("no program {}", program::CORRECT)
+        };
+        let mut options = RawTracePointRunOptions::default();
+        options.args[..3].copy_from_slice(&[u64::from(number), 0, slots.cast_unsigned()]);
+        program.test_run(options)?;
         Ok(())
     }
 

@@ -18,10 +18,14 @@ pub const EDGE_INTERFACE: &str = "edge0";
 pub const PEER_INTERFACE: &str = "peer0";
 /// Where the protected servers listen.
 pub const SERVER: &str = "198.51.100.10";
+/// The same, of IPv6.
+pub const SERVER_V6: &str = "2001:db8:0:ff::10";
 /// A source of account `acme`.
 pub const ACME: &str = "203.0.113.7";
 /// Another source of account `acme`.
 pub const ACME_OTHER: &str = "203.0.113.8";
+/// A source of account `acme`, of IPv6.
+pub const ACME_V6: &str = "2001:db8:1:7::7";
 /// A source that no account has.
 pub const STRANGER: &str = "192.0.2.7";
 
@@ -115,7 +119,7 @@ impl Lab {
         let peer = ["type", "veth", "peer", "name", PEER_INTERFACE, "netns", &self.peer.name];
         self.edge.ip(&[&["link", "add", EDGE_INTERFACE], &peer[..]].concat())?;
         self.edge.ip(&["address", "add", &format!("{SERVER}/24"), "dev", EDGE_INTERFACE])?;
-        self.edge.ip(&["address", "add", "2001:db8:0:ff::10/64", "dev", EDGE_INTERFACE, "nodad"])?;
+        self.edge.ip(&["address", "add", &format!("{SERVER_V6}/64"), "dev", EDGE_INTERFACE, "nodad"])?;
         for address in ["198.51.100.1/24", "203.0.113.7/32", "203.0.113.8/32", "192.0.2.7/32"] {
             self.peer.ip(&["address", "add", address, "dev", PEER_INTERFACE])?;
         }

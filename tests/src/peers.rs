@@ -10,11 +10,39 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde::Deserialize;
 
-use crate::netns::{Lab, SERVER};
+use crate::netns::{Lab, SERVER, SERVER_V6};
 use crate::process::{Process, wait_until};
 
 /// SIPp's counts by message of the scenario: `INVITE_Sent`, `200_Recv`, `INVITE_Retrans`, …
 pub type SippCounts = BTreeMap<String, u64>;
+
+/// What a client is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// One of `scenarios/`.
+    pub scenario: &'a str,
+    /// One of the customers' addresses, IPv4 or IPv6.
+    pub source: &'a str,
+    /// Calls a second.
+    pub rate: u32,
+    /// Calls in all.
+    pub count: u32,
+    /// How long a call lasts: pauses without a length of their own.
+    pub hold: Duration,
+    /// Whom it calls.
+    pub user: &'a str,
+}
+
+impl Caller<'_> {
+    fn command(&self, lab: &Lab, server: &str) -> Command {
+        let mut command = lab.peer.command("sipp");
+        let remote = if server.contains(':') { format!("[{server}]:5060") } else { format!("{server}:5060") };
+        command.arg(remote).args(["-i", self.source, "-p", "5060", "-s", self.user]);
+        command.args(["-r", &self.rate.to_string(), "-m", &self.count.to_string(), "-l", "100000"]);
+        command.args(["-d", &self.hold.as_millis().to_string(), "-au", "acme", "-ap", "secret"]);
+        command
+    }
+}
 
 /// SIPp running one of `scenarios/`.
 #[derive(Debug)]
@@ -27,11 +55,26 @@ impl Sipp {
     /// A server that answers calls on port 5060.
     pub fn server(lab: &Lab, directory: &Path) -> Result<Self> {
         let mut command = lab.edge.command("sipp");
-        command.args(["-i", SERVER, "-p", "5060"]);
-        let mut server = Self::start(command, "uas", directory)?;
+        command.arg("-nr");
+        Self::serve(command, "uas", (SERVER, 5060), directory)
+    }
+
+    /// A server that plays `scenario` at an address of the edge's side, retransmissions and all.
+    pub fn server_at(lab: &Lab, directory: &Path, scenario: &str, at: (&str, u16)) -> Result<Self> {
+        Self::serve(lab.edge.command("sipp"), scenario, at, directory)
+    }
+
+    fn serve(
+        mut command: Command,
+        scenario: &str,
+        (address, port): (&str, u16),
+        directory: &Path,
+    ) -> Result<Self> {
+        command.args(["-i", address, "-p", &port.to_string()]);
+        let mut server = Self::start(command, scenario, directory)?;
         // What comes before it listens would be admitted and lost.
         wait_until("the SIP server listens", Duration::from_secs(10), || {
-            server.process.listens_on_udp(5060) || matches!(server.process.ended(), Ok(Some(_)))
+            server.process.listens_on_udp(port) || matches!(server.process.ended(), Ok(Some(_)))
         });
         ensure!(server.process.ended()?.is_none(), "the SIP server ended:\n{}", server.process.said());
         Ok(server)
@@ -47,10 +90,16 @@ impl Sipp {
         rate: u32,
         count: u32,
     ) -> Result<Self> {
-        let mut command = lab.peer.command("sipp");
-        command.arg(format!("{SERVER}:5060")).args(["-i", source, "-p", "5060", "-s", "441632960123"]);
-        command.args(["-r", &rate.to_string(), "-m", &count.to_string(), "-l", "100000"]);
+        let caller = Caller { scenario, source, rate, count, hold: Duration::ZERO, user: "441632960123" };
+        let mut command = caller.command(lab, SERVER);
+        command.arg("-nr");
         Self::start(command, scenario, directory)
+    }
+
+    /// A client that sends again what is not answered.
+    pub fn caller(lab: &Lab, directory: &Path, caller: &Caller<'_>) -> Result<Self> {
+        let server = if caller.source.contains(':') { SERVER_V6 } else { SERVER };
+        Self::start(caller.command(lab, server), caller.scenario, directory)
     }
 
     fn start(mut command: Command, scenario: &str, directory: &Path) -> Result<Self> {
@@ -58,7 +107,7 @@ impl Sipp {
         let own = directory.join(crate::netns::unique(scenario));
         fs::create_dir(&own).with_context(|| format!("cannot make {}", own.display()))?;
         command.arg("-sf").arg(data("scenarios").join(format!("{scenario}.xml")));
-        command.args(["-nr", "-nostdin", "-trace_counts", "-fd", "1"]).current_dir(&own);
+        command.args(["-nostdin", "-trace_counts", "-fd", "1"]).current_dir(&own);
         let process = Process::start("sipp", &mut command, &own.join("log"))?;
         Ok(Self { process, counts: own })
     }

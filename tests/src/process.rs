@@ -67,8 +67,10 @@ impl Process {
     /// Whether a UDP port is bound in its namespace.
     #[must_use]
     pub fn listens_on_udp(&self, port: u16) -> bool {
-        let table = fs::read_to_string(format!("/proc/{}/net/udp", self.child.id())).unwrap_or_default();
-        table.contains(&format!(":{port:04X} "))
+        ["udp", "udp6"].iter().any(|family| {
+            let table = fs::read_to_string(format!("/proc/{}/net/{family}", self.child.id()));
+            table.unwrap_or_default().contains(&format!(":{port:04X} "))
+        })
     }
 
     /// Waits for its end.

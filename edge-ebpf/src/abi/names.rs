@@ -43,6 +43,8 @@ pub mod map {
     pub const TRUNKS: &str = "TRUNKS";
     /// Trunk number to [`crate::abi::TrunkPolicy`].
     pub const TRUNK_POLICIES: &str = "TRUNK_POLICIES";
+    /// Trunk number to account and trunk, `acme/london`, UTF-8, zero-padded to 128 bytes: as [`ACCOUNT_NAMES`].
+    pub const TRUNK_NAMES: &str = "TRUNK_NAMES";
     /// Ring buffer of [`crate::abi::CallRecord`].
     pub const RECORDS: &str = "RECORDS";
     /// Per CPU, one entry: records that the ring buffer had no room for.
@@ -74,6 +76,7 @@ pub mod map {
         CALLS,
         TRUNKS,
         TRUNK_POLICIES,
+        TRUNK_NAMES,
         RECORDS,
         RECORDS_LOST,
         EVENTS,
@@ -89,6 +92,9 @@ pub mod program {
     pub const EGRESS: &str = "edge_egress";
     /// Raw tracepoint, run by the daemon once a second: expires calls.
     pub const SWEEP: &str = "edge_sweep";
+    /// Raw tracepoint, run by the daemon where a count of slots differs from the entries: (number, 1 for a trunk's
+    /// and 0 for an account's, what to add).
+    pub const CORRECT: &str = "edge_correct";
     /// XDP that passes everything: what a benchmark subtracts.
     pub const EMPTY: &str = "edge_empty";
 }

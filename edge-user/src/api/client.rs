@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::server::REQUEST_TIMEOUT;
 use super::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow, Detach,
-    Detached, LimitQuery, LimitView, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit,
-    SetMeasure, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
+    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveCall, LiveCallQuery, Measure,
+    PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// Where the daemon's socket is unless the configuration says otherwise.
@@ -127,6 +128,26 @@ impl Client {
     /// `POST /v1/suspensions/unset`.
     pub async fn resume(&self, request: &Resume) -> Result<Suspension, ClientError> {
         self.send(Method::POST, &["suspensions", "unset"], request).await
+    }
+
+    /// `GET /v1/calls`.
+    pub async fn live_calls(&self, query: &LiveCallQuery) -> Result<Vec<LiveCall>, ClientError> {
+        self.ask(self.request(Method::GET, &["calls"]).query(query)).await
+    }
+
+    /// `GET /v1/calls/{id}`.
+    pub async fn live_call(&self, id: &str, query: &LiveCallQuery) -> Result<LiveCall, ClientError> {
+        self.ask(self.request(Method::GET, &["calls", id]).query(query)).await
+    }
+
+    /// `POST /v1/calls/drop`.
+    pub async fn drop_slot(&self, request: &DropSlot) -> Result<LiveCall, ClientError> {
+        self.send(Method::POST, &["calls", "drop"], request).await
+    }
+
+    /// `GET /v1/calls/stats`.
+    pub async fn call_stats(&self, query: &StatsQuery) -> Result<Vec<CallStats>, ClientError> {
+        self.ask(self.request(Method::GET, &["calls", "stats"]).query(query)).await
     }
 
     /// `GET /v1/calls/records`.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow, Detach,
-    Detached, LimitQuery, LimitView, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit,
-    SetMeasure, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
+    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveCall, LiveCallQuery, Measure,
+    PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// The person or program at the other end of the socket, as the kernel vouches for it (`SO_PEERCRED`, unix(7)).
@@ -90,6 +91,30 @@ pub trait Control: Send + Sync + 'static {
         actor: &Actor,
         request: Resume,
     ) -> impl Future<Output = Result<Suspension, ApiError>> + Send;
+
+    /// `GET /v1/calls`: calls that hold slots, longest first; `unknown_account`.
+    fn live_calls(
+        &self,
+        query: &LiveCallQuery,
+    ) -> impl Future<Output = Result<Vec<LiveCall>, ApiError>> + Send;
+
+    /// `GET /v1/calls/{id}`; `unknown_call` when it holds no slot.
+    fn live_call(
+        &self,
+        id: &str,
+        query: &LiveCallQuery,
+    ) -> impl Future<Output = Result<LiveCall, ApiError>> + Send;
+
+    /// `POST /v1/calls/drop`: answers with the call whose slot was taken back; `unknown_call`.
+    fn drop_slot(
+        &self,
+        actor: &Actor,
+        request: DropSlot,
+    ) -> impl Future<Output = Result<LiveCall, ApiError>> + Send;
+
+    /// `GET /v1/calls/stats`: by account; `unknown_account`.
+    fn call_stats(&self, query: &StatsQuery)
+    -> impl Future<Output = Result<Vec<CallStats>, ApiError>> + Send;
 
     /// `GET /v1/calls/records`.
     fn call_records(

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::extract::{Body, By, Failure, Part, Peer};
 use super::control::Control;
 use super::types::{
-    AlertQuery, ApiError, AuditQuery, Detach, LimitQuery, PlanRequest, RecordQuery, Resume, SetLimit,
-    SetMeasure, Suspend, TestWebhook, UnsetLimit, UnsetMeasure,
+    AlertQuery, ApiError, AuditQuery, Detach, DropSlot, LimitQuery, LiveCallQuery, PlanRequest, RecordQuery,
+    Resume, SetLimit, SetMeasure, StatsQuery, Suspend, TestWebhook, UnsetLimit, UnsetMeasure,
 };
 
 pub use self::socket::{BindError, bind};
@@ -71,6 +71,10 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/v1/measures/unset", post(unset_measure::<C>))
         .route("/v1/suspensions", get(suspensions::<C>).merge(put(suspend::<C>)))
         .route("/v1/suspensions/unset", post(resume::<C>))
+        .route("/v1/calls", get(live_calls::<C>))
+        .route("/v1/calls/{id}", get(live_call::<C>))
+        .route("/v1/calls/drop", post(drop_slot::<C>))
+        .route("/v1/calls/stats", get(call_stats::<C>))
         .route("/v1/calls/records", get(call_records::<C>))
         .route("/v1/top", get(top::<C>))
         .route("/v1/alerts", get(alerts::<C>))
@@ -169,6 +173,36 @@ async fn resume<C: Control>(
     Body(request): Body<Resume>,
 ) -> impl IntoResponse {
     answer(control.resume(&actor, request).await)
+}
+
+async fn live_calls<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<LiveCallQuery>>,
+) -> impl IntoResponse {
+    answer(control.live_calls(&query).await)
+}
+
+async fn live_call<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Path(id)): Part<Path<String>>,
+    Part(Query(query)): Part<Query<LiveCallQuery>>,
+) -> impl IntoResponse {
+    answer(control.live_call(&id, &query).await)
+}
+
+async fn drop_slot<C: Control>(
+    State(control): State<Arc<C>>,
+    By(actor): By,
+    Body(request): Body<DropSlot>,
+) -> impl IntoResponse {
+    answer(control.drop_slot(&actor, request).await)
+}
+
+async fn call_stats<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<StatsQuery>>,
+) -> impl IntoResponse {
+    answer(control.call_stats(&query).await)
 }
 
 async fn call_records<C: Control>(

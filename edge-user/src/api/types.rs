@@ -13,7 +13,10 @@ use crate::alert::Alert;
 
 mod calls;
 
-pub use calls::{CallRow, RecordQuery, Resume, Suspend, Suspension};
+pub use calls::{
+    CallRow, CallStats, CallsStatus, DropSlot, LiveCall, LiveCallQuery, RecordQuery, Resume, StatsQuery,
+    Suspend, Suspension, TrunkView,
+};
 
 /// What went wrong, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,8 @@ pub struct Status {
     pub outcomes: BTreeMap<String, u64>,
     /// Packets seen: the sum of the outcomes.
     pub packets: u64,
+    /// Calls under way.
+    pub calls: CallsStatus,
     /// Maps, how full they are.
     pub maps: Vec<MapStatus>,
     /// Alerts open now.
@@ -181,6 +186,10 @@ pub struct AccountDetail {
     pub calls_max: u32,
     /// Calls by what became of them; zeros left out.
     pub calls: BTreeMap<String, u64>,
+    /// What calls that ended since the daemon's start add up to.
+    pub stats: CallStats,
+    /// Trunks, by name.
+    pub trunks: Vec<TrunkView>,
     /// Why, by whom and until when the account is suspended, if it is.
     pub suspension: Option<Suspension>,
     /// Class to allowance to messages.
@@ -465,7 +474,7 @@ pub struct AuditEntry {
     /// User name of the peer on the socket, or `edge`.
     pub actor: String,
     /// `limit.set`, `limit.unset`, `limit.expired`, `measure.set`, `measure.unset`, `measure.expired`,
-    /// `account.suspended`, `account.resumed`, `account.expired`, `config.applied`, `config.refused`, `detach`, …
+    /// `account.suspended`, `account.resumed`, `account.expired`, `call.slot_dropped`, `calls.corrected`, `config.applied`, `config.refused`, `detach`, …
     pub action: String,
     /// What it was done to.
     pub subject: String,

@@ -10,10 +10,10 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::check::limits;
 use super::field::{Field, Named, Section};
-use super::file::{AccountFile, UnknownFile};
+use super::file::{AccountFile, TrunkFile, UnknownFile};
 use super::problem::{Report, suggestion};
 use super::values::MODES;
-use super::{Account, Capacity, Plan, UNKNOWN_ACCOUNT, defaults};
+use super::{Account, Capacity, Plan, Trunk, UNKNOWN_ACCOUNT, defaults};
 
 /// `system_id` is a C-octet string of at most 16 octets with its zero (SMPP 3.4, 5.2.1).
 const SYSTEM_ID_BYTES: usize = 15;
@@ -91,6 +91,8 @@ impl<'a> Accounts<'a> {
         let mut account =
             self.common(field, file.plan, defaults::ACCOUNT_PLAN, file.mode, file.limits, report);
         account.sources = self.sources(&format!("{field}.sources"), &name, file.sources, report);
+        account.trunks =
+            self.trunks(&format!("{field}.trunks"), &name, &account.sources, file.trunks, report);
         account.system_ids = self.system_ids(&format!("{field}.system_ids"), &name, file.system_ids, report);
         if let Some(first) = self.names.get(&name) {
             let fact = format!("the account stands in {} already", first.display());
@@ -123,7 +125,14 @@ impl<'a> Accounts<'a> {
         let limits_field = format!("{field}.limits");
         let own = report.table(&limits_field, own);
         let overrides = limits(&limits_field, own, report);
-        Account { sources: Vec::new(), system_ids: Vec::new(), plan, mode, overrides }
+        Account {
+            sources: Vec::new(),
+            system_ids: Vec::new(),
+            plan,
+            mode,
+            overrides,
+            trunks: BTreeMap::new(),
+        }
     }
 
     fn sources(
@@ -157,6 +166,53 @@ impl<'a> Accounts<'a> {
             }
         }
         sources
+    }
+
+    fn trunks(
+        &mut self,
+        field: &str,
+        account: &str,
+        sources: &[IpNet],
+        named: Named<TrunkFile>,
+        report: &mut Report<'_>,
+    ) -> BTreeMap<String, Trunk> {
+        let mut owners: BTreeMap<IpNet, String> = BTreeMap::new();
+        let mut trunks = BTreeMap::new();
+        for (name, section) in report.table(field, named) {
+            let field = format!("{field}.{name}");
+            let file = report.table(&field, section);
+            report.name(&field, &name);
+            let calls = report.number(&format!("{field}.calls"), file.calls, 0, 0..=1_000_000);
+            let list = report.list(&format!("{field}.sources"), file.sources).unwrap_or_default();
+            if list.is_empty() {
+                let fact = "no source; name some of the account's own";
+                report.say(&format!("{field}.sources"), fact, "no call would ever be this trunk's");
+            }
+            let mut trunk = Trunk { sources: Vec::new(), calls };
+            for (path, text) in list {
+                let Some(prefix) = self.source(&path, &text, report) else { continue };
+                if !sources.iter().any(|source| source.contains(&prefix)) {
+                    let fact = format!("{prefix} is within no source of the account");
+                    report.say(&path, fact, "a trunk is a part of its account");
+                } else if let Some(owner) = owners.insert(prefix, name.clone()) {
+                    let fact = format!("{prefix} belongs to trunk {owner} already");
+                    report.say(&path, fact, "a call can be only one trunk's");
+                } else if let Entry::Occupied(first) = self.prefixes.entry(prefix)
+                    && first.get().1 != account
+                {
+                    let (file, owner) = first.get();
+                    let fact = format!("{prefix} belongs to account {owner} ({}) already", file.display());
+                    report.say(&path, fact, "a packet can be only one account's");
+                } else {
+                    self.prefixes
+                        .entry(prefix)
+                        .or_insert_with(|| (report.file().to_owned(), account.to_owned()));
+                    trunk.sources.push(prefix);
+                }
+            }
+            trunks.insert(name, trunk);
+        }
+        trunks
     }
 
     /// A prefix, or a single address as the prefix of all its bits.

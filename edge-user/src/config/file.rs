@@ -135,6 +135,14 @@ pub(super) struct AccountFile {
     pub(super) plan: Field<String>,
     pub(super) mode: Field<String>,
     pub(super) limits: Section<LimitsFile>,
+    pub(super) trunks: Named<TrunkFile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct TrunkFile {
+    pub(super) sources: Field<Vec<Field<String>>>,
+    pub(super) calls: Field<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -207,6 +215,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["plans", _] | ["unknown", "limits"] | ["accounts", _, "limits"] => keys_of::<LimitsFile>(),
         ["unknown"] => keys_of::<UnknownFile>(),
         ["accounts", _] => keys_of::<AccountFile>(),
+        ["accounts", _, "trunks", _] => keys_of::<TrunkFile>(),
         ["detect"] => keys_of::<DetectFile>(),
         ["detect", "spike"] => keys_of::<SpikeFile>(),
         ["detect", "pumping"] => keys_of::<PumpingFile>(),
@@ -226,8 +235,9 @@ pub(super) fn every_key() -> Vec<String> {
 fn keys_below(table: &mut Vec<String>, keys: &mut Vec<String>) {
     for key in keys_at(table) {
         table.push((*key).to_owned());
-        let named = ["plans", "accounts", "webhooks"].contains(key) && table.len() == 1;
         let depth = table.len();
+        let named = (["plans", "accounts", "webhooks"].contains(key) && depth == 1)
+            || (*key == "trunks" && depth == 3);
         if named {
             table.push("NAME".to_owned());
         } else if *key == "interfaces" {

@@ -269,6 +269,17 @@ pub struct Account {
     pub mode: Mode,
     /// The account's own limits: they replace the plan's, class by class.
     pub overrides: Plan,
+    /// Trunks by name.
+    pub trunks: BTreeMap<String, Trunk>,
+}
+
+/// A named part of an account's sources, with a limit of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Source prefixes, each within one of the account's.
+    pub sources: Vec<IpNet>,
+    /// Calls at once; 0 is no limit.
+    pub calls: u32,
 }
 
 /// Detectors.

@@ -9,9 +9,10 @@ use super::clock;
 use super::state::Daemon;
 use crate::api::control::{Actor, Control};
 use crate::api::types::{
-    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow, Detach,
-    Detached, LimitQuery, LimitView, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit,
-    SetMeasure, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
+    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveCall, LiveCallQuery, Measure,
+    PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 use crate::store;
 
@@ -86,6 +87,23 @@ impl Control for Handle {
     async fn resume(&self, actor: &Actor, request: Resume) -> Result<Suspension, ApiError> {
         let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
         to_the_end(async move { daemon.resume(&actor, request).await }).await
+    }
+
+    async fn live_calls(&self, query: &LiveCallQuery) -> Result<Vec<LiveCall>, ApiError> {
+        self.0.live_calls(query).await
+    }
+
+    async fn live_call(&self, id: &str, query: &LiveCallQuery) -> Result<LiveCall, ApiError> {
+        self.0.live_call(id, query.full.unwrap_or(false))
+    }
+
+    async fn drop_slot(&self, actor: &Actor, request: DropSlot) -> Result<LiveCall, ApiError> {
+        let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
+        to_the_end(async move { daemon.drop_slot(&actor, request).await }).await
+    }
+
+    async fn call_stats(&self, query: &StatsQuery) -> Result<Vec<CallStats>, ApiError> {
+        self.0.call_stats(query).await
     }
 
     async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::state::Daemon;
 use super::views::mode_name;
 use crate::dataplane::InterfaceState;
-use crate::metrics::{AccountMeasures, Measures, Source};
+use crate::metrics::{AccountMeasures, Measures, Source, TrunkMeasures};
 
 impl Source for Daemon {
     fn measures(&self) -> Measures {
@@ -24,6 +24,8 @@ impl Source for Daemon {
                 counters: *state.counters(name)?,
                 policy: installed.policy,
                 calls_active: self.counters.calls_active(installed.number).unwrap_or_default(),
+                slots_held: state.slots.walked.as_ref().and_then(|walked| walked.held.get(name).copied()),
+                slots_corrected: state.slots.corrected.get(name).copied().unwrap_or(0),
                 calls: state.records.figures.get(name).cloned().unwrap_or_default(),
                 admitted_per_sec: rates
                     .map(|rates| {
@@ -33,7 +35,19 @@ impl Source for Daemon {
             };
             Some((name.clone(), measures))
         };
+        let trunk = |(name, trunk): (&String, &crate::reconcile::InstalledTrunk)| {
+            let (account, trunk_name) = name.split_once('/')?;
+            let counts = self.calls.trunk(trunk.number).ok()?;
+            Some(TrunkMeasures {
+                account: account.to_owned(),
+                trunk: trunk_name.to_owned(),
+                calls_active: counts.calls_active,
+                calls_max: trunk.calls_max,
+                refused: counts.refused,
+            })
+        };
         Measures {
+            trunks: state.trunks.iter().filter_map(trunk).collect(),
             // A reading that fails shows as missing series, which monitoring notices.
             outcomes: self.counters.outcomes().unwrap_or_default(),
             events_lost: self.counters.events_lost().unwrap_or_default(),

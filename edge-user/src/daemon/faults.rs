@@ -14,6 +14,8 @@ pub(super) const MAP_FULL: &str = "map_full";
 pub(super) const INTERFACE_DOWN: &str = "interface_down";
 /// Rule of a link that somebody else removed, detached or gave another program.
 pub(super) const LINK_LOST: &str = "link_lost";
+/// Rule of a count of slots that differed lastingly from the calls that hold them.
+pub(super) const SLOTS_DRIFTED: &str = "slots_drifted";
 /// In place of an account, for what concerns the whole edge.
 pub(super) const WHOLE_EDGE: &str = "edge";
 
@@ -46,7 +48,9 @@ impl Faults {
             if finding.rule == INTERFACE_DOWN {
                 self.down.insert(finding.subject.clone(), finding.clone());
             }
-            if let Some(rule) = [MAP_FULL, LINK_LOST].iter().find(|rule| finding.rule == **rule) {
+            if let Some(rule) =
+                [MAP_FULL, LINK_LOST, SLOTS_DRIFTED].iter().find(|rule| finding.rule == **rule)
+            {
                 let episode = Episode { count: 0, last_seen: now, last_told: now, opened: true };
                 self.episodes.insert((rule, finding.subject.clone()), episode);
             }
@@ -65,6 +69,11 @@ impl Faults {
     /// Somebody else took Edge off an interface; it was put right.
     pub(super) fn link_lost(&mut self, interface: &str, now: Timestamp) {
         self.happened(LINK_LOST, interface, now);
+    }
+
+    /// More or fewer slots were counted for an account or a trunk than calls hold; it was put right.
+    pub(super) fn slots_drifted(&mut self, name: &str, now: Timestamp) {
+        self.happened(SLOTS_DRIFTED, name, now);
     }
 
     fn happened(&mut self, rule: &'static str, subject: &str, now: Timestamp) {
@@ -129,6 +138,9 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
     let text = match (finding.rule.as_str(), finding.subject.as_str()) {
         (INTERFACE_DOWN, _) => "nothing is metered on this interface; it is attached as soon as it can be",
         (LINK_LOST, _) => "put right at once; `edgectl status` tells what was found: ask who did it",
+        (SLOTS_DRIFTED, _) => {
+            "put right at once; the audit tells by how much: report it, it should not happen"
+        }
         (MAP_FULL, map::SOURCES) => {
             "packets of sources without an entry pass unjudged; raise `capacity.sources`"
         }

@@ -10,6 +10,7 @@
 //! Neither is the loss of the database: limits come from the configuration, and what was set by command stays in
 //! the kernel until the database answers again.
 
+mod calls;
 mod change;
 mod clock;
 mod control;
@@ -22,6 +23,7 @@ mod rates;
 mod reconcile;
 mod records;
 mod reload;
+mod slots;
 mod start;
 mod state;
 mod suspend;
@@ -38,7 +40,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 pub use reconcile::ReconcileError;
-pub use records::CallFigures;
 
 use self::control::Handle;
 use self::start::Started;
@@ -111,6 +112,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     tasks.spawn(watch::prefixes(Arc::clone(&daemon), prefixes));
     tasks.spawn(watch::events(Arc::clone(&daemon), events));
     tasks.spawn(records::take(Arc::clone(&daemon), call_records));
+    tasks.spawn(slots::run(Arc::clone(&daemon)));
     tasks.spawn(watch::entries(Arc::clone(&daemon)));
     let deliverer = daemon.deliverer.clone();
     let until = shutdown.clone();

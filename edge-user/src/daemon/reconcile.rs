@@ -11,7 +11,8 @@ use crate::api::types::MeasureKind;
 use crate::config::Config;
 use crate::dataplane::{Clocks, DataplaneError};
 use crate::reconcile::{
-    Desired, Installed, InstalledAccount, LimitOverride, Plan, PlanError, Standing, Step, plan,
+    Desired, Installed, InstalledAccount, InstalledTrunk, LimitOverride, Plan, PlanError, Standing, Step,
+    plan,
 };
 use crate::store;
 
@@ -31,15 +32,25 @@ pub enum ReconcileError {
     Plan(#[from] PlanError),
 }
 
-/// Makes the plan and applies it; answers with the plan and the accounts that are then installed. Blocks.
+/// Makes the plan and applies it; answers with the plan and the accounts and trunks that are then installed. Blocks.
 pub(super) fn reconcile(
     kernel: &mut Kernel,
     config: &Config,
     kept: Option<&Kept>,
-) -> Result<(Plan, BTreeMap<String, InstalledAccount>), ReconcileError> {
+) -> Result<(Plan, InPlace), ReconcileError> {
     let (plan, installed) = dry_run(kernel, config, kept)?;
     kernel.accounts.apply(&plan)?;
-    Ok((plan.clone(), after(installed.accounts, &plan)))
+    let in_place = InPlace { accounts: installed.accounts, trunks: installed.trunks }.after(&plan);
+    Ok((plan, in_place))
+}
+
+/// Whose numbers the kernel knows.
+#[derive(Debug, Default)]
+pub(super) struct InPlace {
+    /// By name.
+    pub(super) accounts: BTreeMap<String, InstalledAccount>,
+    /// By account and name.
+    pub(super) trunks: BTreeMap<String, InstalledTrunk>,
 }
 
 /// Makes the plan and changes nothing. Blocks.
@@ -67,6 +78,7 @@ pub(super) fn dry_run(
     }
     desired.account_capacity = kernel.accounts.capacity();
     desired.prefix_capacity = kernel.accounts.prefix_capacity();
+    desired.trunk_capacity = kernel.accounts.trunk_capacity();
     let plan = plan(&desired, &installed)?;
     Ok((plan, installed))
 }
@@ -83,8 +95,8 @@ impl Daemon {
             let state = self.state();
             (state.config.clone(), state.kept.clone())
         };
-        let (plan, installed) = reconcile(&mut kernel, &config, kept.as_ref())?;
-        self.state().installed = installed;
+        let (plan, in_place) = reconcile(&mut kernel, &config, kept.as_ref())?;
+        self.state().put_in_place(in_place);
         log_lines(&plan.lines());
         Ok(plan)
     }
@@ -146,25 +158,31 @@ fn standings(
     kept.measures.iter().filter_map(convert).collect()
 }
 
-fn after(
-    mut accounts: BTreeMap<String, InstalledAccount>,
-    plan: &Plan,
-) -> BTreeMap<String, InstalledAccount> {
-    for step in &plan.steps {
-        match step {
-            Step::AddAccount { number, name, policy, .. } => {
-                accounts.insert(name.clone(), InstalledAccount { number: *number, policy: **policy });
+impl InPlace {
+    fn after(mut self, plan: &Plan) -> Self {
+        for step in &plan.steps {
+            match step {
+                Step::AddAccount { number, name, policy, .. } => {
+                    self.accounts
+                        .insert(name.clone(), InstalledAccount { number: *number, policy: **policy });
+                }
+                Step::SetPolicy { number, name, after, .. } => {
+                    self.accounts.insert(name.clone(), InstalledAccount { number: *number, policy: **after });
+                }
+                Step::RemoveAccount { name, .. } => {
+                    self.accounts.remove(name);
+                }
+                Step::SetTrunk { number, name, after, .. } => {
+                    self.trunks.insert(name.clone(), InstalledTrunk { number: *number, calls_max: *after });
+                }
+                Step::RemoveTrunk { name, .. } => {
+                    self.trunks.remove(name);
+                }
+                _ => {}
             }
-            Step::SetPolicy { number, name, after, .. } => {
-                accounts.insert(name.clone(), InstalledAccount { number: *number, policy: **after });
-            }
-            Step::RemoveAccount { name, .. } => {
-                accounts.remove(name);
-            }
-            _ => {}
         }
+        self
     }
-    accounts
 }
 
 #[cfg(test)]

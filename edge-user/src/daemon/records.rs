@@ -3,23 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use edge_ebpf::abi::{CallCause, CallRecord, EndedBy, Number};
-use jiff::Timestamp;
-
+use super::calls::trunk_of;
 use super::clock;
 use super::state::Daemon;
 use crate::api::types::CallRow;
 use crate::config::{Numbers, UNKNOWN_ACCOUNT};
 use crate::dataplane::{Clocks, RecordStream};
+use crate::figures::{CallFigures, cause};
+use edge_ebpf::abi::{CallRecord, EndedBy, Number};
 
 /// Records that wait for a database that does not answer; beyond, the newest are lost and counted.
 const MOST_WAITING: usize = 100_000;
 /// Digits that are masked.
 const MASKED_DIGITS: usize = 4;
-/// An answered call of less is short: of robots and of numbers that only shall ring.
-const SHORT: Duration = Duration::from_secs(6);
 
 /// Records on their way, and what they add up to.
 #[derive(Debug, Default)]
@@ -29,23 +26,6 @@ pub(super) struct Records {
     pub(super) dropped: u64,
     /// By account, since the daemon's start.
     pub(super) figures: BTreeMap<String, CallFigures>,
-}
-
-/// What the records of one account add up to since the daemon's start.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CallFigures {
-    /// Calls by [`CallCause`], in its order.
-    pub by_cause: BTreeMap<&'static str, u64>,
-    /// Calls that were answered.
-    pub answered: u64,
-    /// From answer to end.
-    pub talk: Duration,
-    /// Answered calls of less than six seconds.
-    pub short: u64,
-    /// Calls that rang or were answered.
-    pub rung: u64,
-    /// From INVITE to ringing (post-dial delay), of those that rang or were answered.
-    pub dial_delay: Duration,
 }
 
 /// Takes records from the ring buffer.
@@ -67,10 +47,11 @@ impl Daemon {
         let clocks = clock::clocks();
         let mut state = self.state();
         let numbers = state.config.records.numbers;
-        let names = state.names();
+        let (names, trunks) = (state.names(), state.trunk_names());
         for record in batch {
             let account = names.get(&record.account).map_or(UNKNOWN_ACCOUNT, String::as_str);
-            state.records.add(row(record, account, numbers, &clocks), record);
+            let trunk = trunk_of(&trunks, record.trunk).unwrap_or_default();
+            state.records.add(row(record, account, trunk, numbers, &clocks), record);
         }
     }
 
@@ -109,38 +90,14 @@ impl Records {
     }
 }
 
-impl CallFigures {
-    fn add(&mut self, record: &CallRecord) {
-        *self.by_cause.entry(cause(record.cause)).or_default() += 1;
-        let between = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from));
-        if record.answer_ns != 0 {
-            let talk = between(record.answer_ns, record.end_ns);
-            self.answered += 1;
-            self.talk += talk;
-            self.short += u64::from(talk < SHORT);
-        }
-        let heard_ns = if record.ring_ns == 0 { record.answer_ns } else { record.ring_ns };
-        if heard_ns != 0 {
-            self.rung += 1;
-            self.dial_delay += between(record.setup_ns, heard_ns);
-        }
-    }
-}
-
-fn cause(index: u32) -> &'static str {
-    usize::try_from(index).ok().and_then(CallCause::from_index).map_or("unknown", CallCause::name)
-}
-
-fn row(record: &CallRecord, account: &str, numbers: Numbers, clocks: &Clocks) -> CallRow {
-    let at = |ns: u64| {
-        let ago = Duration::from_nanos(clocks.monotonic_ns.saturating_sub(ns));
-        clocks.wall.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH)
-    };
+fn row(record: &CallRecord, account: &str, trunk: String, numbers: Numbers, clocks: &Clocks) -> CallRow {
+    let at = |ns: u64| clocks.wall_at(ns);
     let maybe = |ns: u64| (ns != 0).then(|| at(ns));
     let ended_by = usize::try_from(record.ended_by).ok().and_then(EndedBy::from_index);
     CallRow {
         seq: 0,
         account: account.to_owned(),
+        trunk,
         source: Ipv6Addr::from(record.source).to_canonical().to_string(),
         from: shown(&record.from, numbers),
         to: shown(&record.to, numbers),
@@ -155,7 +112,7 @@ fn row(record: &CallRecord, account: &str, numbers: Numbers, clocks: &Clocks) ->
 }
 
 /// As much of a number as may be kept; the prefix is what fraud is seen by.
-fn shown(number: &Number, numbers: Numbers) -> String {
+pub(super) fn shown(number: &Number, numbers: Numbers) -> String {
     let digits: String =
         number.iter().take_while(|digit| digit.is_ascii_digit()).map(|digit| char::from(*digit)).collect();
     match numbers {
@@ -171,6 +128,9 @@ fn shown(number: &Number, numbers: Numbers) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
+    use edge_ebpf::abi::CallCause;
+    use jiff::Timestamp;
+
     use super::*;
 
     const SECOND_NS: u64 = 1_000_000_000;
@@ -202,7 +162,7 @@ mod tests {
     #[test]
     fn a_record_becomes_a_row_in_wall_clock_time() {
         let clocks = Clocks { wall: Timestamp::from_second(1_000).unwrap(), monotonic_ns: 120 * SECOND_NS };
-        let row = row(&record(), "acme", Numbers::Masked, &clocks);
+        let row = row(&record(), "acme", "london".to_owned(), Numbers::Masked, &clocks);
         assert_eq!((row.from.as_str(), row.to.as_str()), ("44163296xxxx", "xxx"));
         assert_eq!((row.setup_at.as_second(), row.end_at.as_second()), (980, 990));
         assert_eq!(row.ring_at.unwrap().as_second(), 982);
@@ -211,21 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn figures_add_up_and_calls_that_were_never_heard_count_no_delay() {
-        let mut figures = CallFigures::default();
-        figures.add(&record());
-        let refused =
-            CallRecord { ring_ns: 0, answer_ns: 0, cause: CallCause::RefusedCalls as u32, ..record() };
-        figures.add(&refused);
-        assert_eq!(figures.by_cause, BTreeMap::from([("completed", 1), ("refused_calls", 1)]));
-        assert_eq!((figures.answered, figures.short, figures.rung), (1, 1, 1));
-        assert_eq!((figures.talk.as_secs(), figures.dial_delay.as_secs()), (5, 2));
-    }
-
-    #[test]
     fn records_wait_for_the_database_up_to_a_bound() {
         let clocks = Clocks { wall: Timestamp::UNIX_EPOCH, monotonic_ns: 0 };
-        let row = row(&record(), "acme", Numbers::None, &clocks);
+        let row = row(&record(), "acme", String::new(), Numbers::None, &clocks);
         assert_eq!((row.from.as_str(), row.to.as_str()), ("", ""));
         let mut records = Records { waiting: vec![row.clone()], ..Records::default() };
         records.put_back(vec![row; MOST_WAITING]);

@@ -93,7 +93,7 @@ impl Daemon {
         self.deliverer.reload(endpoints);
         let changes = changes(&plan, &before, &config);
         let mut state = self.state();
-        state.installed = installed;
+        state.put_in_place(installed);
         state.detectors.reconfigure(&config.detect);
         state.config = Arc::new(config);
         Ok(PlanView { changes, applied: true })

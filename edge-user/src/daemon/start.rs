@@ -11,6 +11,7 @@ use super::rates::Rates;
 use super::reconcile::{log_lines, reconcile, shortened};
 use super::records::Records;
 use super::reload::endpoints;
+use super::slots::Slots;
 use super::state::{Daemon, Kept, Kernel, State};
 use super::tick::{DETECTORS_VALUE, read_kept};
 use super::{DaemonError, clock, watch};
@@ -46,7 +47,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
-    let Dataplane { accounts, interfaces, counters, prefixes, events, records, logs, adoption } = plane;
+    let Dataplane { accounts, interfaces, counters, calls, prefixes, events, records, logs, adoption } = plane;
     let events = events
         .listen()
         .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
@@ -61,7 +62,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let store = Shared::at(&config.paths.database);
     let remembered = remember(&store).await;
     let mut kernel = Kernel { accounts, interfaces };
-    let (plan, installed) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
+    let (plan, in_place) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
     let changes = plan.lines();
     log_lines(&changes);
     attach(&mut kernel.interfaces, &config).inspect_err(|_| {
@@ -97,7 +98,9 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         config_error: (!problems.is_empty()).then(|| problems.join("\n")),
         expiry_is_owed: remembered.kept.is_some(),
         kept: remembered.kept,
-        installed,
+        installed: in_place.accounts,
+        trunks: in_place.trunks,
+        slots: Slots::default(),
         detectors,
         faults,
         repairs: BTreeMap::new(),
@@ -118,6 +121,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         store,
         deliverer,
         counters,
+        calls,
         kernel: Mutex::new(kernel),
         state: Mutex::new(state),
         changes: tokio::sync::Mutex::new(()),

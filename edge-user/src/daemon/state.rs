@@ -15,13 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
 use super::rates::Rates;
+use super::reconcile::InPlace;
 use super::records::Records;
+use super::slots::Slots;
 use crate::alert::{Book, Key, Severity};
 use crate::api::types::{Measure, Repair, Suspension};
 use crate::config::Config;
-use crate::dataplane::{Accounts, Counters, Interfaces};
+use crate::dataplane::{Accounts, Calls, Counters, Interfaces};
 use crate::detect::{Detectors, PrefixTurn, Snapshot};
-use crate::reconcile::InstalledAccount;
+use crate::reconcile::{InstalledAccount, InstalledTrunk};
 use crate::store::{LimitOverride, Shared};
 use crate::webhook::Deliverer;
 
@@ -37,6 +39,8 @@ pub(super) struct Daemon {
     pub(super) deliverer: Deliverer,
     /// What the kernel counts.
     pub(super) counters: Counters,
+    /// Calls that hold slots.
+    pub(super) calls: Calls,
     /// What writes to the kernel.
     pub(super) kernel: Mutex<Kernel>,
     /// What the daemon knows.
@@ -73,6 +77,10 @@ pub(super) struct State {
     pub(super) expiry_is_owed: bool,
     /// Installed accounts by name.
     pub(super) installed: BTreeMap<String, InstalledAccount>,
+    /// Installed trunks by account and name: `acme/london`.
+    pub(super) trunks: BTreeMap<String, InstalledTrunk>,
+    /// Whether slots and entries agree.
+    pub(super) slots: Slots,
     /// Detectors.
     pub(super) detectors: Detectors,
     /// The daemon's own rules.
@@ -138,6 +146,17 @@ impl State {
     /// Limits in force of an installed account.
     pub(super) fn policy(&self, account: &str) -> Option<&Policy> {
         self.installed.get(account).map(|account| &account.policy)
+    }
+
+    /// Takes over what is installed.
+    pub(super) fn put_in_place(&mut self, in_place: InPlace) {
+        self.installed = in_place.accounts;
+        self.trunks = in_place.trunks;
+    }
+
+    /// Installed trunks by number, each by account and name.
+    pub(super) fn trunk_names(&self) -> BTreeMap<u32, String> {
+        self.trunks.iter().map(|(name, trunk)| (trunk.number, name.clone())).collect()
     }
 
     /// Installed accounts by number.

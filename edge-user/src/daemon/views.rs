@@ -7,12 +7,13 @@ use edge_ebpf::abi::{ABI_VERSION, AccountCounters, Allowance, CallCount, Class, 
 
 use super::state::{Daemon, State};
 use crate::api::types::{
-    AccountDetail, AccountSummary, ApiError, InterfaceStatus, LimitView, MapStatus, Repair, Scope, Status,
-    Top, TopRow,
+    AccountDetail, AccountSummary, ApiError, CallsStatus, InterfaceStatus, LimitView, MapStatus, Repair,
+    Scope, Status, Top, TopRow, TrunkView,
 };
-use crate::config::{Account, Config, Origin, XdpModeRequest};
+use crate::config::{Account, Config, Origin, Trunk, XdpModeRequest};
 use crate::dataplane::InterfaceState;
 use crate::rate::Rate;
+use crate::reconcile::InstalledAccount;
 
 const SCOPES: [Scope; 2] = [Scope::Account, Scope::Source];
 
@@ -45,6 +46,7 @@ impl Daemon {
                 .filter(|(_, count)| *count > 0)
                 .map(|(outcome, count)| (outcome.name().to_owned(), count))
                 .collect(),
+            calls: self.calls_status(&state),
             maps,
             alerts_open: state.book.open().len() as u64,
             outbox_pending: outbox.endpoints.values().map(|endpoint| endpoint.pending).sum(),
@@ -62,7 +64,10 @@ impl Daemon {
     /// Tables of the kernel, with the entries that are known.
     pub(super) fn map_status(&self) -> Vec<MapStatus> {
         let (members, standings) = self.kernel().accounts.trie_entries();
-        let accounts = self.state().installed.len() as u64;
+        let (accounts, calls) = {
+            let state = self.state();
+            (state.installed.len() as u64, state.slots.walked.as_ref().map(|walked| walked.entries))
+        };
         let counted = |index: usize| self.counted_entries[index].load(Ordering::Relaxed);
         let status = |(name, capacity): (&&'static str, &u32)| {
             let entries = match *name {
@@ -71,6 +76,7 @@ impl Daemon {
                 map::STANDINGS => Some(standings),
                 map::SOURCES => Some(counted(0)),
                 map::FLOWS => Some(counted(1)),
+                map::CALLS => calls,
                 _ => None,
             };
             MapStatus { name: (*name).to_owned(), entries, capacity: u64::from(*capacity) }
@@ -112,6 +118,8 @@ impl Daemon {
             calls: counters
                 .map(|it| nonzero(CallCount::ALL.iter().map(|count| (count.name(), it.calls[count.index()]))))
                 .unwrap_or_default(),
+            stats: state.records.figures.get(name).cloned().unwrap_or_default().stats(name),
+            trunks: self.trunk_views(&state, name, account),
             suspension: state
                 .kept
                 .as_ref()
@@ -139,6 +147,32 @@ impl Daemon {
     fn calls_active(&self, state: &State, name: &str) -> u64 {
         let number = state.installed.get(name).map(|account| account.number);
         number.and_then(|number| self.counters.calls_active(number).ok()).unwrap_or(0)
+    }
+
+    fn trunk_views(&self, state: &State, name: &str, account: &Account) -> Vec<TrunkView> {
+        let view = |(trunk, configured): (&String, &Trunk)| {
+            let number = state.trunks.get(&format!("{name}/{trunk}")).map(|trunk| trunk.number);
+            let counts = number.and_then(|number| self.calls.trunk(number).ok());
+            TrunkView {
+                name: trunk.clone(),
+                sources: configured.sources.iter().map(ToString::to_string).collect(),
+                calls_active: counts.map_or(0, |counts| counts.calls_active),
+                calls_max: configured.calls,
+                refused: counts.map_or(0, |counts| counts.refused),
+            }
+        };
+        account.trunks.iter().map(view).collect()
+    }
+
+    fn calls_status(&self, state: &State) -> CallsStatus {
+        let counted = |account: &InstalledAccount| self.counters.calls_active(account.number).unwrap_or(0);
+        let walked = state.slots.walked.as_ref();
+        CallsStatus {
+            counted: state.installed.values().map(counted).sum(),
+            held: walked.map_or(0, |walked| walked.held.values().sum()),
+            walked_at: walked.map(|walked| walked.at),
+            corrected: state.slots.corrected.values().sum(),
+        }
     }
 
     /// `GET /v1/limits`: those that are set, of one account or of all.

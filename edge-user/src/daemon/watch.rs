@@ -150,7 +150,7 @@ impl Daemon {
     }
 
     /// Waits; false at shutdown.
-    async fn pause(&self, time: Duration) -> bool {
+    pub(super) async fn pause(&self, time: Duration) -> bool {
         tokio::select! {
             () = self.shutdown.cancelled() => false,
             () = tokio::time::sleep(time) => true,

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use aya::maps::{Array, LpmTrie, MapData, MapError};
 use edge_ebpf::abi::{
-    ABI_VERSION, AccountCounters, AccountState, Class, Member, Policy, Ports, SourceKey, Standing, map,
+    ABI_VERSION, AccountCounters, AccountState, Class, Member, Policy, Ports, SourceKey, Standing,
+    TrunkPolicy, TrunkState, map,
 };
 
 use super::error::DataplaneError;
-use super::keys::{NAME_BYTES, name_bytes, name_of, prefix_of, trie_key};
+use super::keys::{NAME_BYTES, TRUNK_NAME_BYTES, name_bytes, name_of, prefix_of, trie_key};
 use super::load::Maps;
 use super::settings::SettingsMap;
 use crate::config::PortSets;
-use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, Plan, Step};
+use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, InstalledTrunk, Plan, Step};
 
 /// Buckets full, nothing counted.
 const NO_STATE: AccountState = AccountState {
@@ -31,9 +32,13 @@ pub struct Accounts {
     names: Array<MapData, [u8; NAME_BYTES]>,
     members: LpmTrie<MapData, SourceKey, Member>,
     standings: LpmTrie<MapData, SourceKey, Standing>,
+    trunk_names: Array<MapData, [u8; TRUNK_NAME_BYTES]>,
+    trunk_policies: Array<MapData, TrunkPolicy>,
+    trunk_states: Array<MapData, TrunkState>,
     installed: Sizes,
     capacity: u32,
     prefix_capacity: u32,
+    trunk_capacity: u32,
 }
 
 /// How many entries the tries have, as far as this daemon has counted.
@@ -49,12 +54,16 @@ impl Accounts {
             settings,
             capacity: maps.capacity(map::POLICIES)?,
             prefix_capacity: maps.capacity(map::MEMBERS)?,
+            trunk_capacity: maps.capacity(map::TRUNK_NAMES)?,
             ports: maps.typed(map::PORTS)?,
             policies: maps.typed(map::POLICIES)?,
             states: maps.typed_copy(map::ACCOUNTS)?,
             names: maps.typed(map::ACCOUNT_NAMES)?,
             members: maps.typed(map::MEMBERS)?,
             standings: maps.typed(map::STANDINGS)?,
+            trunk_names: maps.typed(map::TRUNK_NAMES)?,
+            trunk_policies: maps.typed(map::TRUNK_POLICIES)?,
+            trunk_states: maps.typed_copy(map::TRUNKS)?,
             installed: Sizes::default(),
         })
     }
@@ -69,6 +78,12 @@ impl Accounts {
     #[must_use]
     pub const fn prefix_capacity(&self) -> u32 {
         self.prefix_capacity
+    }
+
+    /// Trunks that the installed maps have room for, number 0 for none included.
+    #[must_use]
+    pub const fn trunk_capacity(&self) -> u32 {
+        self.trunk_capacity
     }
 
     /// Entries of the tries `MEMBERS` and `STANDINGS`, as last read or written.
@@ -87,10 +102,15 @@ impl Accounts {
                 accounts.insert(name, InstalledAccount { number, policy });
             }
         }
-        let prefixes: BTreeMap<_, _> = entries(&self.members, map::MEMBERS)?
-            .into_iter()
-            .map(|(prefix, member)| (prefix, member.account))
-            .collect();
+        let mut trunks = BTreeMap::new();
+        for number in 1..self.trunk_capacity {
+            let name = get(&self.trunk_names, number, map::TRUNK_NAMES)?;
+            if let Some(name) = name_of(&name) {
+                let calls_max = get(&self.trunk_policies, number, map::TRUNK_POLICIES)?.calls_max;
+                trunks.insert(name, InstalledTrunk { number, calls_max });
+            }
+        }
+        let prefixes = entries(&self.members, map::MEMBERS)?;
         let standings: BTreeMap<_, _> = entries(&self.standings, map::STANDINGS)?
             .into_iter()
             .map(|(prefix, standing)| (prefix, standing.into()))
@@ -100,6 +120,7 @@ impl Accounts {
         let settings = self.settings.read()?;
         Ok(Installed {
             accounts,
+            trunks,
             prefixes,
             standings,
             ports: PortSets::from_services(&ports.services),
@@ -145,8 +166,15 @@ impl Accounts {
                 self.set_policy(*number, &Policy::OPEN)?;
                 self.set_state(*number)
             }
-            Step::SetPrefix { prefix, number, before, .. } => {
-                let result = self.members.insert(&trie_key(prefix), Member { account: *number, trunk: 0 }, 0);
+            Step::SetTrunk { number, name, before, after } => {
+                if before.is_none() {
+                    self.clear_trunk(*number)?;
+                }
+                self.set_trunk(*number, *after, name_bytes(name))
+            }
+            Step::RemoveTrunk { number, .. } => self.set_trunk(*number, 0, [0; TRUNK_NAME_BYTES]),
+            Step::SetPrefix { prefix, member, before, .. } => {
+                let result = self.members.insert(&trie_key(prefix), member, 0);
                 self.installed.members += u64::from(before.is_none());
                 result.map_err(|error| full_or(map::MEMBERS, &error))
             }
@@ -186,9 +214,33 @@ impl Accounts {
         result.map_err(|error| self.misfit(number, map::POLICIES, &error))
     }
 
+    /// Buckets full, nothing counted. Calls of the number's last account may still hold slots, and give them back.
     fn set_state(&mut self, number: u32) -> Result<(), DataplaneError> {
-        let result = self.states.set(number, NO_STATE, 0);
+        let calls_active = get(&self.states, number, map::ACCOUNTS)?.calls_active;
+        let result = self.states.set(number, AccountState { calls_active, ..NO_STATE }, 0);
         result.map_err(|error| self.misfit(number, map::ACCOUNTS, &error))
+    }
+
+    fn set_trunk(
+        &mut self,
+        number: u32,
+        calls_max: u32,
+        name: [u8; TRUNK_NAME_BYTES],
+    ) -> Result<(), DataplaneError> {
+        self.trunk_policies
+            .set(number, TrunkPolicy { calls_max, reserved: 0 }, 0)
+            .map_err(|error| DataplaneError::map("write", map::TRUNK_POLICIES, &error))?;
+        self.trunk_names
+            .set(number, name, 0)
+            .map_err(|error| DataplaneError::map("write", map::TRUNK_NAMES, &error))
+    }
+
+    /// What was refused by the number's last trunk is none of the next one's; slots are, until they are given back.
+    fn clear_trunk(&mut self, number: u32) -> Result<(), DataplaneError> {
+        let calls_active = get(&self.trunk_states, number, map::TRUNKS)?.calls_active;
+        self.trunk_states
+            .set(number, TrunkState { calls_active, refused: 0 }, 0)
+            .map_err(|error| DataplaneError::map("write", map::TRUNKS, &error))
     }
 
     fn set_name(&mut self, number: u32, name: [u8; NAME_BYTES]) -> Result<(), DataplaneError> {

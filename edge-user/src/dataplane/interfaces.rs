@@ -13,6 +13,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{
     ProgramError, ProgramType, RawTracePointRunOptions, TestRun as _, Xdp, XdpMode, loaded_programs,
 };
+use edge_ebpf::abi::program;
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
@@ -21,10 +22,11 @@ use super::egress::{self, Egress};
 use super::error::{DataplaneError, chain};
 use super::keep::Keeper;
 use super::link::{self, HeldLink};
-use super::load::{ingress, sweep};
+use super::load::{ingress, own};
 use super::pins;
 use super::state::{InterfaceState, XdpModeObtained};
 use crate::config::{Interface, XdpModeRequest};
+use crate::reconcile::Holder;
 
 /// Something that became of an interface, worth a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,9 +186,21 @@ impl Interfaces {
 
     /// Expires calls of which nothing is heard any more. To be called once a second; blocks, 75 ns a call.
     pub fn sweep(&self) -> Result<(), DataplaneError> {
-        sweep(&self.ebpf)?
+        own(&self.ebpf, program::SWEEP)?
             .test_run(RawTracePointRunOptions::default())
             .map_err(|error| DataplaneError::load(&error))?;
+        Ok(())
+    }
+
+    /// Adds to the slots that are counted for an account or a trunk, beside what packets add.
+    pub fn correct(&self, holder: Holder, slots: i64) -> Result<(), DataplaneError> {
+        let (number, is_trunk) = match holder {
+            Holder::Account(number) => (number, 0),
+            Holder::Trunk(number) => (number, 1),
+        };
+        let mut options = RawTracePointRunOptions::default();
+        options.args[..3].copy_from_slice(&[u64::from(number), is_trunk, slots.cast_unsigned()]);
+        own(&self.ebpf, program::CORRECT)?.test_run(options).map_err(|error| DataplaneError::load(&error))?;
         Ok(())
     }
 

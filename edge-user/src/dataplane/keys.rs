@@ -11,6 +11,8 @@ const MAPPED_BITS: u8 = 96;
 
 /// Bytes of an account's name in the map.
 pub(super) const NAME_BYTES: usize = 64;
+/// Bytes of a trunk's, which has its account's before it.
+pub(super) const TRUNK_NAME_BYTES: usize = 128;
 
 /// A prefix as key of a trie.
 pub(super) fn trie_key(prefix: &IpNet) -> Key<SourceKey> {
@@ -37,19 +39,19 @@ pub(super) fn source_address(key: SourceKey) -> IpAddr {
 }
 
 /// A name as the map holds it. Configuration allows no longer ones; a longer one is cut at a character.
-pub(super) fn name_bytes(name: &str) -> [u8; NAME_BYTES] {
-    let mut end = name.len().min(NAME_BYTES);
+pub(super) fn name_bytes<const N: usize>(name: &str) -> [u8; N] {
+    let mut end = name.len().min(N);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    let mut bytes = [0; NAME_BYTES];
+    let mut bytes = [0; N];
     bytes[..end].copy_from_slice(&name.as_bytes()[..end]);
     bytes
 }
 
 /// Back from [`name_bytes`]; `None` where no account is.
-pub(super) fn name_of(bytes: &[u8; NAME_BYTES]) -> Option<String> {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
+pub(super) fn name_of<const N: usize>(bytes: &[u8; N]) -> Option<String> {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(N);
     (end > 0).then(|| String::from_utf8_lossy(&bytes[..end]).into_owned())
 }
 
@@ -78,10 +80,10 @@ mod tests {
     #[test]
     fn a_name_comes_back_and_no_name_is_none() {
         for name in ["acme", "ünïcode", &"x".repeat(NAME_BYTES)] {
-            assert_eq!(name_of(&name_bytes(name)).as_deref(), Some(name));
+            assert_eq!(name_of(&name_bytes::<NAME_BYTES>(name)).as_deref(), Some(name));
         }
         assert_eq!(name_of(&[0; NAME_BYTES]), None);
-        assert_eq!(name_of(&name_bytes(&"é".repeat(40))).unwrap().chars().count(), 32);
+        assert_eq!(name_of(&name_bytes::<NAME_BYTES>(&"é".repeat(40))).unwrap().chars().count(), 32);
     }
 
     proptest! {

@@ -78,10 +78,12 @@ pub(super) fn load(pins: &PinDir, capacity: &Capacity) -> Result<Loaded, Datapla
     let mut ebpf = loader.load(KERNEL_OBJECT).map_err(|error| DataplaneError::load(&error))?;
     ingress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
     egress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
-    let sweep = DataplaneError::Missing { kind: "program", name: program::SWEEP };
-    let sweep: &mut RawTracePoint =
-        ebpf.program_mut(program::SWEEP).and_then(|program| program.try_into().ok()).ok_or(sweep)?;
-    sweep.load().map_err(|error| DataplaneError::load(&error))?;
+    for name in [program::SWEEP, program::CORRECT] {
+        let missing = DataplaneError::Missing { kind: "program", name };
+        let program: &mut RawTracePoint =
+            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(missing)?;
+        program.load().map_err(|error| DataplaneError::load(&error))?;
+    }
     let maps = Maps::take_from(&mut ebpf)?;
     if !adopted {
         maps.pin(&directory)?;
@@ -101,10 +103,10 @@ pub(super) fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneE
     ebpf.program_mut(program::EGRESS).and_then(|program| program.try_into().ok()).ok_or(missing)
 }
 
-/// The program that expires calls.
-pub(super) fn sweep(ebpf: &Ebpf) -> Result<&RawTracePoint, DataplaneError> {
-    let missing = DataplaneError::Missing { kind: "program", name: program::SWEEP };
-    ebpf.program(program::SWEEP).and_then(|program| program.try_into().ok()).ok_or(missing)
+/// A program that the daemon itself runs.
+pub(super) fn own<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a RawTracePoint, DataplaneError> {
+    let missing = DataplaneError::Missing { kind: "program", name };
+    ebpf.program(name).and_then(|program| program.try_into().ok()).ok_or(missing)
 }
 
 /// Entries of a map that the configuration sizes.
@@ -155,7 +157,7 @@ impl Maps {
 
     /// Room of the maps whose entries come and go.
     pub(super) fn capacities(&self) -> Result<BTreeMap<&'static str, u32>, DataplaneError> {
-        [map::ACCOUNTS, map::MEMBERS, map::STANDINGS, map::SOURCES, map::FLOWS]
+        [map::ACCOUNTS, map::MEMBERS, map::STANDINGS, map::SOURCES, map::FLOWS, map::CALLS]
             .into_iter()
             .map(|name| Ok((name, self.capacity(name)?)))
             .collect()

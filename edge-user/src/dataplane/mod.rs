@@ -9,6 +9,7 @@
 //! one adopts them with buckets and counters as they are.
 
 mod accounts;
+mod calls;
 mod clock;
 mod counters;
 mod detach;
@@ -29,6 +30,7 @@ mod state;
 use std::path::Path;
 
 pub use accounts::Accounts;
+pub use calls::{Calls, Walk};
 pub use clock::Clocks;
 pub use counters::{Counters, SourceUse};
 pub use detach::{DetachReport, detach};
@@ -50,6 +52,8 @@ pub struct Dataplane {
     pub interfaces: Interfaces,
     /// Counters.
     pub counters: Counters,
+    /// Calls that hold slots.
+    pub calls: Calls,
     /// Called prefixes.
     pub prefixes: Prefixes,
     /// Rare facts.
@@ -76,8 +80,9 @@ impl Dataplane {
         let keeper = keep::Keeper::new(pins, lock, maps.copies()?);
         let settings = settings::SettingsMap::new(maps.typed(edge_ebpf::abi::map::SETTINGS)?)?;
         let capacities = maps.capacities()?;
-        // Accounts before counters: it copies a handle that counters take.
+        // What copies handles goes before those that take them.
         Ok(Self {
+            calls: Calls::new(&maps)?,
             accounts: Accounts::new(&mut maps, settings.clone())?,
             counters: Counters::new(&mut maps, capacities)?,
             prefixes: Prefixes::new(&mut maps, settings)?,

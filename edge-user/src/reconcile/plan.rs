@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use edge_ebpf::abi::Policy;
+use edge_ebpf::abi::{Member, Policy};
 use ipnet::IpNet;
 
-use super::{Desired, Installed, Step};
+use super::{Desired, DesiredAccount, Installed, InstalledTrunk, Step};
 use crate::config::UNKNOWN_ACCOUNT;
 
 /// Steps from installed to desired; empty when nothing changes.
@@ -31,6 +31,14 @@ pub enum PlanError {
     #[error("{wanted} source prefixes do not fit capacity.prefixes = {capacity}")]
     TooManyPrefixes {
         /// Prefixes configured.
+        wanted: usize,
+        /// Room.
+        capacity: u32,
+    },
+    /// More trunks than room. Those that the plan takes away count too: calls under way still hold their slots.
+    #[error("{wanted} trunks, with those that go, do not fit the kernel's {capacity}")]
+    TooManyTrunks {
+        /// Trunks configured, and installed ones that are not.
         wanted: usize,
         /// Room.
         capacity: u32,
@@ -88,17 +96,18 @@ impl fmt::Display for Plan {
 ///
 /// An account that stays keeps its number, hence its buckets and counters. At every moment between two steps,
 /// each prefix names a number that has a policy:
-/// 1. new accounts, changed policies;
+/// 1. new accounts, changed policies, trunks that come or change;
 /// 2. standings; prefixes that go, prefixes that come or move;
-/// 3. accounts that go;
+/// 3. trunks and accounts that go;
 /// 4. new accounts that could only be given a number freed in 3, and their prefixes (which fall to the
 ///    account of unknown sources meanwhile; happens only when the accounts fill their map);
 /// 5. ports and settings, so that a change to enforce finds the limits in place.
 pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError> {
     check(desired, installed)?;
     let numbers = Numbers::new(desired, installed);
-    let owners = owners(installed);
-    let wanted = wanted_prefixes(desired, &numbers);
+    let owners = Owners::of(installed);
+    let trunks = trunk_numbers(desired, installed)?;
+    let wanted = wanted_prefixes(desired, &numbers, &trunks);
     let mut steps = Vec::new();
 
     for (name, account) in &desired.accounts {
@@ -111,24 +120,39 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
         }
     }
 
+    for (name, wanted) in &trunks {
+        let before = installed.trunks.get(name).map(|present| present.calls_max);
+        if before != Some(wanted.calls_max) {
+            let (number, after) = (wanted.number, wanted.calls_max);
+            steps.push(Step::SetTrunk { number, name: name.clone(), before, after });
+        }
+    }
+
     standings(desired, installed, &mut steps);
 
     let mut late = Vec::new();
-    for (prefix, number) in &installed.prefixes {
-        let goes = wanted.get(prefix).is_none_or(|(name, _)| numbers.is_recycled(name));
+    for (prefix, member) in &installed.prefixes {
+        let goes = wanted.get(prefix).is_none_or(|wish| numbers.is_recycled(wish.account));
         if goes {
-            steps.push(Step::RemovePrefix { prefix: *prefix, account: owner(&owners, *number) });
+            steps.push(Step::RemovePrefix { prefix: *prefix, owner: owners.name(*member) });
         }
     }
-    for (prefix, (name, number)) in &wanted {
+    for (prefix, wish) in &wanted {
         let before = installed.prefixes.get(prefix);
-        if numbers.is_recycled(name) {
-            late.push(set_prefix(*prefix, *number, name, None));
-        } else if before != Some(number) {
-            steps.push(set_prefix(*prefix, *number, name, before.map(|number| owner(&owners, *number))));
+        let set =
+            |before| Step::SetPrefix { prefix: *prefix, member: wish.member, owner: wish.owner(), before };
+        if numbers.is_recycled(wish.account) {
+            late.push(set(None));
+        } else if before != Some(&wish.member) {
+            steps.push(set(before.map(|member| owners.name(*member))));
         }
     }
 
+    for (name, trunk) in &installed.trunks {
+        if !trunks.contains_key(name) {
+            steps.push(Step::RemoveTrunk { number: trunk.number, name: name.clone() });
+        }
+    }
     for (name, account) in &installed.accounts {
         if !desired.accounts.contains_key(name) {
             steps.push(Step::RemoveAccount { number: account.number, name: name.clone() });
@@ -158,7 +182,11 @@ fn check(desired: &Desired, installed: &Installed) -> Result<(), PlanError> {
             capacity: desired.account_capacity,
         });
     }
-    let prefixes = desired.accounts.values().map(|account| account.prefixes.len()).sum();
+    let prefixes = |account: &DesiredAccount| {
+        let of_trunks = account.trunks.values().flat_map(|trunk| &trunk.prefixes);
+        account.prefixes.iter().chain(of_trunks).map(IpNet::trunc).collect::<BTreeSet<_>>().len()
+    };
+    let prefixes = desired.accounts.values().map(prefixes).sum();
     if exceeds(prefixes, desired.prefix_capacity) {
         return Err(PlanError::TooManyPrefixes { wanted: prefixes, capacity: desired.prefix_capacity });
     }
@@ -234,12 +262,69 @@ impl Numbers {
     }
 }
 
-/// Prefix to name and number. Where two accounts claim one prefix (configuration refuses that), the last wins.
-fn wanted_prefixes<'a>(desired: &'a Desired, numbers: &Numbers) -> BTreeMap<IpNet, (&'a str, u32)> {
+/// Numbers and limits of the trunks that should be, by account and name. Those that are installed keep their number;
+/// new ones take the lowest that no installed one has.
+fn trunk_numbers(
+    desired: &Desired,
+    installed: &Installed,
+) -> Result<BTreeMap<String, InstalledTrunk>, PlanError> {
+    let in_use: BTreeSet<u32> = installed.trunks.values().map(|trunk| trunk.number).collect();
+    let mut free = (1..desired.trunk_capacity).filter(|number| !in_use.contains(number));
+    let mut trunks = BTreeMap::new();
+    for (account, wish) in &desired.accounts {
+        for (name, trunk) in &wish.trunks {
+            let name = trunk_name(account, name);
+            let present = installed.trunks.get(&name).map(|trunk| trunk.number);
+            let Some(number) = present.or_else(|| free.next()) else {
+                let new = |wish: &DesiredAccount| wish.trunks.len();
+                return Err(PlanError::TooManyTrunks {
+                    wanted: desired.accounts.values().map(new).sum::<usize>().max(in_use.len() + 1),
+                    capacity: desired.trunk_capacity.saturating_sub(1),
+                });
+            };
+            trunks.insert(name, InstalledTrunk { number, calls_max: trunk.calls_max });
+        }
+    }
+    Ok(trunks)
+}
+
+/// No name has a slash in it.
+fn trunk_name(account: &str, trunk: &str) -> String {
+    format!("{account}/{trunk}")
+}
+
+/// Who is to send from a prefix.
+struct Wish<'a> {
+    account: &'a str,
+    trunk: Option<&'a str>,
+    member: Member,
+}
+
+impl Wish<'_> {
+    fn owner(&self) -> String {
+        self.trunk.map_or_else(|| self.account.to_owned(), |trunk| trunk_name(self.account, trunk))
+    }
+}
+
+/// A trunk goes before its account. Where two accounts claim one prefix (configuration refuses that), the last wins.
+fn wanted_prefixes<'a>(
+    desired: &'a Desired,
+    numbers: &Numbers,
+    trunks: &BTreeMap<String, InstalledTrunk>,
+) -> BTreeMap<IpNet, Wish<'a>> {
     let mut wanted = BTreeMap::new();
     for (name, account) in &desired.accounts {
+        let number = numbers.of(name);
         for prefix in &account.prefixes {
-            wanted.insert(prefix.trunc(), (name.as_str(), numbers.of(name)));
+            let member = Member { account: number, trunk: 0 };
+            wanted.insert(prefix.trunc(), Wish { account: name, trunk: None, member });
+        }
+        for (trunk_of, trunk) in &account.trunks {
+            let numbered = trunks.get(&trunk_name(name, trunk_of)).map_or(0, |trunk| trunk.number);
+            let member = Member { account: number, trunk: numbered };
+            for prefix in &trunk.prefixes {
+                wanted.insert(prefix.trunc(), Wish { account: name, trunk: Some(trunk_of), member });
+            }
         }
     }
     wanted
@@ -259,12 +344,31 @@ fn standings(desired: &Desired, installed: &Installed, steps: &mut Vec<Step>) {
     }
 }
 
-fn owners(installed: &Installed) -> BTreeMap<u32, &str> {
-    installed.accounts.iter().map(|(name, account)| (account.number, name.as_str())).collect()
+/// Names of what is installed, by number.
+struct Owners<'a> {
+    accounts: BTreeMap<u32, &'a str>,
+    trunks: BTreeMap<u32, &'a str>,
 }
 
-fn owner(owners: &BTreeMap<u32, &str>, number: u32) -> String {
-    owners.get(&number).map_or_else(|| format!("#{number}"), |name| (*name).to_owned())
+impl<'a> Owners<'a> {
+    fn of(installed: &'a Installed) -> Self {
+        Self {
+            accounts: installed.accounts.iter().map(|(name, it)| (it.number, name.as_str())).collect(),
+            trunks: installed.trunks.iter().map(|(name, it)| (it.number, name.as_str())).collect(),
+        }
+    }
+
+    fn name(&self, member: Member) -> String {
+        let account = || {
+            let name = self.accounts.get(&member.account);
+            name.map_or_else(|| format!("#{}", member.account), |name| (*name).to_owned())
+        };
+        match (member.trunk, self.trunks.get(&member.trunk)) {
+            (0, _) => account(),
+            (_, Some(name)) => (*name).to_owned(),
+            (number, None) => format!("{}/#{number}", account()),
+        }
+    }
 }
 
 fn add_account(name: &str, numbers: &Numbers, desired: &Desired) -> Step {
@@ -279,10 +383,6 @@ fn add_account(name: &str, numbers: &Numbers, desired: &Desired) -> Step {
 
 fn set_policy(name: &str, number: u32, before: &Policy, after: &Policy) -> Step {
     Step::SetPolicy { number, name: name.to_owned(), before: Box::new(*before), after: Box::new(*after) }
-}
-
-fn set_prefix(prefix: IpNet, number: u32, account: &str, before: Option<String>) -> Step {
-    Step::SetPrefix { prefix, number, account: account.to_owned(), before }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::PortSets;
-use crate::reconcile::{DesiredAccount, GlobalSettings, InstalledAccount, Standing};
+use crate::reconcile::{DesiredTrunk, GlobalSettings, InstalledAccount, Standing};
 
 const CAPACITY: u32 = 4;
 
@@ -35,7 +35,12 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         let prefixes = prefixes.iter().map(|prefix| net(prefix)).collect();
         (
             (*name).to_owned(),
-            DesiredAccount { plan: "standard".into(), policy: policy(*interval_ns), prefixes },
+            DesiredAccount {
+                plan: "standard".into(),
+                policy: policy(*interval_ns),
+                prefixes,
+                trunks: BTreeMap::new(),
+            },
         )
     };
     let mut accounts: BTreeMap<_, _> = accounts.iter().map(account).collect();
@@ -43,6 +48,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         plan: "unknown".into(),
         policy: policy(7),
         prefixes: vec![],
+        trunks: BTreeMap::new(),
     });
     Desired {
         accounts,
@@ -51,6 +57,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         settings: settings(Mode::Observe),
         account_capacity: CAPACITY,
         prefix_capacity: 16,
+        trunk_capacity: 16,
     }
 }
 
@@ -72,8 +79,18 @@ fn apply(plan: &Plan, installed: &mut Installed) {
             Step::RemoveAccount { number, name } => {
                 assert_eq!(installed.accounts.remove(name).unwrap().number, *number);
             }
-            Step::SetPrefix { prefix, number, .. } => {
-                installed.prefixes.insert(*prefix, *number);
+            Step::SetTrunk { number, name, before, after } => {
+                let is_free = installed.trunks.iter().all(|(of, it)| it.number != *number || of == name);
+                assert!(*number != 0 && is_free, "{number} is taken");
+                let trunk = InstalledTrunk { number: *number, calls_max: *after };
+                let present = installed.trunks.insert(name.clone(), trunk);
+                assert_eq!(present.map(|it| it.calls_max), *before);
+            }
+            Step::RemoveTrunk { number, name } => {
+                assert_eq!(installed.trunks.remove(name).unwrap().number, *number);
+            }
+            Step::SetPrefix { prefix, member, .. } => {
+                installed.prefixes.insert(*prefix, *member);
             }
             Step::RemovePrefix { prefix, .. } => {
                 installed.prefixes.remove(prefix).unwrap();
@@ -87,10 +104,14 @@ fn apply(plan: &Plan, installed: &mut Installed) {
             Step::SetPorts { after, .. } => installed.ports = after.clone(),
             Step::SetSettings { after, .. } => installed.settings = Some(*after),
         }
-        for number in installed.prefixes.values() {
+        for member in installed.prefixes.values() {
             assert!(
-                installed.accounts.values().any(|it| it.number == *number),
-                "{number} has no policy: {step}"
+                installed.accounts.values().any(|it| it.number == member.account),
+                "{member:?} has no policy: {step}"
+            );
+            assert!(
+                member.trunk == 0 || installed.trunks.values().any(|it| it.number == member.trunk),
+                "{member:?} has no limit: {step}"
             );
         }
     }
@@ -103,14 +124,21 @@ fn assert_reached(desired: &Desired, installed: &Installed) {
         let present = installed.accounts[name];
         assert_eq!(present.policy, account.policy);
         assert!(present.number < desired.account_capacity);
-        let prefixes: BTreeSet<IpNet> = installed
-            .prefixes
-            .iter()
-            .filter(|(_, it)| **it == present.number)
-            .map(|(prefix, _)| *prefix)
-            .collect();
-        assert_eq!(prefixes, account.prefixes.iter().copied().collect());
+        let named = |trunk: u32| -> BTreeSet<IpNet> {
+            let member = Member { account: present.number, trunk };
+            installed.prefixes.iter().filter(|(_, it)| **it == member).map(|(prefix, _)| *prefix).collect()
+        };
+        let mut own: BTreeSet<IpNet> = account.prefixes.iter().copied().collect();
+        for (trunk, wish) in &account.trunks {
+            let installed = installed.trunks[&format!("{name}/{trunk}")];
+            assert_eq!(installed.calls_max, wish.calls_max);
+            assert_eq!(named(installed.number), wish.prefixes.iter().copied().collect());
+            own.retain(|prefix| !wish.prefixes.contains(prefix));
+        }
+        assert_eq!(named(0), own);
     }
+    let trunks: usize = desired.accounts.values().map(|account| account.trunks.len()).sum();
+    assert_eq!(installed.trunks.len(), trunks);
     assert_eq!(installed.standings, desired.standings);
     assert_eq!(installed.ports, desired.ports);
     assert_eq!(installed.settings, Some(desired.settings));
@@ -211,10 +239,63 @@ fn installed_numbers_that_contradict_each_other_give_no_plan() {
     assert!(matches!(plan(&desired, &installed), Err(PlanError::Foreign { .. })));
 }
 
+/// The account with a trunk of that name, limit and prefixes.
+fn with_trunk(mut made: Desired, name: &str, calls_max: u32, prefixes: &[&str]) -> Desired {
+    let prefixes = prefixes.iter().map(|prefix| net(prefix)).collect();
+    let account = made.accounts.get_mut("acme").unwrap();
+    account.trunks.insert(name.to_owned(), DesiredTrunk { calls_max, prefixes });
+    made
+}
+
+#[test]
+fn trunks_come_change_and_go_and_take_their_prefixes_along() {
+    let plain = || desired(&[("acme", 1, &["203.0.113.0/24", "198.51.100.0/24"])]);
+    let mut installed = installed_from(&plain());
+    let one = with_trunk(plain(), "london", 10, &["203.0.113.0/28", "198.51.100.0/24"]);
+    let comes = plan(&one, &installed).unwrap();
+    assert_eq!(
+        comes.lines(),
+        [
+            "+ trunk acme/london calls 10",
+            "~ prefix 198.51.100.0/24 acme -> acme/london",
+            "+ prefix 203.0.113.0/28 to acme/london",
+        ]
+    );
+    apply(&comes, &mut installed);
+    assert_reached(&one, &installed);
+    let more = with_trunk(plain(), "london", 0, &["203.0.113.0/28", "198.51.100.0/24"]);
+    assert_eq!(plan(&more, &installed).unwrap().lines(), ["~ trunk acme/london calls 10 -> unlimited"]);
+    let goes = plan(&plain(), &installed).unwrap();
+    assert_eq!(
+        goes.lines(),
+        [
+            "- prefix 203.0.113.0/28 from acme/london",
+            "~ prefix 198.51.100.0/24 acme/london -> acme",
+            "- trunk acme/london",
+        ]
+    );
+    apply(&goes, &mut installed);
+    assert_reached(&plain(), &installed);
+}
+
+#[test]
+fn the_number_of_a_trunk_that_goes_is_not_given_to_one_that_comes() {
+    let plain = || desired(&[("acme", 1, &["203.0.113.0/24"])]);
+    let before = with_trunk(plain(), "london", 10, &["203.0.113.0/28"]);
+    let mut installed = installed_from(&before);
+    let after = with_trunk(plain(), "paris", 10, &["203.0.113.0/28"]);
+    apply(&plan(&after, &installed).unwrap(), &mut installed);
+    assert_eq!(installed.trunks["acme/paris"].number, 2);
+    let full = Desired { trunk_capacity: 3, ..with_trunk(before, "paris", 1, &[]) };
+    let full = with_trunk(full, "rome", 1, &[]);
+    assert!(matches!(plan(&full, &installed), Err(PlanError::TooManyTrunks { wanted: 3, capacity: 2 })));
+}
+
 prop_compose! {
     fn any_desired()(
         names in prop::collection::btree_map("[a-e]", (1u64..3, 0usize..4), 0..4),
         prefixes in prop::collection::vec(0usize..6, 6),
+        trunks in prop::collection::vec(0usize..4, 6),
         banned in prop::collection::btree_map(0u8..4, (0usize..3, 1u64..3), 0..4),
         enforce in any::<bool>(),
         port in 1u16..4,
@@ -222,13 +303,25 @@ prop_compose! {
         let mut made = desired(&[]);
         let count = names.len();
         for (name, (interval_ns, _)) in names {
-            let account = DesiredAccount { plan: "standard".into(), policy: policy(interval_ns), prefixes: vec![] };
+            let account = DesiredAccount {
+                plan: "standard".into(),
+                policy: policy(interval_ns),
+                prefixes: vec![],
+                trunks: BTreeMap::new(),
+            };
             made.accounts.insert(name, account);
         }
         for (index, choice) in prefixes.into_iter().enumerate() {
             let named = made.accounts.iter_mut().filter(|(name, _)| *name != UNKNOWN_ACCOUNT).nth(choice);
             if let Some((_, account)) = named.filter(|_| count > 0) {
                 account.prefixes.push(net(&format!("203.0.{index}.0/24")));
+            }
+        }
+        for account in made.accounts.values_mut() {
+            // Some of an account's prefixes are those of a trunk.
+            for (prefix, trunk) in account.prefixes.iter().zip(&trunks).filter(|(_, trunk)| **trunk > 0) {
+                let fresh = DesiredTrunk { calls_max: u32::try_from(*trunk).unwrap(), prefixes: vec![] };
+                account.trunks.entry(format!("t{trunk}")).or_insert(fresh).prefixes.push(*prefix);
             }
         }
         for (index, (kind, until_ns)) in banned {

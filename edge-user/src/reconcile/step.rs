@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Limit, Mode, Policy, Service, StandingKind, policy_flag};
+use edge_ebpf::abi::{Class, Limit, Member, Mode, Policy, Service, StandingKind, policy_flag};
 use ipnet::IpNet;
 
 use super::{GlobalSettings, Standing};
@@ -42,23 +42,41 @@ pub enum Step {
         /// Name.
         name: String,
     },
-    /// Let a prefix name an account.
+    /// Name the number and write its limit; the slots that are held stay.
+    SetTrunk {
+        /// Place in the kernel's arrays.
+        number: u32,
+        /// Account and name: `acme/london`.
+        name: String,
+        /// Calls at once until now; `None` for a new one.
+        before: Option<u32>,
+        /// Calls at once from now.
+        after: u32,
+    },
+    /// Clear name and limit; the number is free.
+    RemoveTrunk {
+        /// Place in the kernel's arrays.
+        number: u32,
+        /// Account and name.
+        name: String,
+    },
+    /// Let a prefix name an account, and one of its trunks.
     SetPrefix {
         /// Prefix.
         prefix: IpNet,
-        /// The account's number.
-        number: u32,
-        /// The account's name.
-        account: String,
-        /// Name of the account it belonged to until now.
+        /// Numbers.
+        member: Member,
+        /// Name of the account or the trunk.
+        owner: String,
+        /// Name of the one that it belonged to until now.
         before: Option<String>,
     },
     /// Let a prefix name nobody.
     RemovePrefix {
         /// Prefix.
         prefix: IpNet,
-        /// Name of the account it belonged to.
-        account: String,
+        /// Name of the account or the trunk that it belonged to.
+        owner: String,
     },
     /// Ban or allow a prefix.
     SetStanding {
@@ -106,6 +124,8 @@ impl Step {
             Self::AddAccount { .. }
             | Self::SetPolicy { .. }
             | Self::RemoveAccount { .. }
+            | Self::SetTrunk { .. }
+            | Self::RemoveTrunk { .. }
             | Self::SetPorts { .. } => false,
         }
     }
@@ -119,13 +139,20 @@ impl Step {
             }
             Self::SetPolicy { name, before, after, .. } => policy_lines(name, before, after),
             Self::RemoveAccount { number, name } => vec![format!("- account {name} (#{number})")],
-            Self::SetPrefix { prefix, account, before: None, .. } => {
-                vec![format!("+ prefix {prefix} to {account}")]
+            Self::SetTrunk { name, before: None, after, .. } => {
+                vec![format!("+ trunk {name} calls {}", calls_words(*after))]
             }
-            Self::SetPrefix { prefix, account, before: Some(before), .. } => {
-                vec![format!("~ prefix {prefix} {before} -> {account}")]
+            Self::SetTrunk { name, before: Some(before), after, .. } => {
+                vec![format!("~ trunk {name} calls {} -> {}", calls_words(*before), calls_words(*after))]
             }
-            Self::RemovePrefix { prefix, account } => vec![format!("- prefix {prefix} from {account}")],
+            Self::RemoveTrunk { name, .. } => vec![format!("- trunk {name}")],
+            Self::SetPrefix { prefix, owner, before: None, .. } => {
+                vec![format!("+ prefix {prefix} to {owner}")]
+            }
+            Self::SetPrefix { prefix, owner, before: Some(before), .. } => {
+                vec![format!("~ prefix {prefix} {before} -> {owner}")]
+            }
+            Self::RemovePrefix { prefix, owner } => vec![format!("- prefix {prefix} from {owner}")],
             Self::SetStanding { prefix, before: None, after } => {
                 vec![format!("+ {} {prefix}", words(*after))]
             }
@@ -154,8 +181,7 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
         lines.push(format!("~ account {name} mode {} -> {}", mode_name(before.mode), mode_name(after.mode)));
     }
     if before.calls_max != after.calls_max {
-        let words = |calls: u32| if calls == 0 { "unlimited".to_owned() } else { calls.to_string() };
-        let (was, is) = (words(before.calls_max), words(after.calls_max));
+        let (was, is) = (calls_words(before.calls_max), calls_words(after.calls_max));
         lines.push(format!("~ account {name} calls {was} -> {is}"));
     }
     if (before.flags ^ after.flags) & policy_flag::SUSPENDED != 0 {
@@ -185,6 +211,10 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
         lines.push(format!("~ account {name} written anew"));
     }
     lines
+}
+
+fn calls_words(calls: u32) -> String {
+    if calls == 0 { "unlimited".to_owned() } else { calls.to_string() }
 }
 
 fn mode_name(mode: u32) -> &'static str {

@@ -110,6 +110,7 @@ const STEPS: &[M<'static>] = &[
     ) STRICT;
     CREATE INDEX calls_by_end ON calls (end_at_us);",
     ),
+    M::up("ALTER TABLE calls ADD COLUMN trunk TEXT NOT NULL DEFAULT '';"),
 ];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

@@ -9,9 +9,10 @@ use edge_user::api::control::{Actor, Control};
 use edge_user::api::server;
 use edge_user::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
-    DeliveryView, Detach, Detached, InterfaceStatus, LimitChange, LimitQuery, LimitView, MapStatus, Measure,
-    MeasureKind, PlanRequest, PlanView, RecordQuery, Resume, Scope, SetLimit, SetMeasure, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
+    CallStats, CallsStatus, DeliveryView, Detach, Detached, DropSlot, InterfaceStatus, LimitChange,
+    LimitQuery, LimitView, LiveCall, LiveCallQuery, MapStatus, Measure, MeasureKind, PlanRequest, PlanView,
+    RecordQuery, Resume, Scope, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook,
+    TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -171,6 +172,7 @@ pub(crate) fn call() -> CallRow {
     CallRow {
         seq: 7,
         account: "acme".to_owned(),
+        trunk: String::new(),
         source: "203.0.113.7".to_owned(),
         from: "441632960123".to_owned(),
         to: "12025550123".to_owned(),
@@ -182,6 +184,30 @@ pub(crate) fn call() -> CallRow {
         cause: "busy".to_owned(),
         ended_by: "callee".to_owned(),
     }
+}
+
+/// The one call under way.
+pub(crate) fn live_call() -> LiveCall {
+    LiveCall {
+        id: "1-00000000000000ab".to_owned(),
+        account: "acme".to_owned(),
+        trunk: Some("london".to_owned()),
+        source: "203.0.113.7".to_owned(),
+        state: "answered".to_owned(),
+        age_secs: 65,
+        from: "44163296xxxx".to_owned(),
+        to: "1202555xxxx".to_owned(),
+        setup_at: noon(),
+        ring_at: Some(noon()),
+        answer_at: Some(noon()),
+        heard_at: noon(),
+        session_expires_secs: None,
+        slots: 1,
+    }
+}
+
+fn stats() -> CallStats {
+    CallStats { account: "acme".to_owned(), attempts: 4, answered: 2, asr: Some(0.5), ..CallStats::default() }
 }
 
 fn view() -> AlertView {
@@ -231,6 +257,7 @@ impl Control for FakeDaemon {
             accounts: 2,
             outcomes: counts(&[("not_ours", 1200), ("over_source_limit", 34)]),
             packets: 1234,
+            calls: CallsStatus { counted: 12, held: 12, walked_at: Some(noon()), corrected: 0 },
             maps: vec![MapStatus { name: "SOURCES".to_owned(), entries: Some(10), capacity: 100 }],
             alerts_open: 1,
             outbox_pending: 0,
@@ -268,6 +295,8 @@ impl Control for FakeDaemon {
             calls_active: 12,
             calls_max: 50,
             calls: counts(&[("admitted", 100)]),
+            stats: stats(),
+            trunks: Vec::new(),
             suspension: Some(suspension()),
             messages: BTreeMap::from([(
                 "sip.invite".to_owned(),
@@ -329,6 +358,32 @@ impl Control for FakeDaemon {
         let Resume { account, reason } = request;
         self.write(actor, format!("resume {account} {reason}"));
         Ok(Suspension { account, ..suspension() })
+    }
+
+    async fn live_calls(&self, query: &LiveCallQuery) -> Result<Vec<LiveCall>, ApiError> {
+        match query.account.as_deref() {
+            None | Some("acme") => Ok(vec![live_call()]),
+            Some(name) => Err(unknown("account", name)),
+        }
+    }
+
+    async fn live_call(&self, id: &str, query: &LiveCallQuery) -> Result<LiveCall, ApiError> {
+        if id != live_call().id {
+            return Err(unknown("call", id));
+        }
+        let is_full = query.full == Some(true);
+        let from = if is_full { "441632960123".to_owned() } else { live_call().from };
+        Ok(LiveCall { from, ..live_call() })
+    }
+
+    async fn drop_slot(&self, actor: &Actor, request: DropSlot) -> Result<LiveCall, ApiError> {
+        let DropSlot { id, reason } = request;
+        self.write(actor, format!("drop {id} {reason}"));
+        Ok(LiveCall { state: "dropped".to_owned(), ..live_call() })
+    }
+
+    async fn call_stats(&self, _: &StatsQuery) -> Result<Vec<CallStats>, ApiError> {
+        Ok(vec![stats()])
     }
 
     async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {

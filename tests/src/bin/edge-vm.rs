@@ -85,7 +85,12 @@ fn desired() -> Desired {
     policy.account[Class::SipInvite.index()] = at_once(BURST);
     let [a, b, c, d] = ACME_SOURCE;
     let source = std::net::IpAddr::from([a, b, c, d]).into();
-    let account = |policy, prefixes| DesiredAccount { plan: "vm".to_owned(), policy, prefixes };
+    let account = |policy, prefixes| DesiredAccount {
+        plan: "vm".to_owned(),
+        policy,
+        prefixes,
+        trunks: BTreeMap::new(),
+    };
     Desired {
         accounts: BTreeMap::from([
             (UNKNOWN_ACCOUNT.to_owned(), account(Policy::OPEN, Vec::new())),
@@ -103,6 +108,7 @@ fn desired() -> Desired {
         },
         account_capacity: 16,
         prefix_capacity: 64,
+        trunk_capacity: 1024,
     }
 }
 

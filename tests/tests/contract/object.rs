@@ -43,6 +43,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         (map::CALLS, BPF_MAP_TYPE_HASH, size_of::<CallKey>(), size_of::<CallState>()),
         array(map::TRUNKS, size_of::<TrunkState>()),
         array(map::TRUNK_POLICIES, size_of::<TrunkPolicy>()),
+        array(map::TRUNK_NAMES, 128),
         (map::RECORDS, BPF_MAP_TYPE_RINGBUF, 0, 0),
         (map::RECORDS_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
         (map::EVENTS, BPF_MAP_TYPE_RINGBUF, 0, 0),
@@ -62,7 +63,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
 #[test]
 fn every_program_of_the_contract_is_in_the_object() {
     let object = Object::parse(&object_bytes().unwrap()).unwrap();
-    for name in [program::INGRESS, program::EGRESS, program::SWEEP, program::EMPTY] {
+    for name in [program::INGRESS, program::EGRESS, program::SWEEP, program::CORRECT, program::EMPTY] {
         assert!(object.programs.contains_key(name), "the object has no program {name}");
     }
 }

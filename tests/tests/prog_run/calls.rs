@@ -2,8 +2,8 @@
 //! and records at every step.
 
 use edge_ebpf::abi::{
-    CallCause, CallCount, CallPhase, CallState, Class, EgressOutcome, EndedBy, Outcome, TrunkPolicy,
-    TrunkState, map,
+    AccountState, CallCause, CallCount, CallPhase, CallState, Class, EgressOutcome, EndedBy, Outcome,
+    TrunkPolicy, TrunkState, map,
 };
 use edge_tests::fixtures::world::{
     ACME, ACME_OTHER_SOURCE, ACME_SOURCE, Prefix, SERVER, SIP_PORT, Scenario, at_once,
@@ -266,6 +266,17 @@ fn a_trunk_has_slots_of_its_own_within_its_account() {
     kernel.leave(&frame).unwrap();
     let trunk: TrunkState = kernel.get(map::TRUNKS, 7).unwrap();
     assert_eq!((trunk.calls_active, kernel.account(ACME).unwrap().calls_active), (0, 1));
+}
+
+#[test]
+fn a_count_that_is_wrong_is_put_right_beside_what_packets_add() {
+    let mut story = Story::begin(0);
+    story.comes(&invite(1));
+    let account = story.kernel.account(ACME).unwrap();
+    story.kernel.set_account(ACME, AccountState { calls_active: 4, ..account }).unwrap();
+    story.comes(&invite(2));
+    story.kernel.correct(ACME, -3).unwrap();
+    assert_eq!(story.active(), 2);
 }
 
 #[test]

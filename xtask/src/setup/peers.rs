@@ -1,4 +1,4 @@
-//! The peers that tests and demo talk to, and the programs that judge what was sent.
+//! The peers that tests and demo talk to (`SIPp`, Kamailio, `sipvicious`, SMPP peers), and what judges them.
 
 use std::{
     env,
@@ -27,11 +27,12 @@ const TALKERS: [Need; 4] = [
     Need { program: "python3", package: "python3" },
 ];
 
-/// What judges it.
-const JUDGES: [Need; 3] = [
+/// What judges it, and what loses packets.
+const JUDGES: [Need; 4] = [
     Need { program: "tshark", package: "tshark" },
     Need { program: "tcpdump", package: "tcpdump" },
     Need { program: "bpftool", package: "bpftool" },
+    Need { program: "nft", package: "nftables" },
 ];
 
 /// Makes sure of what talks to Edge: SIPp and the SMPP peers. It is all that the demo needs.
@@ -44,7 +45,7 @@ pub(crate) fn ensure_talkers() -> Result<()> {
 pub(crate) fn ensure() -> Result<()> {
     // Python is among the programs.
     let programs = ensure_programs(&[&TALKERS[..], &JUDGES].concat()).and_then(|()| ensure_python_peers());
-    all([programs, ensure_promtool(), ensure_nextest()])
+    all([programs, ensure_kamailio(), ensure_promtool(), ensure_nextest()])
 }
 
 /// `PATH` with our own peers first, for what is started with them.
@@ -55,6 +56,25 @@ pub(crate) fn programs() -> Result<OsString> {
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let all = own.into_iter().chain(env::split_paths(&inherited)).chain(system);
     env::join_paths(all).context("PATH holds a name that cannot be in PATH")
+}
+
+/// The proxy behind the edge. Its package would start a server, so it is unpacked, not installed; its modules are
+/// found beside it. The one library of its own that a plain machine lacks is installed.
+fn ensure_kamailio() -> Result<()> {
+    let own = workspace::peers().join("kamailio");
+    if workspace::find_program("kamailio").is_some()
+        || workspace::is_executable(&own.join("usr/sbin/kamailio"))
+    {
+        return Ok(());
+    }
+    if workspace::find_program("apt-get").is_none() {
+        bail!("Kamailio is missing (Debian: the package kamailio)");
+    }
+    let libraries = apt::missing(&["libpcre3"]);
+    if !libraries.is_empty() {
+        apt::install(&libraries)?;
+    }
+    apt::unpack("kamailio", &own)
 }
 
 /// Prometheus's checker of metrics and rules. Its package would start a server, so it is unpacked, not installed.

@@ -43,7 +43,7 @@ const EVENTS_BYTES: u32 = 256 * 1024;
 
 /// Calls at once, of all accounts: 131,072 x about 190 bytes = 24 MiB, allocated at load.
 const CALLS_DEFAULT: u32 = 131_072;
-/// Trunks, number 0 for none; 24 bytes each.
+/// Trunks, number 0 for none; 24 bytes each, and 128 for the name.
 const TRUNKS_DEFAULT: u32 = 16_384;
 /// Calls that ended: 1 MiB holds 8,192 records of 120 bytes and their headers.
 const RECORDS_BYTES: u32 = 1024 * 1024;
@@ -139,6 +139,10 @@ pub(crate) static TRUNKS: Array<TrunkState> = Array::with_max_entries(TRUNKS_DEF
 /// Limits, by trunk number. Written by the daemon.
 #[map]
 pub(crate) static TRUNK_POLICIES: Array<TrunkPolicy> = Array::with_max_entries(TRUNKS_DEFAULT, 0);
+
+/// Names, by trunk number: written and read by the daemon only.
+#[map]
+pub(crate) static TRUNK_NAMES: Array<[u8; 128]> = Array::with_max_entries(TRUNKS_DEFAULT, 0);
 
 /// Calls that ended or were refused, for the daemon. A buffer of its own, so that a flood of refusals crowds out no
 /// event. Full: the record is lost and counted in [`RECORDS_LOST`].

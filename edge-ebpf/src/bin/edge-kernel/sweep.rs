@@ -1,4 +1,5 @@
-//! The sweep: run by the daemon once a second, expires calls of which nothing is heard any more.
+//! What the daemon runs: the sweep, once a second, expires calls of which nothing is heard any more; the correction
+//! puts a count of slots right that has come to differ from the entries.
 //!
 //! A raw tracepoint that is attached nowhere: `BPF_PROG_TEST_RUN` runs it in the daemon's own time, preemptible,
 //! 75 ns an entry. (Timers in the map would be finer, but the kernel refuses most of them in soft interrupts.)
@@ -11,7 +12,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use edge_ebpf::abi::{CallCount, CallKey, CallState, EndedBy, Settings};
 use edge_ebpf::calls::expiry;
 
-use crate::{calls, clock, counters, maps, records};
+use crate::{atomic, calls, clock, counters, maps, records};
 
 /// What the callback is given: on the stack, where the helper wants it.
 struct Round {
@@ -33,6 +34,27 @@ pub(crate) fn edge_sweep(_ctx: RawTracePointContext) -> i32 {
             0,
         )
     };
+    0
+}
+
+/// Adds to the slots that are counted for an account or a trunk, beside what the packets of this moment add: the
+/// daemon itself could only write the whole value over theirs.
+///
+/// Arguments: the number, whether it is a trunk's (1) or an account's (0), and what to add, wrapping.
+#[raw_tracepoint]
+pub(crate) fn edge_correct(ctx: RawTracePointContext) -> i32 {
+    let (number, is_trunk, slots) = (ctx.arg::<u64>(0) as u32, ctx.arg::<u64>(1), ctx.arg::<u64>(2));
+    // SAFETY: within map values.
+    let active = unsafe {
+        if is_trunk == 0 {
+            let Some(account) = maps::ACCOUNTS.get_ptr_mut(number) else { return 0 };
+            &raw mut (*account).calls_active
+        } else {
+            let Some(trunk) = maps::TRUNKS.get_ptr_mut(number) else { return 0 };
+            &raw mut (*trunk).calls_active
+        }
+    };
+    atomic::add(active, slots);
     0
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::Cell;
 use edge_user::api::client::Client;
-use edge_user::api::types::{AccountDetail, AccountSummary};
+use edge_user::api::types::{AccountDetail, AccountSummary, CallStats, TrunkView};
 
 use crate::cli::AccountsVerb;
 use crate::failure::Failure;
@@ -46,7 +46,7 @@ fn show(account: &AccountDetail, style: Style) -> String {
         if account.calls_max == 0 { "unlimited".to_owned() } else { account.calls_max.to_string() };
     let head = format!(
         "{}, plan {}, mode {}{suspended}\nsources     {}\nsystem ids  {}\ncalls       {} of {calls_max} now; {}\n\
-         sip         {}\nsmpp        {}",
+         figures     {}\nsip         {}\nsmpp        {}",
         account.name,
         account.plan,
         account.mode,
@@ -54,6 +54,7 @@ fn show(account: &AccountDetail, style: Style) -> String {
         words(&account.system_ids),
         account.calls_active,
         text::counts(&account.calls),
+        figures(&account.stats),
         text::counts(&account.sip),
         text::counts(&account.smpp),
     );
@@ -63,7 +64,11 @@ fn show(account: &AccountDetail, style: Style) -> String {
         messages.add_row(vec![class.clone(), text::counts(counts)]);
     }
 
-    let mut parts = vec![head, limits::table(&account.limits, style)];
+    let mut parts = vec![head];
+    if !account.trunks.is_empty() {
+        parts.push(trunks(&account.trunks, style));
+    }
+    parts.push(limits::table(&account.limits, style));
     if !account.messages.is_empty() {
         parts.push(messages.trim_fmt());
     }
@@ -71,6 +76,39 @@ fn show(account: &AccountDetail, style: Style) -> String {
         parts.push(alerts::table(account.alerts.iter(), style));
     }
     parts.join("\n\n")
+}
+
+fn trunks(trunks: &[TrunkView], style: Style) -> String {
+    let mut table = style.table(&["<TRUNK", ">CALLS", ">LIMIT", ">REFUSED", "<SOURCES"]);
+    for trunk in trunks {
+        let limit = if trunk.calls_max == 0 { "unlimited".to_owned() } else { trunk.calls_max.to_string() };
+        table.add_row(vec![
+            trunk.name.clone(),
+            trunk.calls_active.to_string(),
+            limit,
+            trunk.refused.to_string(),
+            trunk.sources.join(", "),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+/// What calls that ended since the daemon's start add up to.
+fn figures(stats: &CallStats) -> String {
+    if stats.attempts == 0 {
+        return "- (no call has ended since edged started)".to_owned();
+    }
+    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), text::percent);
+    let secs = |secs: Option<f64>| secs.map_or_else(|| "-".to_owned(), |secs| format!("{secs:.1} s"));
+    format!(
+        "ASR {}, NER {}, ACD {}, short {}, PDD {} of {} attempts since edged started",
+        share(stats.asr),
+        share(stats.ner),
+        secs(stats.acd_secs),
+        share(stats.short_share),
+        secs(stats.pdd_secs),
+        stats.attempts,
+    )
 }
 
 #[cfg(test)]
@@ -109,6 +147,14 @@ acme     standard  enforce        2       1  admitted 100, refused_account 7"
             calls_active: 3,
             calls_max: 50,
             calls: BTreeMap::from([("admitted".to_owned(), 7)]),
+            stats: CallStats { attempts: 4, asr: Some(0.5), acd_secs: Some(61.25), ..CallStats::default() },
+            trunks: vec![TrunkView {
+                name: "london".to_owned(),
+                sources: vec!["203.0.113.0/28".to_owned()],
+                calls_active: 2,
+                calls_max: 10,
+                refused: 1,
+            }],
             suspension: None,
             messages: BTreeMap::new(),
             sip: BTreeMap::from([("INVITE".to_owned(), 3)]),
@@ -122,8 +168,12 @@ acme, plan standard, mode observe
 sources     203.0.113.0/24, 2001:db8::/32
 system ids  -
 calls       3 of 50 now; admitted 7
+figures     ASR 50.0 %, NER -, ACD 61.2 s, short -, PDD - of 4 attempts since edged started
 sip         INVITE 3
 smpp        -
+
+TRUNK   CALLS  LIMIT  REFUSED  SOURCES
+london      2     10        1  203.0.113.0/28
 
 ACCOUNT  CLASS  SCOPE  LIMIT  ORIGIN  UNTIL  BY  REASON"
         );

@@ -4,24 +4,128 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use edge_user::api::client::Client;
-use edge_user::api::types::{CallRow, RecordQuery};
+use edge_user::api::types::{CallRow, CallStats, DropSlot, LiveCall, LiveCallQuery, RecordQuery, StatsQuery};
 
 use crate::cli::{CallsVerb, ExportArgs, ExportFormat};
 use crate::failure::Failure;
+use crate::output::{Output, Style};
+use crate::text;
 
 /// Records asked for at once.
 const PAGE: u32 = 5_000;
 
-const COLUMNS: &str = "seq,account,source,from,to,setup_at,ring_at,answer_at,end_at,status,cause,ended_by";
+const COLUMNS: &str =
+    "seq,account,source,from,to,setup_at,ring_at,answer_at,end_at,status,cause,ended_by,trunk";
 
-pub(crate) async fn run(verb: CallsVerb, socket: &Path) -> Result<(), Failure> {
-    let CallsVerb::Export(args) = verb;
-    export(args, socket).await
+pub(crate) async fn run(verb: CallsVerb, socket: &Path, output: Output) -> Result<(), Failure> {
+    let client = Client::new(socket)?;
+    match verb {
+        CallsVerb::List(args) => {
+            let query =
+                LiveCallQuery { account: args.account, full: Some(args.full), limit: Some(args.limit) };
+            output.show(&client.live_calls(&query).await?, |calls, style| list(calls, style))
+        }
+        CallsVerb::Show { id, full } => {
+            let query = LiveCallQuery { full: Some(full), ..LiveCallQuery::default() };
+            output.show(&client.live_call(&id, &query).await?, |call, _| show(call))
+        }
+        CallsVerb::DropSlot(args) => {
+            let request = DropSlot { id: args.id, reason: args.reason };
+            output.show(&client.drop_slot(&request).await?, |call, _| {
+                format!("{}: {} slots of {} taken back", call.id, call.slots, call.account)
+            })
+        }
+        CallsVerb::Stats(args) => {
+            let query = StatsQuery { account: args.account, since: args.since };
+            output.show(&client.call_stats(&query).await?, |stats, style| figures(stats, style))
+        }
+        CallsVerb::Export(args) => export(args, &client).await,
+    }
+}
+
+fn list(calls: &[LiveCall], style: Style) -> String {
+    if calls.is_empty() {
+        return "no call holds a slot".to_owned();
+    }
+    let mut table =
+        style.table(&["<ID", "<ACCOUNT", "<TRUNK", "<STATE", ">AGE", "<FROM", "<TO", "<SOURCE", ">SLOTS"]);
+    for call in calls {
+        table.add_row(vec![
+            call.id.clone(),
+            call.account.clone(),
+            or_dash(call.trunk.as_deref().unwrap_or_default()),
+            call.state.clone(),
+            text::secs(call.age_secs),
+            or_dash(&call.from),
+            or_dash(&call.to),
+            call.source.clone(),
+            call.slots.to_string(),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn show(call: &LiveCall) -> String {
+    let time = |at: Option<jiff::Timestamp>| at.map_or_else(|| "-".to_owned(), text::time);
+    let expires = call.session_expires_secs.map_or_else(|| "-".to_owned(), |secs| text::secs(secs.into()));
+    format!(
+        "{}, {} for {}\naccount          {}\ntrunk            {}\nsource           {}\nfrom             {}\n\
+         to               {}\nINVITE           {}\nrang             {}\nanswered         {}\n\
+         last heard       {}\nsession expires  {expires}\nslots            {}",
+        call.id,
+        call.state,
+        text::secs(call.age_secs),
+        call.account,
+        or_dash(call.trunk.as_deref().unwrap_or_default()),
+        call.source,
+        or_dash(&call.from),
+        or_dash(&call.to),
+        text::time(call.setup_at),
+        time(call.ring_at),
+        time(call.answer_at),
+        text::time(call.heard_at),
+        call.slots,
+    )
+}
+
+fn figures(stats: &[CallStats], style: Style) -> String {
+    let mut table = style.table(&[
+        "<ACCOUNT",
+        ">ATTEMPTS",
+        ">ANSWERED",
+        ">REFUSED",
+        ">ASR",
+        ">NER",
+        ">ACD",
+        ">SHORT",
+        ">PDD",
+        "<CAUSES",
+    ]);
+    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), text::percent);
+    let secs = |secs: Option<f64>| secs.map_or_else(|| "-".to_owned(), |secs| format!("{secs:.1} s"));
+    for it in stats {
+        table.add_row(vec![
+            it.account.clone(),
+            it.attempts.to_string(),
+            it.answered.to_string(),
+            it.refused.to_string(),
+            share(it.asr),
+            share(it.ner),
+            secs(it.acd_secs),
+            share(it.short_share),
+            secs(it.pdd_secs),
+            text::counts(&it.causes),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
 /// Page by page, so that neither side holds more than one.
-async fn export(args: ExportArgs, socket: &Path) -> Result<(), Failure> {
-    let client = Client::new(socket)?;
+async fn export(args: ExportArgs, client: &Client) -> Result<(), Failure> {
     let mut query = RecordQuery { account: args.account, since: args.since, after: None, limit: Some(PAGE) };
     let mut stdout = io::stdout().lock();
     if args.format == ExportFormat::Csv {
@@ -59,6 +163,7 @@ fn csv(row: &CallRow) -> String {
         row.status.to_string(),
         row.cause.clone(),
         row.ended_by.clone(),
+        row.trunk.clone(),
     ]
     .join(",")
 }
@@ -72,6 +177,7 @@ mod tests {
         let row = CallRow {
             seq: 7,
             account: "acme".to_owned(),
+            trunk: "london".to_owned(),
             source: "203.0.113.7".to_owned(),
             from: "441632960123".to_owned(),
             to: String::new(),
@@ -86,9 +192,50 @@ mod tests {
         let line = csv(&row);
         assert_eq!(
             line,
-            "7,acme,203.0.113.7,441632960123,,2026-03-01T12:00:00Z,,,2026-03-01T12:00:01Z,486,busy,callee"
+            "7,acme,203.0.113.7,441632960123,,2026-03-01T12:00:00Z,,,2026-03-01T12:00:01Z,486,busy,callee,london"
         );
         assert_eq!(line.split(',').count(), COLUMNS.split(',').count());
         Ok(())
+    }
+
+    #[test]
+    fn a_call_is_a_line_and_what_is_not_known_a_dash() -> Result<(), jiff::Error> {
+        let noon = "2026-03-01T12:00:00Z".parse()?;
+        let call = LiveCall {
+            id: "1-00000000000000ab".to_owned(),
+            account: "acme".to_owned(),
+            trunk: None,
+            source: "203.0.113.7".to_owned(),
+            state: "answered".to_owned(),
+            age_secs: 3725,
+            from: "44163296xxxx".to_owned(),
+            to: String::new(),
+            setup_at: noon,
+            ring_at: None,
+            answer_at: Some(noon),
+            heard_at: noon,
+            session_expires_secs: Some(1800),
+            slots: 1,
+        };
+        assert_eq!(
+            list(std::slice::from_ref(&call), Style { color: false }),
+            "\
+ID                  ACCOUNT  TRUNK  STATE        AGE  FROM          TO  SOURCE       SLOTS
+1-00000000000000ab  acme     -      answered  1h 2m 5s  44163296xxxx  -   203.0.113.7      1"
+                .replace("STATE        AGE", "STATE          AGE")
+        );
+        assert!(show(&call).contains("\nsession expires  30m\n"), "{}", show(&call));
+        Ok(())
+    }
+
+    #[test]
+    fn figures_that_nothing_was_divided_by_are_dashes() {
+        let stats = CallStats { account: "acme".to_owned(), asr: Some(0.5), ..CallStats::default() };
+        assert_eq!(
+            figures(&[stats], Style { color: false }),
+            "\
+ACCOUNT  ATTEMPTS  ANSWERED  REFUSED     ASR  NER  ACD  SHORT  PDD  CAUSES
+acme            0         0        0  50.0 %    -    -      -    -  -"
+        );
     }
 }

@@ -8,7 +8,11 @@ use clap_complete::Shell;
 use edge_user::api::client::DEFAULT_SOCKET;
 use edge_user::api::types::Scope;
 
+mod calls;
+
 use crate::values;
+
+pub(crate) use self::calls::{CallsVerb, ExportArgs, ExportFormat};
 
 /// Where the configuration is unless told otherwise.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/edge/edge.toml";
@@ -110,7 +114,7 @@ Example:
     /// Bans and allowances in force
     #[command(subcommand)]
     Measures(MeasuresVerb),
-    /// Calls that are over
+    /// Calls under way, and calls that are over
     #[command(subcommand)]
     Calls(CallsVerb),
     /// Refuse an account's requests outside of calls under way, until it is resumed
@@ -274,38 +278,6 @@ pub(crate) struct UnbanArgs {
     pub(crate) prefix: String,
     #[command(flatten)]
     pub(crate) why: Lifting,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CallsVerb {
-    /// Write call records to stdout, oldest first
-    #[command(after_help = "\
-JSON Lines or CSV, one record a line; --json changes nothing. Numbers are there as far as `records.numbers` keeps them.
-
-Examples:
-  edgectl calls export --since 1h --account acme --format csv > acme.csv
-  edgectl calls export --since 2026-03-01T00:00:00Z | jq 'select(.cause == \"failed\").to'")]
-    Export(ExportArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// Only calls that ended since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
-    #[arg(long, value_name = "WHEN", value_parser = values::since)]
-    pub(crate) since: Option<jiff::Timestamp>,
-    /// Only this account's
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// How to write them
-    #[arg(long, default_value = "jsonl")]
-    pub(crate) format: ExportFormat,
-}
-
-/// One record a line, in either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    Jsonl,
-    Csv,
 }
 
 #[derive(Debug, Args)]

@@ -62,7 +62,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
             Verb::Measures(verb) => measures::run(verb, socket, output).await,
             Verb::Suspend(args) => suspend::suspend(args, socket, output).await,
             Verb::Resume(args) => suspend::resume(args, socket, output).await,
-            Verb::Calls(verb) => calls::run(verb, socket).await,
+            Verb::Calls(verb) => calls::run(verb, socket, output).await,
             Verb::Top(args) => top::run(&args, socket, output).await,
             Verb::Alerts(verb) => alerts::run(verb, socket, output).await,
             Verb::Webhook(verb) => webhook::run(verb, socket, output).await,

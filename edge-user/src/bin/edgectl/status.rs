@@ -44,6 +44,12 @@ fn head(status: &Status, now: Timestamp) -> String {
         let _ = writeln!(head, "               LAST RELOAD REFUSED, the older one is in force: {error}");
     }
     let _ = writeln!(head, "accounts       {}", status.accounts);
+    let calls = &status.calls;
+    let _ = write!(head, "calls          {} under way", calls.counted);
+    let _ = match calls.corrected {
+        0 => writeln!(head),
+        slots => writeln!(head, "; {slots} SLOTS PUT RIGHT since the start: see `edgectl audit`"),
+    };
     let _ = writeln!(
         head,
         "alerts         {} open, {} deliveries waiting",
@@ -121,7 +127,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 mod tests {
     use std::collections::BTreeMap;
 
-    use edge_user::api::types::Repair;
+    use edge_user::api::types::{CallsStatus, Repair};
 
     use super::*;
 
@@ -153,6 +159,7 @@ mod tests {
             accounts: 2,
             outcomes: BTreeMap::from([("a_few".to_owned(), 1), ("most".to_owned(), 3)]),
             packets: 4,
+            calls: CallsStatus { counted: 12, held: 12, walked_at: None, corrected: 3 },
             maps: vec![
                 MapStatus { name: "SOURCES".to_owned(), entries: Some(9), capacity: 10 },
                 MapStatus { name: "EVENTS".to_owned(), entries: None, capacity: 4096 },
@@ -172,6 +179,7 @@ configuration  /etc/edge/edge.toml, applied 2026-03-01T12:30:00Z
                - mode: `x` is no mode
                - ports: empty
 accounts       2
+calls          12 under way; 3 SLOTS PUT RIGHT since the start: see `edgectl audit`
 alerts         1 open, 3 deliveries waiting
 events         5 LOST: the ring buffer was full
 store          ok

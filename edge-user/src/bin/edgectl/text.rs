@@ -22,6 +22,11 @@ pub(crate) fn between(from: Timestamp, to: Timestamp) -> String {
     humantime::format_duration(Duration::from_secs(secs)).to_string()
 }
 
+/// A time in seconds: `3h 12m 5s`.
+pub(crate) fn secs(secs: u64) -> String {
+    humantime::format_duration(Duration::from_secs(secs)).to_string()
+}
+
 /// A share of 1, in percent.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
