@@ -18,6 +18,11 @@ indexed_enum! {
         BindRejected = 3, "bind_rejected";
         /// A listener's refusals went unanswered, and it fell back to drop; `detail` is the port, `value` how many.
         RefusalsUnanswered = 4, "refusals_unanswered";
+        /// A server refused a request of a source with 401, 403, 404 or 407 for the 1st, 2nd, 4th, 8th … time; `value`
+        /// is the count, `detail` the status.
+        SourceRejected = 5, "source_rejected";
+        /// A server accepted a REGISTER of a source for the 1st, 2nd, 4th, 8th … time; `value` is the count.
+        SourceRegistered = 6, "source_registered";
     }
 }
 

@@ -47,7 +47,8 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
-    let Dataplane { accounts, interfaces, counters, calls, prefixes, events, records, logs, adoption } = plane;
+    let Dataplane { accounts, interfaces, counters, calls, prefixes, events, records, logs, adoption } =
+        plane;
     let events = events
         .listen()
         .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;

@@ -1,11 +1,15 @@
-//! Scanning: a source that no account owns knocks and knocks, and is refused.
+//! Scanning: a source that no account owns knocks and knocks, and is refused; or guesses, and is told that it is wrong.
 //!
-//! 1. The kernel tells the 1st, 2nd, 4th, 8th … refusal of a source, so that a flood of them is a handful of events.
-//! 2. A source is a scanner when it was refused `threshold` times within `window`. Counted is between two events
-//!    that both lie in the window: never more than there were, at worst half.
-//! 3. Sources of accounts are never scanners: a customer whose phones all register after a power cut is over a
+//! 1. The kernel tells the 1st, 2nd, 4th, 8th … refusal of a source by a limit, and rejection by the server (401, 403,
+//!    404, 407), so that a flood of them is a handful of events.
+//! 2. A source is a scanner when it was refused, or rejected, `threshold` times within `window`. Counted is between two
+//!    events that both lie in the window: never more than there were, at worst half.
+//! 3. Whose registrations the server accepts is no guesser: each phone behind a NAT is challenged before it registers.
+//!    So [`REJECTIONS_A_REGISTRATION`] are forgiven for each, and a guesser is found only [`SETTLE`] after it was
+//!    rejected often enough: phones that come all at once have registered by then.
+//! 4. Sources of accounts are never scanners: a customer whose phones all register after a power cut is over a
 //!    limit, not an attacker. Neither is a flood of packets that were not even read.
-//! 4. One alert for all scanners together; it resolves when none was found for [`QUIET`].
+//! 5. One alert for all scanners together; it resolves when none was found for [`QUIET`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -29,25 +33,43 @@ const QUIET: SignedDuration = SignedDuration::from_mins(5);
 const EVIDENCE: usize = 5;
 /// Sources watched at once; forged ones come in any number.
 const MOST_SOURCES: usize = 65_536;
+/// A phone is challenged once, and once more where its nonce has become stale (RFC 3261 22.1); the kernel may have told
+/// of half the registrations only.
+const REJECTIONS_A_REGISTRATION: u64 = 4;
+/// Between the rejection that is one too many and the judgement. Longer than a phone takes to answer a challenge.
+const SETTLE: SignedDuration = SignedDuration::from_millis(500);
 
 /// A source that was found scanning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanner {
     /// The address; of IPv6 the first of its prefix.
     pub source: IpAddr,
-    /// Refusals seen within the window, at least.
+    /// Refusals and rejections seen within the window, at least.
     pub refusals: u64,
 }
 
 /// The detector's memory.
 #[derive(Debug, Default)]
 pub(super) struct Scanning {
-    /// By source: refusals so far, by the time of the event that told them. Ascending in both.
-    sources: BTreeMap<IpAddr, VecDeque<(Timestamp, u64)>>,
+    sources: BTreeMap<IpAddr, Source>,
     /// Found since the last step, with the most refusals seen of each.
     found: BTreeMap<IpAddr, u64>,
     open: Option<Open>,
 }
+
+/// What was told of one source.
+#[derive(Debug, Default)]
+struct Source {
+    refused: Told,
+    rejected: Told,
+    registered: Told,
+    /// Rejected often enough, and when.
+    guesser: Option<(Timestamp, u64)>,
+}
+
+/// Counts so far by the time of the event that told them. Ascending in both.
+#[derive(Debug, Default)]
+struct Told(VecDeque<(Timestamp, u64)>);
 
 #[derive(Debug)]
 struct Open {
@@ -57,42 +79,52 @@ struct Open {
 }
 
 impl Scanning {
-    /// Takes an event; anything but refusals of a source that nobody owns is none of ours.
+    /// Takes an event; anything but those of a source that nobody owns is none of ours.
     pub(super) fn event(&mut self, config: &config::Scanning, event: &Event, now: Timestamp) {
-        let is_knock = event.kind == EventKind::SourceRefused as u32
-            && event.account == 0
-            && event.detail != Class::Packets.index() as u64;
-        if !config.enabled || !is_knock {
+        let kind = usize::try_from(event.kind).ok().and_then(EventKind::from_index);
+        let is_flood =
+            kind == Some(EventKind::SourceRefused) && event.detail == Class::Packets.index() as u64;
+        if !config.enabled || event.account != 0 || is_flood {
             return;
         }
-        let source = Ipv6Addr::from(event.source).to_canonical();
-        if !self.sources.contains_key(&source) && self.sources.len() >= MOST_SOURCES {
+        let address = Ipv6Addr::from(event.source).to_canonical();
+        let is_known = self.sources.contains_key(&address);
+        if !is_known && self.sources.len() >= MOST_SOURCES {
             return;
         }
-        let told = self.sources.entry(source).or_default();
-        // Counts that fall: the kernel had forgotten the source.
-        if told.back().is_some_and(|(_, count)| *count >= event.value) {
-            told.clear();
-        }
-        told.push_back((now, event.value));
-        forget_before(told, now, config);
-        // The first event of a source tells its first refusal.
-        let Some((_, first)) = told.front() else { return };
-        let before = if *first == 1 { 0 } else { *first };
-        let refusals = event.value - before;
-        if refusals >= config.threshold {
-            let most = self.found.entry(source).or_default();
-            *most = refusals.max(*most);
-            told.clear();
+        match kind {
+            Some(EventKind::SourceRefused) => {
+                let source = self.sources.entry(address).or_default();
+                let refusals = source.refused.count(event.value, now, config);
+                if refusals >= config.threshold {
+                    source.refused.0.clear();
+                    let most = self.found.entry(address).or_default();
+                    *most = refusals.max(*most);
+                }
+            }
+            Some(EventKind::SourceRejected) => {
+                let source = self.sources.entry(address).or_default();
+                let rejections = source.rejected.count(event.value, now, config);
+                if rejections >= config.threshold && source.guesser.is_none() {
+                    source.guesser = Some((now, rejections));
+                }
+            }
+            Some(EventKind::SourceRegistered) => {
+                self.sources.entry(address).or_default().registered.count(event.value, now, config);
+            }
+            _ => {}
         }
     }
 
     /// What was found since the last step, and what the alert makes of it.
     pub(super) fn step(&mut self, config: &config::Scanning, now: Timestamp) -> (Vec<Signal>, Vec<Scanner>) {
-        self.sources.retain(|_, told| {
-            forget_before(told, now, config);
-            !told.is_empty()
-        });
+        for (address, source) in &mut self.sources {
+            if let Some(rejections) = source.judge(config, now) {
+                let most = self.found.entry(*address).or_default();
+                *most = rejections.max(*most);
+            }
+        }
+        self.sources.retain(|_, source| source.keep(config, now));
         let found = std::mem::take(&mut self.found).into_iter();
         let mut found: Vec<_> = found.map(|(source, refusals)| Scanner { source, refusals }).collect();
         found.sort_by_key(|scanner| std::cmp::Reverse(scanner.refusals));
@@ -131,10 +163,56 @@ impl Scanning {
     }
 }
 
-fn forget_before(told: &mut VecDeque<(Timestamp, u64)>, now: Timestamp, config: &config::Scanning) {
-    let window = SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX);
-    while told.front().is_some_and(|(at, _)| now.duration_since(*at) > window) {
-        told.pop_front();
+impl Source {
+    /// How often a guesser was rejected beyond what its registrations explain, once that is settled.
+    fn judge(&mut self, config: &config::Scanning, now: Timestamp) -> Option<u64> {
+        let (since, _) = self.guesser.filter(|(since, _)| now.duration_since(*since) >= SETTLE)?;
+        self.guesser = None;
+        // Registrations of before the window speak for a source too.
+        let registered = self.registered.0.back().map_or(0, |(_, count)| *count);
+        let forgiven = registered.saturating_mul(REJECTIONS_A_REGISTRATION);
+        let rejections = self.rejected.within(since, config);
+        let is_guesser = rejections.saturating_sub(forgiven) >= config.threshold;
+        if is_guesser {
+            self.rejected.0.clear();
+        }
+        is_guesser.then_some(rejections)
+    }
+
+    /// Whether there is anything left to remember.
+    fn keep(&mut self, config: &config::Scanning, now: Timestamp) -> bool {
+        self.refused.forget_before(now, config);
+        self.rejected.forget_before(now, config);
+        self.registered.forget_before(now, config);
+        let is_empty = [&self.refused, &self.rejected, &self.registered].iter().all(|told| told.0.is_empty());
+        !is_empty || self.guesser.is_some()
+    }
+}
+
+impl Told {
+    /// Takes a count; how many there were within the window, at least.
+    fn count(&mut self, count: u64, now: Timestamp, config: &config::Scanning) -> u64 {
+        // Counts that fall: the kernel had forgotten the source.
+        if self.0.back().is_some_and(|(_, before)| *before >= count) {
+            self.0.clear();
+        }
+        self.0.push_back((now, count));
+        self.within(now, config)
+    }
+
+    fn within(&mut self, now: Timestamp, config: &config::Scanning) -> u64 {
+        self.forget_before(now, config);
+        let (Some((_, first)), Some((_, last))) = (self.0.front(), self.0.back()) else { return 0 };
+        // The first event of a source tells its first.
+        let before = if *first == 1 { 0 } else { *first };
+        last - before
+    }
+
+    fn forget_before(&mut self, now: Timestamp, config: &config::Scanning) {
+        let window = SignedDuration::try_from(config.window).unwrap_or(SignedDuration::MAX);
+        while self.0.front().is_some_and(|(at, _)| now.duration_since(*at) > window) {
+            self.0.pop_front();
+        }
     }
 }
 

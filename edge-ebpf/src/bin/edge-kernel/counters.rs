@@ -1,8 +1,8 @@
 //! Counting: packets by outcome, messages by account, prefixes by account.
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, CallCount, Class, Command, EgressOutcome, Method, Outcome, PREFIX_PAGES,
-    PREFIX_SETS_PER_PAGE, PREFIX_WAYS, SourceState, prefix_key,
+    AccountState, Allowance, CallCount, Class, Command, EgressOutcome, EventKind, Method, Outcome,
+    PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::outbound::is_rejection;
@@ -75,16 +75,21 @@ pub(crate) fn method(account: *mut AccountState, method: Method) {
     }
 }
 
-/// Counts what the server refused and accepted of a source.
+/// Counts what the server refused and accepted of a source; what is to be told of it, with the count.
 #[inline(always)]
-pub(crate) fn heard(source: *mut SourceState, heard: &Heard) {
-    if is_rejection(heard.status) {
+pub(crate) fn heard(source: *mut SourceState, heard: &Heard) -> Option<(EventKind, u64)> {
+    let (kind, counter) = if is_rejection(heard.status) {
         // SAFETY: within the map value that `source` points to.
-        atomic::add(unsafe { &raw mut (*source).failures }, 1);
+        (EventKind::SourceRejected, unsafe { &raw mut (*source).failures })
     } else if matches!(heard.method, Method::Register) && heard.status >= 200 && heard.status < 300 {
         // SAFETY: as above.
-        atomic::add(unsafe { &raw mut (*source).registrations }, 1);
-    }
+        (EventKind::SourceRegistered, unsafe { &raw mut (*source).registrations })
+    } else {
+        return None;
+    };
+    let count = atomic::add(counter, 1) + 1;
+    // The 1st, 2nd, 4th, 8th …, as refusals are told.
+    count.is_power_of_two().then_some((kind, count))
 }
 
 /// Counts a call of an account.

@@ -10,7 +10,7 @@ use edge_ebpf::wire::{self, transport};
 
 use crate::ingress::reread;
 use crate::skb_packet::SkbPacket;
-use crate::{accounts, calls, clock, counters, maps, sip, world};
+use crate::{accounts, calls, clock, counters, events, maps, sip, world};
 
 /// Hears what the server says. Whatever it was, the packet goes on to the next program and out.
 #[classifier]
@@ -67,11 +67,14 @@ impl Outbound for Leaving<'_> {
     fn hear(&mut self, peer: &SourceKey, heard: &Heard) {
         let key = world::aggregated(peer, &self.settings.ipv6_mask);
         let (number, source) = accounts::peer(&key, self.settings);
-        if let Some(source) = source {
-            counters::heard(source, heard);
+        let now_ns = clock::now_ns();
+        if let Some(source) = source
+            && let Some((kind, count)) = counters::heard(source, heard)
+        {
+            events::send(kind, number, key, u64::from(heard.status), count, now_ns);
         }
         if matches!(heard.method, Method::Invite | Method::Bye | Method::Update) {
-            calls::hear(number, heard, clock::now_ns());
+            calls::hear(number, heard, now_ns);
         }
     }
 }

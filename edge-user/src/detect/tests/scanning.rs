@@ -75,6 +75,47 @@ fn a_source_that_the_kernel_forgot_counts_anew() {
     assert_eq!(found(UNKNOWN, Class::SipInvite, &first_seen_late), [], "what was before is not known");
 }
 
+/// What is found, one second after the last of these, of a source of which this is told, in milliseconds.
+fn told(account: u32, events: &[(i64, EventKind, u64)]) -> Vec<Scanner> {
+    let mut detectors = Detectors::new(&config());
+    let at = |ms: i64| Timestamp::from_millisecond(1_000_000_000 + ms).unwrap();
+    let mut found = Vec::new();
+    for (ms, kind, count) in events {
+        let event = Event { kind: *kind as u32, ..refused(account, 7, *count, Class::SipRegister) };
+        detectors.event(&event, at(*ms));
+    }
+    let last = events.last().unwrap().0;
+    for ms in [last, last + 1000] {
+        detectors.step(&Snapshot::default(), at(ms));
+        found.extend(detectors.take_scanners());
+    }
+    found
+}
+
+#[test]
+fn who_guesses_and_is_rejected_by_the_server_is_a_scanner_too() {
+    use EventKind::SourceRejected as Rejected;
+    let guesses: Vec<_> = [1, 2, 4, 8, 16, 32].map(|count| (0, Rejected, count)).into();
+    assert_eq!(told(UNKNOWN, &guesses), [Scanner { source: source(7), refusals: 32 }]);
+    assert_eq!(told(UNKNOWN, &guesses[..5]), []);
+    assert_eq!(told(OWNED, &guesses), []);
+}
+
+#[test]
+fn phones_behind_one_address_that_register_after_their_challenge_are_no_guessers() {
+    use EventKind::{SourceRegistered as Registered, SourceRejected as Rejected};
+    let mut phones: Vec<_> = [1, 2, 4, 8, 16, 32, 64, 128, 256].map(|count| (0, Rejected, count)).into();
+    phones.extend([1, 2, 4, 8, 16, 32, 64, 128].map(|count| (200, Registered, count)));
+    assert_eq!(told(UNKNOWN, &phones), []);
+    let mut cracked: Vec<_> = [1, 2, 4, 8, 16, 32, 64].map(|count| (0, Rejected, count)).into();
+    cracked.push((200, Registered, 1));
+    assert_eq!(
+        told(UNKNOWN, &cracked),
+        [Scanner { source: source(7), refusals: 64 }],
+        "one password that was right forgives few that were wrong"
+    );
+}
+
 #[test]
 fn one_alert_tells_of_all_scanners_and_resolves_after_five_quiet_minutes() {
     let mut detectors = Detectors::new(&config());
