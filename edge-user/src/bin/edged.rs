@@ -42,6 +42,10 @@ Examples:
   edged --config ./edge.toml             run in the foreground
   systemctl reload edged                 apply a changed configuration";
 
+/// The table of ports is 128 KiB, and aya hands it over by value, from function to function: without optimisation
+/// more than the 2 MiB that a thread of tokio has. Memory is taken only as it is used.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let config = match config::load(&arguments.config) {
@@ -75,7 +79,7 @@ fn run(config: config::Config, log: &str) -> anyhow::Result<()> {
         .with_writer(stderr)
         .with_target(false)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     let result = runtime.block_on(daemon::run(config));
     // A verifier that is still at work after a signal is not waited for.
     runtime.shutdown_background();
