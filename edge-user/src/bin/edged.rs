@@ -79,7 +79,8 @@ fn run(config: config::Config, log: &str) -> anyhow::Result<()> {
         .with_writer(stderr)
         .with_target(false)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
     let result = runtime.block_on(daemon::run(config));
     // A verifier that is still at work after a signal is not waited for.
     runtime.shutdown_background();
