@@ -193,9 +193,7 @@ impl Accounts {
             }
             Step::SetPorts { after, .. } => {
                 let ports = after.to_kernel();
-                self.ports
-                    .set(0, &*ports, 0)
-                    .map_err(|error| DataplaneError::map("write", map::PORTS, &error))
+                self.ports.set(0, *ports, 0).map_err(|error| DataplaneError::map("write", map::PORTS, &error))
             }
             Step::SetSettings { after, .. } => self
                 .settings
