@@ -31,8 +31,16 @@ pub struct Origin {
     pub standing: StandingKind,
     /// Whether nothing may be refused: the edge or the account is in observe mode.
     pub observe: bool,
-    /// Whether the account is suspended.
-    pub is_suspended: bool,
+    /// Bits of [`crate::abi::policy_flag`].
+    pub flags: u32,
+}
+
+impl Origin {
+    /// Whether the account's policy has that bit.
+    #[inline(always)]
+    const fn has(self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
 }
 
 /// What framing found in a segment of an SMPP connection.
@@ -131,6 +139,12 @@ pub trait World {
 
     /// Reads the datagram's payload as SIP.
     fn read_sip(&mut self, transport: &transport::Header) -> sip::Message;
+
+    /// Whether the request that was just read shows a caller ID that is none of its account's.
+    fn has_foreign_caller(&mut self) -> bool;
+
+    /// Counts and says that it did; `is_read` if it was read.
+    fn tell_caller(&mut self, is_read: bool, now_ns: u64);
 
     /// Takes a slot for the call whose INVITE was just read. Without `may_refuse` it takes one in any case, and tells
     /// what it would have been.

@@ -198,6 +198,11 @@ impl Measures {
                 count_if_any(&mut sip, labels, account.counters.sip[method.index()])?;
             }
         }
+        let help = "Calls and messages that showed a caller ID which is none of the account's";
+        let mut callers = counter(encoder, "edge_caller_id_violations", help)?;
+        for (name, account) in &self.accounts {
+            count_if_any(&mut callers, [("account", name.as_str())], account.counters.foreign_callers)?;
+        }
         let mut smpp = counter(encoder, "edge_smpp_pdus", "SMPP PDUs passed, by account and command")?;
         for (name, account) in &self.accounts {
             for command in Command::ALL {

@@ -7,6 +7,7 @@ use super::*;
 /// Every family has at least one sample.
 fn busy() -> Measures {
     let mut counters = AccountCounters::NOTHING;
+    counters.foreign_callers = 2;
     counters.messages[Class::SipInvite.index()] = [7, 3, 0, 0, 0];
     counters.sip[Method::Invite.index()] = 10;
     counters.smpp[Command::SubmitSm.index()] = 4;

@@ -5,7 +5,7 @@ mod plan;
 mod slots;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edge_ebpf::abi;
 use edge_ebpf::abi::{Class, Member, Mode, Policy, Service, StandingKind};
@@ -44,6 +44,8 @@ pub struct Desired {
     pub prefix_capacity: u32,
     /// Room for trunks, number 0 for none included.
     pub trunk_capacity: u32,
+    /// Room for caller IDs.
+    pub caller_id_capacity: u32,
 }
 
 /// One account as it should be.
@@ -55,6 +57,8 @@ pub struct DesiredAccount {
     pub policy: Policy,
     /// Source prefixes, without host bits.
     pub prefixes: Vec<IpNet>,
+    /// Leading digits of the caller IDs that it may show.
+    pub caller_ids: Vec<String>,
     /// By name.
     pub trunks: BTreeMap<String, DesiredTrunk>,
 }
@@ -77,6 +81,8 @@ pub struct Installed {
     pub trunks: BTreeMap<String, InstalledTrunk>,
     /// Prefix to account and trunk.
     pub prefixes: BTreeMap<IpNet, Member>,
+    /// Account numbers with leading digits of caller IDs that they may show.
+    pub caller_ids: BTreeSet<(u32, String)>,
     /// Bans and allowances.
     pub standings: BTreeMap<IpNet, Standing>,
     /// Ports by service.
@@ -155,6 +161,7 @@ impl Desired {
                     policy: config.policy(account),
                     prefixes: account.sources.clone(),
                     trunks: account.trunks.iter().map(|(name, trunk)| (name.clone(), trunk.into())).collect(),
+                    caller_ids: account.caller_ids.clone(),
                 };
                 (name.clone(), desired)
             })
@@ -176,6 +183,7 @@ impl Desired {
             account_capacity: config.capacity.accounts,
             prefix_capacity: config.capacity.prefixes,
             trunk_capacity: TRUNKS,
+            caller_id_capacity: config.capacity.caller_ids,
         }
     }
 }

@@ -102,6 +102,8 @@ mode = "observe"
 [accounts.acme]
 sources = ["198.51.100.0/24"]
 system_ids = ["sixteen-octets--"]
+caller_ids = ["+441632", "441632", "44-20", "1234567890123456"]
+caller_id_mode = "block"
 "#;
     let broken = "[accounts.other\n";
     let problems =
@@ -149,6 +151,10 @@ system_ids = ["sixteen-octets--"]
         "a.toml ",
         "b.toml mode",
         "b.toml accounts.acme.system_ids[0]",
+        "b.toml accounts.acme.caller_ids[1]",
+        "b.toml accounts.acme.caller_ids[2]",
+        "b.toml accounts.acme.caller_ids[3]",
+        "b.toml accounts.acme.caller_id_mode",
         "b.toml accounts.acme",
     ];
     assert_eq!(fields, expected, "{problems}");

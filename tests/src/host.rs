@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use edge_ebpf::abi::{
     AccountState, Allowance, Class, Command, EgressOutcome, FlowKey, FullMap, Limit, Method, Mode, Outcome,
     Policy, Ports, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
-    policy_flag,
 };
 use edge_ebpf::decide::{Framed, Origin, Refusal, Scope, Slot, World, is_foreign, judge};
 use edge_ebpf::hash::mix;
@@ -37,6 +36,8 @@ pub struct Host {
     ports: Box<Ports>,
     settings: Settings,
     policies: BTreeMap<u32, Policy>,
+    /// Leading digits of the caller IDs that `acme` may show.
+    caller_ids: Vec<&'static str>,
     standings: Vec<(Prefix, StandingKind)>,
     flows: HashMap<FlowKey, Flow>,
     repeats: HashMap<u32, RepeatSet>,
@@ -60,6 +61,7 @@ impl Host {
             ports: Box::new(ports()),
             settings: before.settings(1, [1, 2]),
             policies: [(0, before.unknown), (ACME, before.acme)].into(),
+            caller_ids: before.caller_ids.clone(),
             standings: before.standings.clone(),
             flows: HashMap::new(),
             repeats: HashMap::new(),
@@ -218,8 +220,8 @@ impl World for Journey<'_> {
         let kind = usize::try_from(standing.kind).ok().and_then(StandingKind::from_index);
         let enforced =
             [self.host.settings.mode, self.policy().mode].iter().all(|mode| *mode == Mode::Enforce as u32);
-        let is_suspended = self.policy().flags & policy_flag::SUSPENDED != 0;
-        Some(Origin { standing: kind.unwrap_or(StandingKind::Metered), observe: !enforced, is_suspended })
+        let flags = self.policy().flags;
+        Some(Origin { standing: kind.unwrap_or(StandingKind::Metered), observe: !enforced, flags })
     }
 
     fn limit(&self, scope: Scope, class: Class) -> Limit {
@@ -311,6 +313,19 @@ impl World for Journey<'_> {
         let reply = Reply::to(parsed, &saying, self.host.settings.retry_after_s);
         self.host.answer = reply.as_ref().map(|reply| reply.message().to_vec());
         reply.is_some()
+    }
+
+    fn has_foreign_caller(&mut self) -> bool {
+        let (_, account) = self.place();
+        let Some(parsed) = self.parsed.as_mut() else { return false };
+        let own = &self.host.caller_ids;
+        parsed.has_foreign_caller(|number| {
+            account == ACME && own.iter().any(|digits| number.starts_with(digits.as_bytes()))
+        })
+    }
+
+    fn tell_caller(&mut self, _is_read: bool, _now_ns: u64) {
+        self.account().counters.foreign_callers += 1;
     }
 
     fn open_call(&mut self, may_refuse: bool, now_ns: u64) -> Slot {

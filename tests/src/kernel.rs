@@ -11,8 +11,8 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
-    AccountState, CallKey, CallRecord, CallState, EgressOutcome, Member, Outcome, Policy, Settings,
-    SourceState, Standing, map, program,
+    AccountState, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId, EgressOutcome, Member, Outcome,
+    Policy, Settings, SourceState, Standing, map, program,
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 
@@ -84,6 +84,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     generation: u32,
     standings: Vec<Prefix>,
+    caller_ids: Vec<(u32, CallerId)>,
 }
 
 impl Kernel {
@@ -117,7 +118,7 @@ impl Kernel {
             }
             .with_context(|| format!("the verifier refused {name}"))?;
         }
-        let mut kernel = Self { ebpf, generation: 0, standings: Vec::new() };
+        let mut kernel = Self { ebpf, generation: 0, standings: Vec::new(), caller_ids: Vec::new() };
         kernel.set(map::PORTS, 0, ports())?;
         for prefix in acme_prefixes() {
             kernel.add_member(prefix, ACME)?;
@@ -146,6 +147,18 @@ impl Kernel {
             let standing = Standing { kind: *kind as u32, reserved: 0, until_ns: u64::MAX };
             self.standing_trie()?.insert(&Key::new(prefix.bits, prefix.address), standing, 0)?;
             self.standings.push(*prefix);
+        }
+        let map = self.ebpf.map_mut(map::CALLER_IDS).context(map::CALLER_IDS)?;
+        let mut trie: LpmTrie<_, CallerId, u32> = LpmTrie::try_from(map)?;
+        for (bits, id) in self.caller_ids.drain(..) {
+            trie.remove(&Key::new(bits, id))?;
+        }
+        for own in &before.caller_ids {
+            let mut digits = [0; CALLER_ID_DIGITS];
+            digits[..own.len()].copy_from_slice(own.as_bytes());
+            let (bits, id) = (32 + 8 * u32::try_from(own.len())?, CallerId { account: ACME, digits });
+            trie.insert(&Key::new(bits, id), 1, 0)?;
+            self.caller_ids.push((bits, id));
         }
         // A new generation resolves sources anew; a new key makes every remembered request a stranger.
         self.generation += 1;

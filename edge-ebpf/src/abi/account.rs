@@ -222,6 +222,10 @@ pub mod policy_flag {
     /// The account is suspended: its SIP requests outside dialogs are refused, with 403 where they are answered, and
     /// so are its SMPP binds and messages.
     pub const SUSPENDED: u32 = 1;
+    /// The caller IDs of its calls and messages are looked up among those that it may show.
+    pub const CALLER_IDS_CHECKED: u32 = 2;
+    /// And a call or message with another one is refused, with 403 where it is answered.
+    pub const CALLER_IDS_ENFORCED: u32 = 4;
 }
 
 indexed_enum! {
@@ -267,6 +271,8 @@ pub struct AccountCounters {
     pub binds: [u64; BindCount::SLOTS],
     /// Messages refused in SMPP's own words: of those refused, the ones that were not dropped.
     pub smpp_refused: u64,
+    /// Calls and messages whose caller ID is none that the account may show, whatever became of them.
+    pub foreign_callers: u64,
 }
 
 impl AccountCounters {
@@ -278,6 +284,7 @@ impl AccountCounters {
         calls: [0; CallCount::SLOTS],
         binds: [0; BindCount::SLOTS],
         smpp_refused: 0,
+        foreign_callers: 0,
     };
 }
 

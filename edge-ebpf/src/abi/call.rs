@@ -10,6 +10,20 @@ pub const NUMBER_DIGITS: usize = 24;
 /// A number as ASCII digits, zero-padded; all zero where a URI's user is no number.
 pub type Number = [u8; NUMBER_DIGITS];
 
+/// Digits of a caller ID that are looked up; more make no number.
+pub const CALLER_ID_DIGITS: usize = 32;
+
+/// Leading digits of a caller ID that an account may show. Data of the keys of the map `CALLER_IDS` (trie): the whole
+/// account and as many digits as are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CallerId {
+    /// Account number.
+    pub account: u32,
+    /// ASCII digits as E.164 writes them, country code first; zero-padded.
+    pub digits: [u8; CALLER_ID_DIGITS],
+}
+
 /// One call of one account. Key of the map `CALLS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -57,6 +71,8 @@ indexed_enum! {
         ExpiredAnswered = 8, "expired_answered";
         /// An operator took the slot back.
         Dropped = 9, "dropped";
+        /// The caller ID is none that the account may show.
+        RefusedCallerId = 10, "refused_caller_id";
     }
 }
 
@@ -159,4 +175,4 @@ pub struct TrunkPolicy {
     pub reserved: u32,
 }
 
-pod!(CallKey, CallState, CallRecord, TrunkState, TrunkPolicy);
+pod!(CallerId, CallKey, CallState, CallRecord, TrunkState, TrunkPolicy);

@@ -23,6 +23,10 @@ indexed_enum! {
         SourceRejected = 5, "source_rejected";
         /// A server accepted a REGISTER of a source for the 1st, 2nd, 4th, 8th … time; `value` is the count.
         SourceRegistered = 6, "source_registered";
+        /// An account showed a caller ID that is none of its own, for the 1st, 2nd, 4th, 8th … time, and each 1024th;
+        /// `value` is the count, `detail` the number in decimal with a 1 before it, 0 where it is none of at most 18
+        /// digits.
+        ForeignCaller = 7, "foreign_caller";
     }
 }
 

@@ -27,8 +27,8 @@ pub use bind::{
     refusal_octet, refusal_of,
 };
 pub use call::{
-    CallCause, CallKey, CallPhase, CallRecord, CallState, EndedBy, NUMBER_DIGITS, Number, TrunkPolicy,
-    TrunkState,
+    CALLER_ID_DIGITS, CallCause, CallKey, CallPhase, CallRecord, CallState, CallerId, EndedBy, NUMBER_DIGITS,
+    Number, TrunkPolicy, TrunkState,
 };
 pub use event::{Event, EventKind, FullMap};
 pub use names::{map, program};

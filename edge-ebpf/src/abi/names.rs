@@ -45,6 +45,8 @@ pub mod map {
     pub const TRUNK_POLICIES: &str = "TRUNK_POLICIES";
     /// Trunk number to account and trunk, `acme/london`, UTF-8, zero-padded to 128 bytes: as [`ACCOUNT_NAMES`].
     pub const TRUNK_NAMES: &str = "TRUNK_NAMES";
+    /// Trie: [`crate::abi::CallerId`] to 1.
+    pub const CALLER_IDS: &str = "CALLER_IDS";
     /// Ring buffer of [`crate::abi::CallRecord`].
     pub const RECORDS: &str = "RECORDS";
     /// Per CPU, one entry: records that the ring buffer had no room for.
@@ -77,6 +79,7 @@ pub mod map {
         TRUNKS,
         TRUNK_POLICIES,
         TRUNK_NAMES,
+        CALLER_IDS,
         RECORDS,
         RECORDS_LOST,
         EVENTS,

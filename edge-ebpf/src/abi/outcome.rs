@@ -90,6 +90,10 @@ indexed_enum! {
         SmppOverBinds = 40, "smpp_over_binds";
         /// A bind or a message of an account that is suspended.
         SmppSuspended = 41, "smpp_suspended";
+        /// A call or message whose caller ID is none that the account may show.
+        SipForeignCaller = 42, "sip_foreign_caller";
+        /// The same, answered 403 by Edge.
+        SipAnsweredCaller = 43, "sip_answered_caller";
     }
 }
 
@@ -190,6 +194,7 @@ impl Outcome {
             | Self::SipOverCalls
             | Self::SipOverTrunk
             | Self::SipSuspended
+            | Self::SipForeignCaller
             | Self::SmppOverSource
             | Self::SmppOverAccount
             | Self::SmppOverBinds
@@ -200,7 +205,8 @@ impl Outcome {
             | Self::SipAnsweredAccount
             | Self::SipAnsweredCalls
             | Self::SipAnsweredTrunk
-            | Self::SipAnsweredSuspended => Verdict::Answer,
+            | Self::SipAnsweredSuspended
+            | Self::SipAnsweredCaller => Verdict::Answer,
         }
     }
 }

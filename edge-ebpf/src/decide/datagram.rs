@@ -1,7 +1,7 @@
 //! A SIP datagram: what it is, what it costs, and whether a call has a slot.
 
 use super::{Metered, Origin, Scope, World, meter};
-use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind};
+use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind, policy_flag};
 use crate::repeat;
 use crate::wire::{Headers, sip};
 
@@ -31,6 +31,8 @@ pub enum Refusal {
     Trunk,
     /// The account is suspended.
     Suspended,
+    /// The caller ID is none that the account may show.
+    Caller,
 }
 
 impl Refusal {
@@ -43,11 +45,13 @@ impl Refusal {
             (Self::Calls, false) => Outcome::SipOverCalls,
             (Self::Trunk, false) => Outcome::SipOverTrunk,
             (Self::Suspended, false) => Outcome::SipSuspended,
+            (Self::Caller, false) => Outcome::SipForeignCaller,
             (Self::Source, true) => Outcome::SipAnsweredSource,
             (Self::Account, true) => Outcome::SipAnsweredAccount,
             (Self::Calls, true) => Outcome::SipAnsweredCalls,
             (Self::Trunk, true) => Outcome::SipAnsweredTrunk,
             (Self::Suspended, true) => Outcome::SipAnsweredSuspended,
+            (Self::Caller, true) => Outcome::SipAnsweredCaller,
         }
     }
 
@@ -61,6 +65,7 @@ impl Refusal {
             Self::Calls => sip::Code::AccountCalls,
             Self::Trunk => sip::Code::TrunkCalls,
             Self::Suspended => sip::Code::Suspended,
+            Self::Caller => sip::Code::CallerId,
         }
     }
 
@@ -73,6 +78,7 @@ impl Refusal {
             3 => Some(Self::Calls),
             4 => Some(Self::Trunk),
             5 => Some(Self::Suspended),
+            6 => Some(Self::Caller),
             _ => None,
         }
     }
@@ -83,7 +89,7 @@ impl Refusal {
     pub const fn status(self) -> u32 {
         match self {
             Self::Source | Self::Account | Self::Calls | Self::Trunk => 503,
-            Self::Suspended => 403,
+            Self::Suspended | Self::Caller => 403,
         }
     }
 
@@ -95,6 +101,7 @@ impl Refusal {
             Self::Source | Self::Account => CallCause::RefusedRate,
             Self::Calls | Self::Trunk => CallCause::RefusedCalls,
             Self::Suspended => CallCause::RefusedSuspended,
+            Self::Caller => CallCause::RefusedCallerId,
         }
     }
 }
@@ -147,7 +154,7 @@ pub(super) fn judge_datagram<W: World>(
             None => Outcome::SipRepeated,
         };
     }
-    let mut refusal = if origin.is_suspended {
+    let mut refusal = if origin.has(policy_flag::SUSPENDED) {
         Some(Refusal::Suspended)
     } else {
         match meter(world, class, 1, now_ns) {
@@ -156,6 +163,16 @@ pub(super) fn judge_datagram<W: World>(
             Metered::Over(Scope::Account) => Some(Refusal::Account),
         }
     };
+    let shows_caller = matches!(class, Class::SipInvite | Class::SipMessage);
+    if refusal.is_none() && shows_caller && origin.has(policy_flag::CALLER_IDS_CHECKED) {
+        // Of what is doubtful no header is believed: it shows nobody's number for sure.
+        if !is_certain || world.has_foreign_caller() {
+            world.tell_caller(is_certain, now_ns);
+            if origin.has(policy_flag::CALLER_IDS_ENFORCED) {
+                refusal = Some(Refusal::Caller);
+            }
+        }
+    }
     if is_call && (refusal.is_none() || origin.observe) {
         let full = open_call(world, !origin.observe, now_ns);
         if refusal.is_none() {

@@ -63,9 +63,9 @@ impl Phase {
 /// One value with its share, as evidence: a called prefix, a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// `prefix` (E.164 with `+`) or `source` (an address or prefix).
+    /// `prefix` (E.164 with `+`), `source` (an address or prefix) or `caller_id` (a number with `+`).
     pub kind: String,
-    /// The prefix or the source.
+    /// The prefix, the source or the number.
     pub value: String,
     /// Messages within the window; of a source, within the moment (0.3 s) after the finding.
     pub messages: u64,

@@ -13,10 +13,16 @@ use super::field::{Field, Named, Section};
 use super::file::{AccountFile, TrunkFile, UnknownFile};
 use super::problem::{Report, suggestion};
 use super::values::MODES;
-use super::{Account, Capacity, Plan, Trunk, UNKNOWN_ACCOUNT, defaults};
+use super::{Account, CallerIdMode, Capacity, Plan, Trunk, UNKNOWN_ACCOUNT, defaults};
 
 /// `system_id` is a C-octet string of at most 16 octets with its zero (SMPP 3.4, 5.2.1).
 const SYSTEM_ID_BYTES: usize = 15;
+
+/// Digits of an E.164 number (ITU-T E.164, 6).
+const CALLER_ID_DIGITS_MAX: usize = 15;
+
+const CALLER_ID_MODES: [(&str, CallerIdMode); 3] =
+    [("off", CallerIdMode::Off), ("count", CallerIdMode::Count), ("refuse", CallerIdMode::Refuse)];
 
 /// What the rest of the configuration says.
 pub(super) struct Surroundings<'a> {
@@ -78,6 +84,8 @@ impl<'a> Accounts<'a> {
         };
         fits("capacity.accounts", self.accounts.len(), capacity.accounts, "accounts (`unknown` included)");
         fits("capacity.prefixes", self.prefixes.len(), capacity.prefixes, "source prefixes");
+        let caller_ids = self.accounts.values().map(|account| account.caller_ids.len()).sum();
+        fits("capacity.caller_ids", caller_ids, capacity.caller_ids, "caller IDs");
         self.accounts
     }
 
@@ -94,6 +102,14 @@ impl<'a> Accounts<'a> {
         account.trunks =
             self.trunks(&format!("{field}.trunks"), &name, &account.sources, file.trunks, report);
         account.system_ids = self.system_ids(&format!("{field}.system_ids"), &name, file.system_ids, report);
+        account.caller_ids = caller_ids(&format!("{field}.caller_ids"), file.caller_ids, report);
+        let default = if account.caller_ids.is_empty() { CallerIdMode::Off } else { CallerIdMode::Count };
+        let mode_field = format!("{field}.caller_id_mode");
+        account.caller_id_mode = report.word(&mode_field, file.caller_id_mode, default, &CALLER_ID_MODES);
+        if account.caller_ids.is_empty() && account.caller_id_mode != CallerIdMode::Off {
+            let fact = "`caller_ids` names none; write for example `caller_ids = [\"441632\"]`";
+            report.say(&mode_field, fact, "every call that shows a number would be a violation");
+        }
         if let Some(first) = self.names.get(&name) {
             let fact = format!("the account stands in {} already", first.display());
             report.say(field, fact, "only one of them could hold");
@@ -128,6 +144,8 @@ impl<'a> Accounts<'a> {
         Account {
             sources: Vec::new(),
             system_ids: Vec::new(),
+            caller_ids: Vec::new(),
+            caller_id_mode: CallerIdMode::Off,
             plan,
             mode,
             overrides,
@@ -285,6 +303,26 @@ impl<'a> Accounts<'a> {
         }
         system_ids
     }
+}
+
+/// Leading digits of numbers, without a `+`.
+fn caller_ids(field: &str, value: Field<Vec<Field<String>>>, report: &mut Report<'_>) -> Vec<String> {
+    let mut caller_ids: Vec<String> = Vec::new();
+    for (path, text) in report.list(field, value).unwrap_or_default() {
+        let digits = text.strip_prefix('+').unwrap_or(&text);
+        let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+        if !is_number || digits.is_empty() || digits.len() > CALLER_ID_DIGITS_MAX {
+            let fact = format!(
+                "`{text}` is not 1 to {CALLER_ID_DIGITS_MAX} digits of E.164; write for example \"441632\""
+            );
+            report.say(&path, fact, "no caller ID would match it");
+        } else if caller_ids.iter().any(|present| present == digits) {
+            report.say(&path, format!("`{digits}` stands here twice"), "one of them says nothing");
+        } else {
+            caller_ids.push(digits.to_owned());
+        }
+    }
+    caller_ids
 }
 
 /// What is wrong with an IPv6 prefix that meets the range in which IPv4 addresses are kept.

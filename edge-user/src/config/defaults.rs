@@ -8,8 +8,8 @@ use std::time::Duration;
 use edge_ebpf::abi::{Class, Mode};
 
 use super::{
-    Calls, Capacity, Detect, Numbers, Paths, Plan, PortSets, Pumping, Records, Scanning, ScanningAction,
-    Spike,
+    CallerIds, Calls, Capacity, Detect, Numbers, Paths, Plan, PortSets, Pumping, Records, Scanning,
+    ScanningAction, Spike,
 };
 use crate::alert::Severity;
 use crate::rate::{Per, Rate};
@@ -33,7 +33,7 @@ pub(super) fn ports() -> PortSets {
 
 /// The sizes that the kernel programs are built with.
 pub(super) const CAPACITY: Capacity =
-    Capacity { accounts: 16_384, prefixes: 1_048_576, sources: 262_144, flows: 16_384 };
+    Capacity { accounts: 16_384, prefixes: 1_048_576, sources: 262_144, flows: 16_384, caller_ids: 131_072 };
 
 /// Timer C and a little (RFC 3261 16.6); four hours are longer than nearly every call.
 pub(super) const CALLS: Calls =
@@ -114,6 +114,12 @@ pub(super) const DETECT: Detect = Detect {
         threshold: 50,
         window: Duration::from_mins(1),
         ban_for: Duration::from_mins(10),
+        severity: Severity::Warning,
+    },
+    caller_id: CallerIds {
+        enabled: true,
+        threshold: 10,
+        window: Duration::from_mins(1),
         severity: Severity::Warning,
     },
 };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::file::{DetectFile, PumpingFile, ScanningFile, SpikeFile};
+use super::file::{CallerIdFile, DetectFile, PumpingFile, ScanningFile, SpikeFile};
 use super::problem::Report;
 use super::values::SEVERITIES;
-use super::{Detect, Pumping, Scanning, ScanningAction, Spike, defaults};
+use super::{CallerIds, Detect, Pumping, Scanning, ScanningAction, Spike, defaults};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -15,10 +15,12 @@ pub(super) fn check(file: DetectFile, report: &mut Report<'_>) -> Detect {
     let spike_file = report.table("detect.spike", file.spike);
     let pumping_file = report.table("detect.pumping", file.pumping);
     let scanning_file = report.table("detect.scanning", file.scanning);
+    let caller_id_file = report.table("detect.caller_id", file.caller_id);
     Detect {
         spike: spike(spike_file, report),
         pumping: pumping(pumping_file, report),
         scanning: scanning(scanning_file, report),
+        caller_id: caller_id(caller_id_file, report),
     }
 }
 
@@ -96,6 +98,17 @@ fn scanning(file: ScanningFile, report: &mut Report<'_>) -> Scanning {
         threshold: report.number(&at("threshold"), file.threshold, default.threshold, 2..=1_000_000_000),
         window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),
         ban_for: report.duration(&at("ban_for"), file.ban_for, default.ban_for, SECOND..=DAY * 30),
+        severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
+    }
+}
+
+fn caller_id(file: CallerIdFile, report: &mut Report<'_>) -> CallerIds {
+    let default = defaults::DETECT.caller_id;
+    let at = |key: &str| format!("detect.caller_id.{key}");
+    CallerIds {
+        enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
+        threshold: report.number(&at("threshold"), file.threshold, default.threshold, 1..=1_000_000_000),
+        window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),
         severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
     }
 }

@@ -58,6 +58,7 @@ pub(super) struct CapacityFile {
     pub(super) prefixes: Field<u32>,
     pub(super) sources: Field<u32>,
     pub(super) flows: Field<u32>,
+    pub(super) caller_ids: Field<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -132,6 +133,8 @@ pub(super) struct UnknownFile {
 pub(super) struct AccountFile {
     pub(super) sources: Field<Vec<Field<String>>>,
     pub(super) system_ids: Field<Vec<Field<String>>>,
+    pub(super) caller_ids: Field<Vec<Field<String>>>,
+    pub(super) caller_id_mode: Field<String>,
     pub(super) plan: Field<String>,
     pub(super) mode: Field<String>,
     pub(super) limits: Section<LimitsFile>,
@@ -151,6 +154,7 @@ pub(super) struct DetectFile {
     pub(super) spike: Section<SpikeFile>,
     pub(super) pumping: Section<PumpingFile>,
     pub(super) scanning: Section<ScanningFile>,
+    pub(super) caller_id: Section<CallerIdFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -190,6 +194,15 @@ pub(super) struct ScanningFile {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
+pub(super) struct CallerIdFile {
+    pub(super) enabled: Field<bool>,
+    pub(super) threshold: Field<u64>,
+    pub(super) window: Field<String>,
+    pub(super) severity: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
 pub(super) struct WebhookFile {
     pub(super) url: Field<String>,
     pub(super) secret_files: Field<Vec<Field<PathBuf>>>,
@@ -220,6 +233,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["detect", "spike"] => keys_of::<SpikeFile>(),
         ["detect", "pumping"] => keys_of::<PumpingFile>(),
         ["detect", "scanning"] => keys_of::<ScanningFile>(),
+        ["detect", "caller_id"] => keys_of::<CallerIdFile>(),
         ["webhooks", _] => keys_of::<WebhookFile>(),
         _ => &[],
     }

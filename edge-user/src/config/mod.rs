@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Mode, Policy};
+use edge_ebpf::abi::{Class, Mode, Policy, policy_flag};
 use ipnet::IpNet;
 
 use crate::alert::Severity;
@@ -134,7 +134,8 @@ impl Config {
     pub fn policy(&self, account: &Account) -> Policy {
         let calls_max = self.calls_max(account);
         let answered = self.answered.iter().fold(0, |bits, class| bits | 1 << class.index());
-        let mut policy = Policy { mode: account.mode as u32, calls_max, answered, ..Policy::OPEN };
+        let (mode, flags) = (account.mode as u32, account.caller_id_mode.flags());
+        let mut policy = Policy { mode, flags, calls_max, answered, ..Policy::OPEN };
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
@@ -196,6 +197,8 @@ pub struct Capacity {
     pub sources: u32,
     /// SMPP connections framed at once.
     pub flows: u32,
+    /// Caller IDs of all accounts.
+    pub caller_ids: u32,
 }
 
 /// How long a call may go unheard before its slot is taken back.
@@ -263,6 +266,10 @@ pub struct Account {
     pub sources: Vec<IpNet>,
     /// SMPP system ids.
     pub system_ids: Vec<String>,
+    /// Leading digits of the numbers that its calls and messages may show, country code first.
+    pub caller_ids: Vec<String>,
+    /// What becomes of those with another one.
+    pub caller_id_mode: CallerIdMode,
     /// The plan's name.
     pub plan: String,
     /// Enforce or observe.
@@ -282,6 +289,28 @@ pub struct Trunk {
     pub calls: u32,
 }
 
+/// What becomes of calls and messages that show a number which is none of the account's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerIdMode {
+    /// Nobody looks.
+    Off,
+    /// They are counted and told of.
+    Count,
+    /// They are refused, too.
+    Refuse,
+}
+
+impl CallerIdMode {
+    /// As bits of [`Policy::flags`].
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Off => 0,
+            Self::Count => policy_flag::CALLER_IDS_CHECKED,
+            Self::Refuse => policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED,
+        }
+    }
+}
+
 /// Detectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detect {
@@ -291,6 +320,8 @@ pub struct Detect {
     pub pumping: Pumping,
     /// Unknown sources that are refused again and again.
     pub scanning: Scanning,
+    /// Caller IDs that are none of the account's.
+    pub caller_id: CallerIds,
 }
 
 /// Volume spike against the account's own baseline.
@@ -344,6 +375,19 @@ pub struct Scanning {
     pub window: Duration,
     /// How long a ban lasts.
     pub ban_for: Duration,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
+/// Caller IDs that are none of the account's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallerIds {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Violations of one account within the window.
+    pub threshold: u64,
+    /// Window.
+    pub window: Duration,
     /// How much it matters.
     pub severity: Severity,
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use edge_ebpf::abi::{AccountCounters, Allowance, Class, Mode, Policy};
+use edge_ebpf::abi::{AccountCounters, Allowance, Class, Mode, Policy, policy_flag};
 
 use super::{faults, guard};
 use crate::alert::{Evidence, Finding};
@@ -32,6 +32,9 @@ pub(super) fn action(finding: &Finding, policy: Option<&Policy>, config: &Config
     if finding.rule == detect::SCANNING {
         return guard::action(&config.detect.scanning);
     }
+    if finding.rule == detect::CALLER_ID {
+        return caller_id_action(policy, config.mode).to_owned();
+    }
     limits_action(policy, config.mode, Class::from_name(&finding.subject), refused)
 }
 
@@ -45,6 +48,17 @@ fn limits_action(policy: Option<&Policy>, edge_mode: Mode, class: Option<Class>,
         (None, _) => "nothing: no limit is set".to_owned(),
         (Some(limits), true) => format!("nothing (observe mode); limits that would hold: {limits}"),
         (Some(limits), false) => format!("limits in force: {limits}; {refused} refused"),
+    }
+}
+
+fn caller_id_action(policy: Option<&Policy>, edge_mode: Mode) -> &'static str {
+    let Some(policy) = policy else { return "nothing: the account was removed" };
+    let observes = edge_mode == Mode::Observe || policy.mode != Mode::Enforce as u32;
+    let refuses = policy.flags & policy_flag::CALLER_IDS_ENFORCED != 0;
+    match (refuses, observes) {
+        (true, false) => "they are refused",
+        (true, true) => "nothing (observe mode); they would be refused",
+        (false, _) => "nothing: `caller_id_mode` is `count`; they pass",
     }
 }
 
@@ -136,6 +150,16 @@ mod tests {
             action("+44", Mode::Enforce, Mode::Enforce),
             "limits in force: sip.invite 20/s burst 40; 812 refused"
         );
+    }
+
+    #[test]
+    fn the_action_tells_whether_other_caller_ids_pass() {
+        let action = |flags, edge| caller_id_action(Some(&Policy { flags, ..policy(Mode::Enforce) }), edge);
+        let enforced = policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED;
+        assert_eq!(action(enforced, Mode::Enforce), "they are refused");
+        assert_eq!(action(enforced, Mode::Observe), "nothing (observe mode); they would be refused");
+        let counted = action(policy_flag::CALLER_IDS_CHECKED, Mode::Enforce);
+        assert_eq!(counted, "nothing: `caller_id_mode` is `count`; they pass");
     }
 
     #[test]

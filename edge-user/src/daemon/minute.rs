@@ -54,7 +54,7 @@ mod tests {
         let account = |(name, admitted): &(&str, u64)| {
             let mut counters = AccountCounters::NOTHING;
             counters.messages[Class::SmppSubmit.index()][0] = *admitted;
-            ((*name).to_owned(), AccountSnapshot { counters })
+            ((*name).to_owned(), AccountSnapshot { number: 1, counters })
         };
         Snapshot { accounts: accounts.iter().map(account).collect(), prefixes: None }
     }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn snapshot(messages: [u64; Allowance::COUNT]) -> Snapshot {
-        let account = AccountSnapshot { counters: counters(messages) };
+        let account = AccountSnapshot { number: 1, counters: counters(messages) };
         Snapshot { accounts: BTreeMap::from([("acme".to_owned(), account)]), prefixes: None }
     }
 

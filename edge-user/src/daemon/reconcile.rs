@@ -79,6 +79,7 @@ pub(super) fn dry_run(
     desired.account_capacity = kernel.accounts.capacity();
     desired.prefix_capacity = kernel.accounts.prefix_capacity();
     desired.trunk_capacity = kernel.accounts.trunk_capacity();
+    desired.caller_id_capacity = kernel.accounts.caller_id_capacity();
     let plan = plan(&desired, &installed)?;
     Ok((plan, installed))
 }

@@ -123,7 +123,7 @@ impl Daemon {
         let mut snapshot = Snapshot { prefixes, ..Snapshot::default() };
         for (number, name) in names {
             let counters = self.counters.account(number)?;
-            snapshot.accounts.insert(name, AccountSnapshot { counters });
+            snapshot.accounts.insert(name, AccountSnapshot { number, counters });
         }
         Ok(Reading { at: clock::now(), at_ns: clock::monotonic_ns(), snapshot })
     }

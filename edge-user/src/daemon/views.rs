@@ -63,7 +63,7 @@ impl Daemon {
 
     /// Tables of the kernel, with the entries that are known.
     pub(super) fn map_status(&self) -> Vec<MapStatus> {
-        let (members, standings) = self.kernel().accounts.trie_entries();
+        let (members, standings, caller_ids) = self.kernel().accounts.trie_entries();
         let (accounts, calls) = {
             let state = self.state();
             (state.installed.len() as u64, state.slots.walked.as_ref().map(|walked| walked.entries))
@@ -74,6 +74,7 @@ impl Daemon {
                 map::ACCOUNTS => Some(accounts),
                 map::MEMBERS => Some(members),
                 map::STANDINGS => Some(standings),
+                map::CALLER_IDS => Some(caller_ids),
                 map::SOURCES => Some(counted(0)),
                 map::FLOWS => Some(counted(1)),
                 map::CALLS => calls,

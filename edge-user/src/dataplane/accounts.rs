@@ -1,15 +1,17 @@
 //! Accounts, prefixes, standings, ports and settings in the kernel: read as [`Installed`], changed by [`Plan`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::{Array, LpmTrie, MapData, MapError};
 use edge_ebpf::abi::{
-    ABI_VERSION, AccountCounters, AccountState, Class, Member, Policy, Ports, SourceKey, Standing,
+    ABI_VERSION, AccountCounters, AccountState, CallerId, Class, Member, Policy, Ports, SourceKey, Standing,
     TrunkPolicy, TrunkState, map,
 };
 
 use super::error::DataplaneError;
-use super::keys::{NAME_BYTES, TRUNK_NAME_BYTES, name_bytes, name_of, prefix_of, trie_key};
+use super::keys::{
+    NAME_BYTES, TRUNK_NAME_BYTES, caller_id_key, caller_id_of, name_bytes, name_of, prefix_of, trie_key,
+};
 use super::load::Maps;
 use super::settings::SettingsMap;
 use crate::config::PortSets;
@@ -31,6 +33,7 @@ pub struct Accounts {
     states: Array<MapData, AccountState>,
     names: Array<MapData, [u8; NAME_BYTES]>,
     members: LpmTrie<MapData, SourceKey, Member>,
+    caller_ids: LpmTrie<MapData, CallerId, u32>,
     standings: LpmTrie<MapData, SourceKey, Standing>,
     trunk_names: Array<MapData, [u8; TRUNK_NAME_BYTES]>,
     trunk_policies: Array<MapData, TrunkPolicy>,
@@ -39,6 +42,7 @@ pub struct Accounts {
     capacity: u32,
     prefix_capacity: u32,
     trunk_capacity: u32,
+    caller_id_capacity: u32,
 }
 
 /// How many entries the tries have, as far as this daemon has counted.
@@ -46,6 +50,7 @@ pub struct Accounts {
 struct Sizes {
     members: u64,
     standings: u64,
+    caller_ids: u64,
 }
 
 impl Accounts {
@@ -60,6 +65,8 @@ impl Accounts {
             states: maps.typed_copy(map::ACCOUNTS)?,
             names: maps.typed(map::ACCOUNT_NAMES)?,
             members: maps.typed(map::MEMBERS)?,
+            caller_id_capacity: maps.capacity(map::CALLER_IDS)?,
+            caller_ids: maps.typed(map::CALLER_IDS)?,
             standings: maps.typed(map::STANDINGS)?,
             trunk_names: maps.typed(map::TRUNK_NAMES)?,
             trunk_policies: maps.typed(map::TRUNK_POLICIES)?,
@@ -86,10 +93,16 @@ impl Accounts {
         self.trunk_capacity
     }
 
-    /// Entries of the tries `MEMBERS` and `STANDINGS`, as last read or written.
+    /// Caller IDs that the installed maps have room for.
     #[must_use]
-    pub const fn trie_entries(&self) -> (u64, u64) {
-        (self.installed.members, self.installed.standings)
+    pub const fn caller_id_capacity(&self) -> u32 {
+        self.caller_id_capacity
+    }
+
+    /// Entries of the tries `MEMBERS`, `STANDINGS` and `CALLER_IDS`, as last read or written.
+    #[must_use]
+    pub const fn trie_entries(&self) -> (u64, u64, u64) {
+        (self.installed.members, self.installed.standings, self.installed.caller_ids)
     }
 
     /// Reads what holds in the kernel.
@@ -115,17 +128,32 @@ impl Accounts {
             .into_iter()
             .map(|(prefix, standing)| (prefix, standing.into()))
             .collect();
-        self.installed = Sizes { members: prefixes.len() as u64, standings: standings.len() as u64 };
+        let caller_ids = self.read_caller_ids()?;
+        self.installed = Sizes {
+            members: prefixes.len() as u64,
+            standings: standings.len() as u64,
+            caller_ids: caller_ids.len() as u64,
+        };
         let ports = get(&self.ports, 0, map::PORTS)?;
         let settings = self.settings.read()?;
         Ok(Installed {
             accounts,
             trunks,
             prefixes,
+            caller_ids,
             standings,
             ports: PortSets::from_services(&ports.services),
             settings: SettingsMap::is_configured(&settings).then(|| GlobalSettings::from_abi(&settings)),
         })
+    }
+
+    fn read_caller_ids(&self) -> Result<BTreeSet<(u32, String)>, DataplaneError> {
+        let mut found = BTreeSet::new();
+        for key in self.caller_ids.keys() {
+            let key = key.map_err(|error| DataplaneError::map("read", map::CALLER_IDS, &error))?;
+            found.extend(caller_id_of(&key));
+        }
+        Ok(found)
     }
 
     /// Takes the steps of a plan, in their order. The generation is raised once after each run of steps that
@@ -181,6 +209,15 @@ impl Accounts {
             Step::RemovePrefix { prefix, .. } => {
                 self.installed.members = self.installed.members.saturating_sub(1);
                 removed(self.members.remove(&trie_key(prefix)), map::MEMBERS)
+            }
+            Step::AddCallerId { number, digits, .. } => {
+                self.installed.caller_ids += 1;
+                let result = self.caller_ids.insert(&caller_id_key(*number, digits), 1, 0);
+                result.map_err(|error| full_or(map::CALLER_IDS, &error))
+            }
+            Step::RemoveCallerId { number, digits, .. } => {
+                self.installed.caller_ids = self.installed.caller_ids.saturating_sub(1);
+                removed(self.caller_ids.remove(&caller_id_key(*number, digits)), map::CALLER_IDS)
             }
             Step::SetStanding { prefix, before, after } => {
                 let result = self.standings.insert(&trie_key(prefix), Standing::from(*after), 0);
@@ -292,12 +329,13 @@ fn is_not_found(error: &MapError) -> bool {
 
 /// ENOSPC from a trie means that it is full (`kernel/bpf/lpm_trie.c`).
 fn full_or(map: &'static str, error: &MapError) -> DataplaneError {
+    let key = if map == map::CALLER_IDS { "capacity.caller_ids" } else { "capacity.prefixes" };
     match error {
         MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::StorageFull => {
             DataplaneError::Map {
                 doing: "add to",
                 map,
-                reason: "it is full; raise `capacity.prefixes`, then `edgectl detach` and start again".into(),
+                reason: format!("it is full; raise `{key}`, then `edgectl detach` and start again"),
             }
         }
         error => DataplaneError::map("write", map, error),

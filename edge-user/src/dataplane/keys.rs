@@ -3,11 +3,14 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use aya::maps::lpm_trie::Key;
-use edge_ebpf::abi::SourceKey;
+use edge_ebpf::abi::{CALLER_ID_DIGITS, CallerId, SourceKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Bits before an IPv4 address in its IPv4-mapped form (RFC 4291 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
+
+/// Bits of an account's number, which stand before the digits of its caller IDs.
+const ACCOUNT_BITS: u32 = u32::BITS;
 
 /// Bytes of an account's name in the map.
 pub(super) const NAME_BYTES: usize = 64;
@@ -31,6 +34,25 @@ pub(super) fn prefix_of(key: &Key<SourceKey>) -> Option<IpNet> {
         (Some(address), Some(length)) => Ipv4Net::new(address, length).ok().map(IpNet::V4),
         _ => Ipv6Net::new(address, length).ok().map(IpNet::V6),
     }
+}
+
+/// Leading digits of an account's caller ID as key of a trie. Configuration allows no more digits than fit.
+pub(super) fn caller_id_key(account: u32, digits: &str) -> Key<CallerId> {
+    let mut id = CallerId { account, digits: [0; CALLER_ID_DIGITS] };
+    let mut bits = ACCOUNT_BITS;
+    for (place, digit) in id.digits.iter_mut().zip(digits.bytes()) {
+        *place = digit;
+        bits += u8::BITS;
+    }
+    Key::new(bits, id)
+}
+
+/// Back from [`caller_id_key`]; `None` for what no digits make.
+pub(super) fn caller_id_of(key: &Key<CallerId>) -> Option<(u32, String)> {
+    let CallerId { account, digits } = key.data();
+    let count = key.prefix_len().checked_sub(ACCOUNT_BITS)? / u8::BITS;
+    let digits = digits.get(..usize::try_from(count).ok()?)?;
+    Some((account, String::from_utf8_lossy(digits).into_owned()))
 }
 
 /// A source as people read it: an IPv4 address, or an IPv6 address (the aggregate's first).
@@ -75,6 +97,15 @@ mod tests {
         assert_eq!(source_address(key.data()).to_string(), "203.0.113.9");
         let key = trie_key(&"2001:db8:1:2::/64".parse().unwrap());
         assert_eq!(source_address(key.data()).to_string(), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn a_caller_id_comes_back_and_has_as_many_bits_as_digits() {
+        for digits in ["4", "0044", "123456789012345"] {
+            let key = caller_id_key(7, digits);
+            assert_eq!(key.prefix_len() as usize, 32 + 8 * digits.len());
+            assert_eq!(caller_id_of(&key), Some((7, digits.to_owned())));
+        }
     }
 
     #[test]

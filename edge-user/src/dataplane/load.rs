@@ -119,6 +119,7 @@ pub(super) fn configured_entries(capacity: &Capacity) -> BTreeMap<&'static str, 
         (map::STANDINGS, capacity.prefixes),
         (map::SOURCES, capacity.sources),
         (map::FLOWS, capacity.flows),
+        (map::CALLER_IDS, capacity.caller_ids),
     ])
 }
 
@@ -157,7 +158,7 @@ impl Maps {
 
     /// Room of the maps whose entries come and go.
     pub(super) fn capacities(&self) -> Result<BTreeMap<&'static str, u32>, DataplaneError> {
-        [map::ACCOUNTS, map::MEMBERS, map::STANDINGS, map::SOURCES, map::FLOWS, map::CALLS]
+        [map::ACCOUNTS, map::MEMBERS, map::STANDINGS, map::CALLER_IDS, map::SOURCES, map::FLOWS, map::CALLS]
             .into_iter()
             .map(|name| Ok((name, self.capacity(name)?)))
             .collect()
@@ -299,7 +300,8 @@ fn compare(installed: &BTreeMap<&'static str, Shape>, wanted: &BTreeMap<&'static
 }
 
 fn configured_by_operator(name: &str) -> bool {
-    configured_entries(&Capacity { accounts: 0, prefixes: 0, sources: 0, flows: 0 }).contains_key(name)
+    configured_entries(&Capacity { accounts: 0, prefixes: 0, sources: 0, flows: 0, caller_ids: 0 })
+        .contains_key(name)
 }
 
 impl Shape {

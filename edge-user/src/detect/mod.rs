@@ -1,5 +1,6 @@
 //! Detectors: pure functions of (snapshot, now). One detector a file.
 
+mod caller_id;
 mod pace;
 mod prefix;
 mod pumping;
@@ -19,10 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::alert::Finding;
 pub use crate::alert::Signal;
 use crate::config;
+use caller_id::CallerIds;
 use pumping::Pumping;
 use scanning::Scanning;
 use spike::Spike;
 
+pub use caller_id::RULE as CALLER_ID;
 pub use scanning::{RULE as SCANNING, Scanner};
 
 /// Every detector, with what each has learnt.
@@ -32,6 +35,7 @@ pub struct Detectors {
     spike: Spike,
     pumping: Pumping,
     scanning: Scanning,
+    caller_ids: CallerIds,
     scanners: Vec<Scanner>,
 }
 
@@ -56,6 +60,7 @@ impl Detectors {
             spike: Spike::default(),
             pumping: Pumping::default(),
             scanning: Scanning::default(),
+            caller_ids: CallerIds::default(),
             scanners: Vec::new(),
         }
     }
@@ -76,6 +81,7 @@ impl Detectors {
         signals.extend(
             self.spike.step(&self.config.spike, snapshot, now, |account| pumping.top_prefixes(account)),
         );
+        signals.extend(self.caller_ids.step(&self.config.caller_id, snapshot, now));
         let (scanning, found) = self.scanning.step(&self.config.scanning, now);
         signals.extend(scanning);
         self.scanners.extend(found);
@@ -85,6 +91,7 @@ impl Detectors {
     /// Takes a rare fact from the kernel into account.
     pub fn event(&mut self, event: &Event, now: Timestamp) {
         self.scanning.event(&self.config.scanning, event, now);
+        self.caller_ids.event(event);
     }
 
     /// The scanners that steps have found since this was last asked, most refused first.
@@ -118,6 +125,7 @@ impl Detectors {
             match finding.rule.as_str() {
                 spike::RULE => self.spike.adopt(finding, now),
                 pumping::RULE => self.pumping.adopt(finding, now),
+                caller_id::RULE => self.caller_ids.adopt(finding, now),
                 scanning::RULE => self.scanning.adopt(finding, now),
                 _ => {} // Not a detector's: the daemon's own.
             }
@@ -137,6 +145,8 @@ pub struct Snapshot {
 /// One account's counters, as the kernel holds them (they only grow).
 #[derive(Clone, Debug)]
 pub struct AccountSnapshot {
+    /// Its number in the kernel, by which events name it.
+    pub number: u32,
     /// Since the account was installed.
     pub counters: AccountCounters,
 }

@@ -51,6 +51,14 @@ pub enum PlanError {
         /// Room.
         capacity: u32,
     },
+    /// More caller IDs than room.
+    #[error("{wanted} caller IDs do not fit capacity.caller_ids = {capacity}")]
+    TooManyCallerIds {
+        /// Caller IDs configured.
+        wanted: usize,
+        /// Room.
+        capacity: u32,
+    },
     /// The numbers in the kernel's maps contradict each other.
     #[error("account `{name}` is installed under number {number}, which cannot be: {why}")]
     Foreign {
@@ -96,6 +104,7 @@ impl fmt::Display for Plan {
 ///
 /// An account that stays keeps its number, hence its buckets and counters. At every moment between two steps,
 /// each prefix names a number that has a policy:
+/// 1. caller IDs that come, so that no policy looks for one that is not there yet;
 /// 1. new accounts, changed policies, trunks that come or change;
 /// 2. standings; prefixes that go, prefixes that come or move;
 /// 3. trunks and accounts that go;
@@ -108,8 +117,18 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
     let owners = Owners::of(installed);
     let trunks = trunk_numbers(desired, installed)?;
     let wanted = wanted_prefixes(desired, &numbers, &trunks);
+    let wanted_callers = wanted_caller_ids(desired, &numbers);
     let mut steps = Vec::new();
 
+    for ((number, digits), name) in &wanted_callers {
+        if !installed.caller_ids.contains(&(*number, digits.clone())) {
+            steps.push(Step::AddCallerId {
+                number: *number,
+                account: (*name).to_owned(),
+                digits: digits.clone(),
+            });
+        }
+    }
     for (name, account) in &desired.accounts {
         match installed.accounts.get(name) {
             None if !numbers.is_recycled(name) => steps.push(add_account(name, &numbers, desired)),
@@ -163,6 +182,12 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
         steps.push(add_account(name, &numbers, desired));
     }
     steps.append(&mut late);
+    for (number, digits) in &installed.caller_ids {
+        if !wanted_callers.contains_key(&(*number, digits.clone())) {
+            let account = owners.name(Member { account: *number, trunk: 0 });
+            steps.push(Step::RemoveCallerId { number: *number, account, digits: digits.clone() });
+        }
+    }
 
     if desired.ports != installed.ports {
         steps.push(Step::SetPorts { before: installed.ports.clone(), after: desired.ports.clone() });
@@ -189,6 +214,10 @@ fn check(desired: &Desired, installed: &Installed) -> Result<(), PlanError> {
     let prefixes = desired.accounts.values().map(prefixes).sum();
     if exceeds(prefixes, desired.prefix_capacity) {
         return Err(PlanError::TooManyPrefixes { wanted: prefixes, capacity: desired.prefix_capacity });
+    }
+    let caller_ids = desired.accounts.values().map(|account| account.caller_ids.len()).sum();
+    if exceeds(caller_ids, desired.caller_id_capacity) {
+        return Err(PlanError::TooManyCallerIds { wanted: caller_ids, capacity: desired.caller_id_capacity });
     }
     if exceeds(desired.standings.len(), desired.prefix_capacity) {
         return Err(PlanError::TooManyMeasures {
@@ -328,6 +357,15 @@ fn wanted_prefixes<'a>(
         }
     }
     wanted
+}
+
+/// Account number and digits to the account's name.
+fn wanted_caller_ids<'a>(desired: &'a Desired, numbers: &Numbers) -> BTreeMap<(u32, String), &'a str> {
+    let of = |(name, account): (&'a String, &'a DesiredAccount)| {
+        let number = numbers.of(name);
+        account.caller_ids.iter().map(move |digits| ((number, digits.clone()), name.as_str()))
+    };
+    desired.accounts.iter().flat_map(of).collect()
 }
 
 fn standings(desired: &Desired, installed: &Installed, steps: &mut Vec<Step>) {

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use edge_ebpf::abi::{Class, Limit, Mode, StandingKind};
+use edge_ebpf::abi::{Class, Limit, Mode, StandingKind, policy_flag};
 use proptest::prelude::*;
 
 use super::*;
@@ -40,6 +40,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
                 policy: policy(*interval_ns),
                 prefixes,
                 trunks: BTreeMap::new(),
+                caller_ids: vec![],
             },
         )
     };
@@ -49,6 +50,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         policy: policy(7),
         prefixes: vec![],
         trunks: BTreeMap::new(),
+        caller_ids: vec![],
     });
     Desired {
         accounts,
@@ -58,6 +60,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         account_capacity: CAPACITY,
         prefix_capacity: 16,
         trunk_capacity: 16,
+        caller_id_capacity: 16,
     }
 }
 
@@ -94,6 +97,12 @@ fn apply(plan: &Plan, installed: &mut Installed) {
             }
             Step::RemovePrefix { prefix, .. } => {
                 installed.prefixes.remove(prefix).unwrap();
+            }
+            Step::AddCallerId { number, digits, .. } => {
+                assert!(installed.caller_ids.insert((*number, digits.clone())));
+            }
+            Step::RemoveCallerId { number, digits, .. } => {
+                assert!(installed.caller_ids.remove(&(*number, digits.clone())));
             }
             Step::SetStanding { prefix, after, .. } => {
                 installed.standings.insert(*prefix, *after);
@@ -136,9 +145,14 @@ fn assert_reached(desired: &Desired, installed: &Installed) {
             own.retain(|prefix| !wish.prefixes.contains(prefix));
         }
         assert_eq!(named(0), own);
+        let caller_ids = installed.caller_ids.iter().filter(|(number, _)| *number == present.number);
+        let caller_ids: Vec<&String> = caller_ids.map(|(_, digits)| digits).collect();
+        assert_eq!(caller_ids, account.caller_ids.iter().collect::<Vec<_>>());
     }
     let trunks: usize = desired.accounts.values().map(|account| account.trunks.len()).sum();
     assert_eq!(installed.trunks.len(), trunks);
+    let of_accounts = desired.accounts.values().map(|account| account.caller_ids.len()).sum::<usize>();
+    assert_eq!(installed.caller_ids.len(), of_accounts, "caller IDs of accounts that are gone");
     assert_eq!(installed.standings, desired.standings);
     assert_eq!(installed.ports, desired.ports);
     assert_eq!(installed.settings, Some(desired.settings));
@@ -182,6 +196,27 @@ fn a_new_limit_keeps_the_number_and_needs_no_new_generation() {
     let change = plan(&desired(&[("acme", 20_000_000, &["203.0.113.0/24"])]), &installed).unwrap();
     assert_eq!(change.to_string(), "~ account acme sip.invite 20/s burst 1 -> 50/s burst 1");
     assert!(!change.needs_generation());
+}
+
+#[test]
+fn caller_ids_come_before_the_policy_that_looks_for_them_and_go_after_it() {
+    let mut wish = desired(&[("acme", 1, &[])]);
+    let mut installed = installed_from(&wish);
+    let acme = wish.accounts.get_mut("acme").unwrap();
+    acme.caller_ids = vec!["441632".into()];
+    acme.policy.flags = policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED;
+    let comes = plan(&wish, &installed).unwrap();
+    let lines = ["+ caller ID 441632 to acme", "~ account acme caller IDs of others not checked -> refused"];
+    assert_eq!(comes.lines(), lines);
+    apply(&comes, &mut installed);
+    assert_reached(&wish, &installed);
+    let goes = plan(&desired(&[("acme", 1, &[])]), &installed).unwrap();
+    let lines =
+        ["~ account acme caller IDs of others refused -> not checked", "- caller ID 441632 from acme"];
+    assert_eq!(goes.lines(), lines);
+    wish.caller_id_capacity = 0;
+    let error = plan(&wish, &installed).unwrap_err();
+    assert_eq!(error, PlanError::TooManyCallerIds { wanted: 1, capacity: 0 });
 }
 
 #[test]
@@ -293,7 +328,7 @@ fn the_number_of_a_trunk_that_goes_is_not_given_to_one_that_comes() {
 
 prop_compose! {
     fn any_desired()(
-        names in prop::collection::btree_map("[a-e]", (1u64..3, 0usize..4), 0..4),
+        names in prop::collection::btree_map("[a-e]", (1u64..3, "[1-2]{0,2}"), 0..4),
         prefixes in prop::collection::vec(0usize..6, 6),
         trunks in prop::collection::vec(0usize..4, 6),
         banned in prop::collection::btree_map(0u8..4, (0usize..3, 1u64..3), 0..4),
@@ -302,11 +337,12 @@ prop_compose! {
     ) -> Desired {
         let mut made = desired(&[]);
         let count = names.len();
-        for (name, (interval_ns, _)) in names {
+        for (name, (interval_ns, digits)) in names {
             let account = DesiredAccount {
                 plan: "standard".into(),
                 policy: policy(interval_ns),
                 prefixes: vec![],
+                caller_ids: if digits.is_empty() { vec![] } else { vec![digits] },
                 trunks: BTreeMap::new(),
             };
             made.accounts.insert(name, account);

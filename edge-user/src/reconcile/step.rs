@@ -78,6 +78,24 @@ pub enum Step {
         /// Name of the account or the trunk that it belonged to.
         owner: String,
     },
+    /// Let an account show numbers that begin so.
+    AddCallerId {
+        /// The account's number.
+        number: u32,
+        /// The account's name.
+        account: String,
+        /// Leading digits.
+        digits: String,
+    },
+    /// Let it show them no more.
+    RemoveCallerId {
+        /// The account's number.
+        number: u32,
+        /// Name of the account that had it.
+        account: String,
+        /// Leading digits.
+        digits: String,
+    },
     /// Ban or allow a prefix.
     SetStanding {
         /// Prefix.
@@ -126,6 +144,8 @@ impl Step {
             | Self::RemoveAccount { .. }
             | Self::SetTrunk { .. }
             | Self::RemoveTrunk { .. }
+            | Self::AddCallerId { .. }
+            | Self::RemoveCallerId { .. }
             | Self::SetPorts { .. } => false,
         }
     }
@@ -153,6 +173,10 @@ impl Step {
                 vec![format!("~ prefix {prefix} {before} -> {owner}")]
             }
             Self::RemovePrefix { prefix, owner } => vec![format!("- prefix {prefix} from {owner}")],
+            Self::AddCallerId { account, digits, .. } => vec![format!("+ caller ID {digits} to {account}")],
+            Self::RemoveCallerId { account, digits, .. } => {
+                vec![format!("- caller ID {digits} from {account}")]
+            }
             Self::SetStanding { prefix, before: None, after } => {
                 vec![format!("+ {} {prefix}", words(*after))]
             }
@@ -187,6 +211,20 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
     if (before.flags ^ after.flags) & policy_flag::SUSPENDED != 0 {
         let words = |flags: u32| if flags & policy_flag::SUSPENDED == 0 { "in service" } else { "suspended" };
         lines.push(format!("~ account {name} {} -> {}", words(before.flags), words(after.flags)));
+    }
+    let checks = policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED;
+    if (before.flags ^ after.flags) & checks != 0 {
+        let words = |flags: u32| {
+            if flags & policy_flag::CALLER_IDS_CHECKED == 0 {
+                "not checked"
+            } else if flags & policy_flag::CALLER_IDS_ENFORCED == 0 {
+                "counted"
+            } else {
+                "refused"
+            }
+        };
+        let (was, is) = (words(before.flags), words(after.flags));
+        lines.push(format!("~ account {name} caller IDs of others {was} -> {is}"));
     }
     for class in
         Class::ALL.iter().filter(|class| (before.answered ^ after.answered) >> class.index() & 1 == 1)

@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     let [receiver, sender] = &arguments[..] else { bail!("usage: edge-vm RECEIVER SENDER") };
 
     let pins = PathBuf::from(format!("/sys/fs/bpf/edge-vm-{receiver}"));
-    let capacity = Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64 };
+    let capacity = Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64, caller_ids: 64 };
     let mut dataplane = Dataplane::load(&pins, &capacity).context("the programs do not load")?;
     let installed = dataplane.accounts.read()?;
     dataplane.accounts.apply(&plan(&desired(), &installed)?)?;
@@ -89,6 +89,7 @@ fn desired() -> Desired {
         plan: "vm".to_owned(),
         policy,
         prefixes,
+        caller_ids: Vec::new(),
         trunks: BTreeMap::new(),
     };
     Desired {
@@ -109,6 +110,7 @@ fn desired() -> Desired {
         account_capacity: 16,
         prefix_capacity: 64,
         trunk_capacity: 1024,
+        caller_id_capacity: 64,
     }
 }
 

@@ -6,8 +6,8 @@ use aya_obj::generated::bpf_map_type::{
     BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF,
 };
 use edge_ebpf::abi::{
-    AccountState, BindState, CallKey, CallState, EgressOutcome, FlowKey, Listener, Member, Outcome, Policy,
-    Ports, PrefixPage, RepeatSet, Settings, SourceKey, SourceState, Standing, SystemId, TrunkPolicy,
+    AccountState, BindState, CallKey, CallState, CallerId, EgressOutcome, FlowKey, Listener, Member, Outcome,
+    Policy, Ports, PrefixPage, RepeatSet, Settings, SourceKey, SourceState, Standing, SystemId, TrunkPolicy,
     TrunkState, map, program,
 };
 use edge_ebpf::native::Refusals;
@@ -44,6 +44,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         array(map::TRUNKS, size_of::<TrunkState>()),
         array(map::TRUNK_POLICIES, size_of::<TrunkPolicy>()),
         array(map::TRUNK_NAMES, 128),
+        (map::CALLER_IDS, BPF_MAP_TYPE_LPM_TRIE, PREFIX_LEN_BYTES + size_of::<CallerId>(), size_of::<u32>()),
         (map::RECORDS, BPF_MAP_TYPE_RINGBUF, 0, 0),
         (map::RECORDS_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
         (map::EVENTS, BPF_MAP_TYPE_RINGBUF, 0, 0),

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod bad_input;
+mod callers;
 mod calls;
 mod capacity;
 mod control;

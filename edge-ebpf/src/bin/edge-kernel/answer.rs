@@ -51,7 +51,8 @@ extern "C" fn edge_make_answer(code: u64, retry_after_s: u64) -> u64 {
         2 => Code::AccountRate,
         3 => Code::AccountCalls,
         4 => Code::TrunkCalls,
-        _ => Code::Suspended,
+        5 => Code::Suspended,
+        _ => Code::CallerId,
     };
     // SAFETY: this CPU's own values; XDP does not run twice at once on a CPU.
     let (request, message, headers) = unsafe { (&mut *scratch, &mut *reply, &*headers) };

@@ -21,6 +21,7 @@ mod answer;
 mod atomic;
 #[cfg(feature = "bench")]
 mod bench;
+mod callers;
 mod calls;
 mod clock;
 mod counters;

@@ -10,9 +10,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use edge_ebpf::abi::{
-    AccountState, BindState, CallKey, CallRecord, CallState, EgressOutcome, FlowKey, Listener, Member,
-    Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState,
-    Standing, SystemId, TrunkPolicy, TrunkState,
+    AccountState, BindState, CallKey, CallRecord, CallState, CallerId, EgressOutcome, FlowKey, Listener,
+    Member, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings,
+    SourceState, Standing, SystemId, TrunkPolicy, TrunkState,
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
@@ -45,6 +45,8 @@ const EVENTS_BYTES: u32 = 256 * 1024;
 const CALLS_DEFAULT: u32 = 131_072;
 /// Trunks, number 0 for none; 24 bytes each, and 128 for the name.
 const TRUNKS_DEFAULT: u32 = 16_384;
+/// Prefixes of caller IDs, of all accounts; a trie node is about 100 bytes and is allocated with its prefix.
+const CALLER_IDS_DEFAULT: u32 = 131_072;
 /// Calls that ended: 1 MiB holds 8,192 records of 120 bytes and their headers.
 const RECORDS_BYTES: u32 = 1024 * 1024;
 
@@ -143,6 +145,11 @@ pub(crate) static TRUNK_POLICIES: Array<TrunkPolicy> = Array::with_max_entries(T
 /// Names, by trunk number: written and read by the daemon only.
 #[map]
 pub(crate) static TRUNK_NAMES: Array<[u8; 128]> = Array::with_max_entries(TRUNKS_DEFAULT, 0);
+
+/// Leading digits of the caller IDs that each account may show. Written by the daemon; read for the calls and messages
+/// of accounts whose caller IDs are checked. Full: the daemon's insertion fails and it says so.
+#[map]
+pub(crate) static CALLER_IDS: LpmTrie<CallerId, u32> = LpmTrie::with_max_entries(CALLER_IDS_DEFAULT, 0);
 
 /// Calls that ended or were refused, for the daemon. A buffer of its own, so that a flood of refusals crowds out no
 /// event. Full: the record is lost and counted in [`RECORDS_LOST`].

@@ -1,9 +1,7 @@
 //! The kernel's side of [`edge_ebpf::decide`]: its state is in maps, its clock and copies are helpers.
 
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{
-    Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, Settings, SourceKey, policy_flag,
-};
+use edge_ebpf::abi::{Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, Settings, SourceKey};
 use edge_ebpf::decide::{Framed, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::verifier::opaque;
@@ -12,7 +10,7 @@ use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
-use crate::{answer, calls, clock, counters, events, sip, smpp};
+use crate::{answer, callers, calls, clock, counters, events, sip, smpp};
 
 /// All that one packet is judged with.
 pub(crate) struct Kernel<'a> {
@@ -71,8 +69,8 @@ impl World for Kernel<'_> {
         // SAFETY: a map value.
         let observe = self.settings.mode != enforce || unsafe { (*party.policy).mode } != enforce;
         // SAFETY: as above.
-        let is_suspended = unsafe { (*party.policy).flags } & policy_flag::SUSPENDED != 0;
-        Some(Origin { standing: party.standing(now_ns), observe, is_suspended })
+        let flags = unsafe { (*party.policy).flags };
+        Some(Origin { standing: party.standing(now_ns), observe, flags })
     }
 
     #[inline(always)]
@@ -186,6 +184,18 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn answer(&mut self, _headers: &Headers, refusal: Refusal) -> bool {
         answer::answer(self.ctx, refusal.code(), self.settings.retry_after_s)
+    }
+
+    #[inline(always)]
+    fn has_foreign_caller(&mut self) -> bool {
+        self.party.is_some_and(|party| callers::has_foreign(party.number))
+    }
+
+    #[inline(always)]
+    fn tell_caller(&mut self, is_read: bool, now_ns: u64) {
+        if let Some(party) = self.party {
+            callers::tell(&party, self.source, is_read, now_ns);
+        }
     }
 
     #[inline(always)]

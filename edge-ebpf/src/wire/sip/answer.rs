@@ -50,6 +50,16 @@ pub enum Code {
     TrunkCalls = 4,
     /// The account is suspended.
     Suspended = 5,
+    /// The caller ID is none that the account may show.
+    CallerId = 6,
+}
+
+impl Code {
+    /// Whether it is no matter of time: 403, and not 503.
+    #[inline(always)]
+    const fn is_final(self) -> bool {
+        self as u32 >= Self::Suspended as u32
+    }
 }
 
 /// The answer in the making. In the kernel a per-CPU map value.
@@ -129,7 +139,7 @@ impl Reply {
         self.tag = tag(scratch.call_id_hash, scratch.hash_key);
         self.source = words(saying.source);
         self.is_ipv6 = u32::from(saying.is_ipv6);
-        if saying.code as u32 == Code::Suspended as u32 {
+        if saying.code.is_final() {
             self.put([b"SIP/2.0 ", b"403 Forb", b"idden\r\n\0"], 23);
         } else {
             self.put([b"SIP/2.0 ", b"503 Serv", b"ice Unav", b"ailable\r", b"\n\0\0\0\0\0\0\0"], 33);
@@ -185,7 +195,7 @@ impl Reply {
         if self.is_whole == 0 {
             return false;
         }
-        if retry_after_s != 0 && code as u32 != Code::Suspended as u32 {
+        if retry_after_s != 0 && !code.is_final() {
             // Spread by half as much again, so that not all come back at once; the same for the same request.
             let most = retry_after_s / 2 + 1;
             let retry_after_s = retry_after_s + (scratch.call_id_hash >> 40) as u32 % most;
@@ -200,6 +210,7 @@ impl Reply {
             Code::AccountCalls => self.put([b"account.", b"calls\0\0\0"], 13),
             Code::TrunkCalls => self.put([b"trunk.ca", b"lls\0\0\0\0\0"], 11),
             Code::Suspended => self.put([b"suspende", b"d\0\0\0\0\0\0\0"], 9),
+            Code::CallerId => self.put([b"account.", b"caller_i", b"d\0\0\0\0\0\0\0"], 17),
         }
         self.put([b"\"\r\nConte", b"nt-Lengt", b"h: 0\r\n\r\n"], 24);
         // Zeros behind it, for the checksum's last words.

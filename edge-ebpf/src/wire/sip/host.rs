@@ -1,8 +1,11 @@
 //! The parser's loops on the host, where the kernel has `bpf_loop`.
 
+use super::caller::Callers;
 use super::{
-    Hands, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, REPLY_AT, Reply, Saying, Scratch,
+    CALLER_STEPS_MAX, Caller, Hands, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties,
+    REPLY_AT, Reply, Saying, Scratch,
 };
+use crate::abi::CALLER_ID_DIGITS;
 use crate::verifier::SCRATCH_BYTES;
 
 impl Scratch {
@@ -16,6 +19,42 @@ impl Scratch {
             }
         }
         self.read_parties();
+    }
+}
+
+impl Scratch {
+    /// One step of the walk over caller IDs.
+    pub(super) fn next_caller(&mut self) -> Caller {
+        let mut found = self.caller_line();
+        if found == Caller::Value {
+            found = self.caller_uri();
+        }
+        if found == Caller::Value {
+            found = self.begin_caller();
+        }
+        if found != Caller::Value {
+            return found;
+        }
+        for _ in 0..CALLER_ID_DIGITS {
+            if self.caller_digit().is_break() {
+                break;
+            }
+        }
+        self.end_caller()
+    }
+
+    /// Whether a caller ID cannot be read, or is a number that `is_own` does not know; as the kernel does.
+    pub fn has_foreign_caller(&mut self, mut is_own: impl FnMut(&[u8; CALLER_ID_DIGITS]) -> bool) -> bool {
+        self.begin_callers();
+        for _ in 0..CALLER_STEPS_MAX {
+            match self.next_caller() {
+                Caller::Nothing => {}
+                Caller::Number if is_own(&self.caller_digits()) => {}
+                Caller::Number | Caller::Unreadable | Caller::Value => return true,
+                Caller::Done => return false,
+            }
+        }
+        true
     }
 }
 
@@ -70,6 +109,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         from_at: 0,
         cseq_at: 0,
         session_at: 0,
+        callers: Callers::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },
         start_hash: 0,
         via_hash: 0,

@@ -9,6 +9,7 @@
 //! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
 mod answer;
+mod caller;
 #[cfg(not(target_arch = "bpf"))]
 mod host;
 mod lines;
@@ -20,6 +21,8 @@ mod walk;
 use core::ops::ControlFlow;
 
 pub use self::answer::{Code, Hands, REPLY_AT, Reply, Saying};
+use self::caller::Callers;
+pub use self::caller::{CALLER_STEPS_MAX, Caller};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
@@ -166,6 +169,8 @@ pub struct Scratch {
     from_at: u32,
     cseq_at: u32,
     session_at: u32,
+    /// Of the walk over caller IDs.
+    callers: Callers,
     /// Caller and called as [`Scratch::read_parties`] finds them.
     pub parties: Parties,
     /// Hash of what follows the method in the start line.

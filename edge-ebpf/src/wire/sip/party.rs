@@ -234,7 +234,7 @@ impl Scratch {
 
     /// Where the URI of a From value starts: behind the `<`, or at once; 0 if that cannot be told.
     #[inline(always)]
-    fn address_at(&mut self, value: u32) -> u32 {
+    pub(super) fn address_at(&mut self, value: u32) -> u32 {
         let mut start = value;
         if byte(&self.bytes, value) == b'"' {
             // A quoted name may hold anything but an unescaped quote (RFC 3261 25.1).
@@ -267,13 +267,20 @@ impl Scratch {
                 return 0;
             }
             let here = word(&self.bytes, position);
-            let marks = exact_zero_bytes(here ^ repeated(b'<')) | exact_zero_bytes(here ^ repeated(b'\n'));
+            let marks = exact_zero_bytes(here ^ repeated(b'<'))
+                | exact_zero_bytes(here ^ repeated(b'\n'))
+                | exact_zero_bytes(here ^ repeated(b'"'));
             if marks == 0 {
                 position += 8;
                 continue;
             }
             let mark = position + lane(lowest_bit(marks));
-            return if byte(&self.bytes, mark) == b'<' { mark + 1 } else { value };
+            return match byte(&self.bytes, mark) {
+                b'<' => mark + 1,
+                // A quote within a name that is none: whatever follows it may be quoted.
+                b'"' => 0,
+                _ => value,
+            };
         }
         0
     }

@@ -1,6 +1,7 @@
 //! Detectors against simulated traffic, second by second.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod caller_id;
 mod pumping;
 mod scanning;
 mod spike;
@@ -16,6 +17,7 @@ use crate::alert::Severity;
 use crate::config;
 
 const ACCOUNT: &str = "acme";
+const NUMBER: u32 = 1;
 
 fn config() -> config::Detect {
     config::Detect {
@@ -45,6 +47,12 @@ fn config() -> config::Detect {
             ban_for: Duration::from_mins(10),
             severity: Severity::Warning,
         },
+        caller_id: config::CallerIds {
+            enabled: true,
+            threshold: 10,
+            window: Duration::from_mins(1),
+            severity: Severity::Warning,
+        },
     }
 }
 
@@ -58,7 +66,7 @@ struct Simulation {
 
 impl Simulation {
     fn new() -> Self {
-        let account = AccountSnapshot { counters: AccountCounters::new_zeroed() };
+        let account = AccountSnapshot { number: NUMBER, counters: AccountCounters::new_zeroed() };
         let mut simulation = Self {
             detectors: Detectors::new(&config()),
             now: "2026-01-15T00:00:00Z".parse().unwrap(),
