@@ -216,7 +216,10 @@ impl Measures {
     fn limits(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut limits = gauge(encoder, "edge_limit_per_sec", "Limits in force, in messages per second")?;
         for (name, account) in &self.accounts {
-            for (scope, table) in [("account", &account.policy.account), ("source", &account.policy.source)] {
+            let policy = &account.policy;
+            for (scope, table) in
+                [("account", &policy.account), ("source", &policy.source), ("registered", &policy.registered)]
+            {
                 for class in Class::ALL {
                     if let Some(per_sec) = per_sec(table[class.index()]) {
                         let labels = [("account", name.as_str()), ("scope", scope), ("class", class.name())];

@@ -124,6 +124,8 @@ pub struct GlobalSettings {
     pub call_unanswered_ns: u64,
     /// How long an answered call may go unheard.
     pub call_answered_ns: u64,
+    /// How long a source counts as registered.
+    pub registered_for_ns: u64,
 }
 
 /// A ban or an allowance of a prefix.
@@ -168,11 +170,18 @@ impl Desired {
             .collect();
         for set in overrides {
             if let Some(account) = accounts.get_mut(&set.account) {
-                let limits = match set.scope {
-                    Scope::Account => &mut account.policy.account,
-                    Scope::Source => &mut account.policy.source,
-                };
-                limits[set.class.index()] = set.limit.to_limit();
+                let (class, limit) = (set.class.index(), set.limit.to_limit());
+                let policy = &mut account.policy;
+                match set.scope {
+                    Scope::Account => policy.account[class] = limit,
+                    Scope::Source => {
+                        // Where nothing else is said of registered sources, it is said of them too.
+                        if policy.registered[class] == policy.source[class] {
+                            policy.registered[class] = limit;
+                        }
+                        policy.source[class] = limit;
+                    }
+                }
             }
         }
         Self {
@@ -206,6 +215,7 @@ impl GlobalSettings {
             prefix_digits: config.detect.pumping.prefix_digits,
             call_unanswered_ns: u64::try_from(config.calls.unanswered.as_nanos()).unwrap_or(u64::MAX),
             call_answered_ns: u64::try_from(config.calls.answered.as_nanos()).unwrap_or(u64::MAX),
+            registered_for_ns: u64::try_from(config.sip_registered_for.as_nanos()).unwrap_or(u64::MAX),
         }
     }
 
@@ -219,6 +229,7 @@ impl GlobalSettings {
             prefix_digits: settings.prefix_digits,
             call_unanswered_ns: settings.call_unanswered_ns,
             call_answered_ns: settings.call_answered_ns,
+            registered_for_ns: settings.registered_for_ns,
         }
     }
 
@@ -231,6 +242,7 @@ impl GlobalSettings {
         settings.retry_after_s = RETRY_AFTER_S;
         settings.call_unanswered_ns = self.call_unanswered_ns;
         settings.call_answered_ns = self.call_answered_ns;
+        settings.registered_for_ns = self.registered_for_ns;
         settings.answers = ANSWERS;
     }
 }

@@ -192,7 +192,7 @@ fn keys(table: &toml::Table) -> Vec<String> {
 }
 
 fn collect(path: &str, value: &toml::Value, keys: &mut Vec<String>) {
-    let is_limits = path.ends_with(".account") || path.ends_with(".source");
+    let is_limits = [".account", ".source", ".registered"].iter().any(|scope| path.ends_with(scope));
     match value {
         toml::Value::Table(table) if !is_limits => {
             for (key, value) in table {

@@ -145,6 +145,9 @@ impl Outbound for Leaving<'_> {
             source.failures += u64::from(outbound::is_rejection(heard.status));
             let is_registered = heard.method == Method::Register && (200..300).contains(&heard.status);
             source.registrations += u64::from(is_registered);
+            if is_registered {
+                source.registered_until_ns = self.host.now_ns + self.host.settings.registered_for_ns;
+            }
         }
         let now_ns = self.host.now_ns;
         if let Some(state) = self.host.accounts.get_mut(&account) {
@@ -226,7 +229,13 @@ impl World for Journey<'_> {
 
     fn limit(&self, scope: Scope, class: Class) -> Limit {
         match scope {
-            Scope::Source => self.policy().source[class.index()],
+            Scope::Source => {
+                let (source, _) = self.place();
+                let until_ns = self.host.sources.get(&source).map_or(0, |source| source.registered_until_ns);
+                let policy = self.policy();
+                let limits = if until_ns > self.host.now_ns { policy.registered } else { policy.source };
+                limits[class.index()]
+            }
             Scope::Account => self.policy().account[class.index()],
         }
     }

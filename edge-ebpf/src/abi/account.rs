@@ -201,6 +201,8 @@ pub struct Policy {
     pub account: [Limit; Class::COUNT],
     /// For each single source of the account, by [`Class`].
     pub source: [Limit; Class::COUNT],
+    /// In place of `source` for a source that has registered ([`super::SourceState::registered_until_ns`]).
+    pub registered: [Limit; Class::COUNT],
 }
 
 impl Policy {
@@ -214,6 +216,7 @@ impl Policy {
         reserved: 0,
         account: [Limit::NONE; 8],
         source: [Limit::NONE; 8],
+        registered: [Limit::NONE; 8],
     };
 }
 

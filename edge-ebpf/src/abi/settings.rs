@@ -45,6 +45,8 @@ pub struct Settings {
     pub call_unanswered_ns: u64,
     /// How long an answered call may go without being heard of, where no Session-Expires says less. 0 is without end.
     pub call_answered_ns: u64,
+    /// How long a source counts as registered after the server has accepted a REGISTER of it; 0 is not at all.
+    pub registered_for_ns: u64,
     /// Answers that Edge itself sends to each source. Beyond it, what is refused is dropped.
     pub answers: Limit,
     /// Messages refused in SMPP's own words to each source. Beyond it, what is refused is dropped.

@@ -66,6 +66,8 @@ pub struct SourceState {
     pub binds_accepted: u64,
     /// Theoretical arrival time of messages refused in SMPP's own words ([`super::Settings::refusals`]).
     pub refusals_ns: u64,
+    /// Until when it counts as registered, because the server has accepted a REGISTER of it; 0 if it does not.
+    pub registered_until_ns: u64,
 }
 
 /// Who sends from a prefix. Map `MEMBERS` (trie), written by the daemon.

@@ -50,6 +50,12 @@ pub(super) fn config(
         defaults::SIP_REPEAT_WINDOW,
         SECOND..=HOUR,
     );
+    let sip_registered_for = report.duration(
+        "sip_registered_for",
+        edge.sip_registered_for,
+        defaults::SIP_REGISTERED_FOR,
+        SECOND..=DAY,
+    );
     let history_retention = report.duration(
         "history_retention",
         edge.history_retention,
@@ -99,6 +105,7 @@ pub(super) fn config(
         ports,
         ipv6_source_prefix,
         sip_repeat_window,
+        sip_registered_for,
         capacity,
         paths,
         metrics_listen,
@@ -123,10 +130,11 @@ pub(super) fn limits(field: &str, file: LimitsFile, report: &mut Report<'_>) -> 
         limits
     };
     let (account, source) = (scope("account", file.account), scope("source", file.source));
+    let registered = scope("registered", file.registered);
     let calls = file.calls;
     let is_given = !matches!(calls, Field::Missing);
     let calls = report.number(&format!("{field}.calls"), calls, 0, 0..=1_000_000);
-    Plan { account, source, calls: is_given.then_some(calls) }
+    Plan { account, source, registered, calls: is_given.then_some(calls) }
 }
 
 /// Flattens `sip = { invite = … }` to `sip.invite`.

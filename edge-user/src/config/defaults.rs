@@ -18,6 +18,8 @@ pub(super) const MODE: Mode = Mode::Observe;
 pub(super) const IPV6_SOURCE_PREFIX: u8 = 64;
 /// 64 x T1: timers B and F (RFC 3261 17.1).
 pub(super) const SIP_REPEAT_WINDOW: Duration = Duration::from_secs(32);
+/// An hour, which is what most registrars grant (RFC 3261 10.2).
+pub(super) const SIP_REGISTERED_FOR: Duration = Duration::from_hours(1);
 pub(super) const HISTORY_RETENTION: Duration = Duration::from_hours(30 * 24);
 pub(super) const METRICS_PORT: u16 = 10_775;
 pub(super) const ACCOUNT_PLAN: &str = "standard";
@@ -70,6 +72,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SmppBind, Rate::known(60, MINUTE, 10)),
         ]),
         source: BTreeMap::from([(Class::Packets, Rate::known(4_000, SECOND, 8_000))]),
+        registered: BTreeMap::new(),
         calls: None,
     };
     let unknown = Plan {
@@ -83,6 +86,14 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SmppSubmit, Rate::known(10, SECOND, 20)),
             (Class::SmppBind, Rate::known(10, MINUTE, 5)),
             (Class::Packets, Rate::known(200, SECOND, 400)),
+        ]),
+        registered: BTreeMap::from([
+            (Class::SipInvite, Rate::known(10, SECOND, 20)),
+            (Class::SipRegister, Rate::known(20, SECOND, 400)),
+            (Class::SipOptions, Rate::known(10, SECOND, 50)),
+            (Class::SipMessage, Rate::known(10, SECOND, 20)),
+            (Class::SipOther, Rate::known(10, SECOND, 50)),
+            (Class::Packets, Rate::known(2_000, SECOND, 4_000)),
         ]),
         calls: None,
     };

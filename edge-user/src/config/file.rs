@@ -14,6 +14,7 @@ pub(super) struct EdgeFile {
     pub(super) mode: Field<String>,
     pub(super) ipv6_source_prefix: Field<u8>,
     pub(super) sip_repeat_window: Field<String>,
+    pub(super) sip_registered_for: Field<String>,
     pub(super) history_retention: Field<String>,
     pub(super) interfaces: Tables<InterfaceFile>,
     pub(super) ports: Section<PortsFile>,
@@ -114,6 +115,7 @@ pub(super) struct LimitsFile {
     pub(super) calls: Field<u32>,
     pub(super) account: Section<ClassesFile>,
     pub(super) source: Section<ClassesFile>,
+    pub(super) registered: Section<ClassesFile>,
 }
 
 /// Class to rate. Classes have dots in their names: `sip.invite = "20/s"` is a table in a table to TOML, with

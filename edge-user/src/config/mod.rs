@@ -52,6 +52,8 @@ pub struct Config {
     pub ipv6_source_prefix: u8,
     /// How long a SIP request counts as a retransmission.
     pub sip_repeat_window: Duration,
+    /// How long a source counts as registered after the server has accepted a REGISTER of it.
+    pub sip_registered_for: Duration,
     /// Sizes of maps.
     pub capacity: Capacity,
     /// Paths of the daemon.
@@ -113,6 +115,16 @@ impl Config {
         }
     }
 
+    /// The limit of each source that has registered, where another is configured than that of each source.
+    fn registered_limit(&self, account: &Account, class: Class) -> Option<Rate> {
+        let own = account.overrides.registered.get(&class);
+        // An account's own limit for each source holds for those that have registered, unless it says otherwise.
+        if own.is_none() && account.overrides.source.contains_key(&class) {
+            return None;
+        }
+        own.or_else(|| self.plans.get(&account.plan)?.registered.get(&class)).copied()
+    }
+
     /// Most calls of an account at once: its own limit, else its plan's; 0 is none.
     #[must_use]
     pub fn calls_max(&self, account: &Account) -> u32 {
@@ -139,6 +151,10 @@ impl Config {
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
+            policy.registered[class.index()] = match self.registered_limit(account, *class) {
+                Some(rate) => rate.to_limit(),
+                None => policy.source[class.index()],
+            };
         }
         policy
     }
@@ -252,6 +268,8 @@ pub struct Plan {
     pub account: Limits,
     /// For each single source.
     pub source: Limits,
+    /// In place of `source`, class by class, for a source that has registered.
+    pub registered: Limits,
     /// Calls at once over all sources of an account; 0 is no limit, `None` says nothing.
     pub calls: Option<u32>,
 }

@@ -21,6 +21,7 @@ fn settings(mode: Mode) -> GlobalSettings {
         prefix_digits: 4,
         call_unanswered_ns: 200_000_000_000,
         call_answered_ns: 14_400_000_000_000,
+        registered_for_ns: 3_600_000_000_000,
     }
 }
 
@@ -184,6 +185,7 @@ fn the_first_plan_installs_everything_and_reads_well() {
             "+ detect.pumping.prefix_digits 4",
             "+ calls.unanswered 3m 20s",
             "+ calls.answered 4h",
+            "+ sip_registered_for 1h",
         ]
     );
     assert!(first.needs_generation());

@@ -244,6 +244,9 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
     };
     compare("", &before.account, &after.account);
     compare("each source ", &before.source, &after.source);
+    if before.registered != before.source || after.registered != after.source {
+        compare("each registered source ", &before.registered, &after.registered);
+    }
     if lines.is_empty() {
         // Reserved words differ: another version wrote them.
         lines.push(format!("~ account {name} written anew"));
@@ -294,6 +297,7 @@ fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Ve
             ("detect.pumping.prefix_digits", it.prefix_digits.to_string()),
             ("calls.unanswered", duration(it.call_unanswered_ns)),
             ("calls.answered", duration(it.call_answered_ns)),
+            ("sip_registered_for", duration(it.registered_for_ns)),
         ]
     };
     let is = facts(after);

@@ -106,6 +106,7 @@ fn desired() -> Desired {
             prefix_digits: 5,
             call_unanswered_ns: 200_000_000_000,
             call_answered_ns: 14_400_000_000_000,
+            registered_for_ns: 0,
         },
         account_capacity: 16,
         prefix_capacity: 64,

@@ -8,4 +8,5 @@ mod calls;
 mod egress;
 mod meter;
 mod oversized;
+mod registered;
 mod rows;

@@ -64,6 +64,9 @@ impl Party {
                 (*source).generation = settings.generation;
             }
             (*source).seen_ns = now_ns;
+            if (*source).registered_until_ns <= now_ns {
+                (*source).registered_until_ns = 0;
+            }
             let number = (*source).account;
             // A number beyond the map is an account that was taken away while the source was cached.
             match (maps::POLICIES.get_ptr(number), maps::ACCOUNTS.get_ptr_mut(number)) {
@@ -100,10 +103,18 @@ impl Party {
         // SAFETY: as in `find`; the index was checked.
         unsafe {
             match scope {
+                Scope::Source if self.is_registered() => (*self.policy).registered[class],
                 Scope::Source => (*self.policy).source[class],
                 Scope::Account => (*self.policy).account[class],
             }
         }
+    }
+
+    /// Whether the server has accepted a REGISTER of the source, and not too long ago.
+    #[inline(always)]
+    pub(crate) fn is_registered(&self) -> bool {
+        // SAFETY: as in `find`, which has seen to it that it is not over.
+        unsafe { (*self.source).registered_until_ns != 0 }
     }
 
     /// Charges a bucket if the cost conforms.

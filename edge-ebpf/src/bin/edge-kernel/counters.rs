@@ -77,11 +77,17 @@ pub(crate) fn method(account: *mut AccountState, method: Method) {
 
 /// Counts what the server refused and accepted of a source; what is to be told of it, with the count.
 #[inline(always)]
-pub(crate) fn heard(source: *mut SourceState, heard: &Heard) -> Option<(EventKind, u64)> {
+pub(crate) fn heard(
+    source: *mut SourceState,
+    heard: &Heard,
+    registered_until_ns: u64,
+) -> Option<(EventKind, u64)> {
     let (kind, counter) = if is_rejection(heard.status) {
         // SAFETY: within the map value that `source` points to.
         (EventKind::SourceRejected, unsafe { &raw mut (*source).failures })
     } else if matches!(heard.method, Method::Register) && heard.status >= 200 && heard.status < 300 {
+        // SAFETY: as above.
+        unsafe { (*source).registered_until_ns = registered_until_ns };
         // SAFETY: as above.
         (EventKind::SourceRegistered, unsafe { &raw mut (*source).registrations })
     } else {

@@ -133,6 +133,10 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn tell_refused(&mut self, class: Class, now_ns: u64) {
         let Some(party) = self.party else { return };
+        // Over a limit, but no scanner: it has shown credentials.
+        if party.is_registered() {
+            return;
+        }
         // SAFETY: a map value.
         let refused = unsafe { (*party.source).messages[Allowance::Refused as usize] };
         // The 1st, 2nd, 4th, 8th … refusal: an attacker can send few of them however long he tries.

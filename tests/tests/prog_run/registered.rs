@@ -1,0 +1,68 @@
+//! Sources that have registered, in kernel and on the host.
+
+use edge_ebpf::abi::{Class, EgressOutcome, Outcome};
+use edge_tests::fixtures::world::{SERVER, SIP_PORT, Scenario, UNKNOWN_SOURCE, at_once};
+use edge_tests::host::Host;
+use edge_tests::kernel::Kernel;
+use edge_tests::packet::Frame;
+use edge_tests::sip::{Request, response};
+
+const NOW_NS: u64 = 1_000_000_000_000;
+
+struct Story {
+    kernel: Kernel,
+    host: Host,
+    calls: u32,
+}
+
+impl Story {
+    /// A stranger may make one call, who has registered three.
+    fn begin(registered_for_ns: u64) -> Self {
+        let before = Scenario::open()
+            .unknown_limit(Class::SipInvite, at_once(1))
+            .registered_limit(Class::SipInvite, at_once(3));
+        let before = Scenario { registered_for_ns, ..before };
+        let mut kernel = Kernel::load().unwrap();
+        kernel.prepare(&before).unwrap();
+        Self { kernel, host: Host::prepare(&before, NOW_NS), calls: 0 }
+    }
+
+    fn calls(&mut self) -> Outcome {
+        self.calls += 1;
+        let name = format!("z9hG4bK{}", self.calls);
+        let invite = Request::new("INVITE").call_id(&name).branch(&name).bytes();
+        let frame = Frame::ipv4(UNKNOWN_SOURCE, SERVER).udp(SIP_PORT, SIP_PORT).payload(&invite).bytes();
+        let outcome = self.kernel.send(&frame).unwrap().outcome;
+        assert_eq!(outcome, self.host.send(&frame), "kernel and host");
+        outcome
+    }
+
+    fn is_answered(&mut self, status: u16, method: &str) {
+        let answer = response(status, "Whatever", method);
+        let frame = Frame::ipv4(SERVER, UNKNOWN_SOURCE).udp(SIP_PORT, SIP_PORT).payload(&answer).bytes();
+        assert_eq!(self.kernel.leave(&frame).unwrap(), EgressOutcome::SipResponse);
+        self.host.leave(&frame);
+    }
+}
+
+#[test]
+fn who_has_registered_has_the_limits_of_the_registered() {
+    let mut story = Story::begin(3_600_000_000_000);
+    assert_eq!(story.calls(), Outcome::SipAdmitted);
+    assert_eq!(story.calls(), Outcome::SipOverSource);
+    story.is_answered(401, "REGISTER");
+    story.is_answered(200, "OPTIONS");
+    assert_eq!(story.calls(), Outcome::SipOverSource);
+    story.is_answered(200, "REGISTER");
+    assert_eq!(story.calls(), Outcome::SipAdmitted);
+    assert_eq!(story.calls(), Outcome::SipAdmitted);
+    assert_eq!(story.calls(), Outcome::SipOverSource);
+}
+
+#[test]
+fn a_registration_that_is_over_counts_no_more() {
+    let mut story = Story::begin(0);
+    assert_eq!(story.calls(), Outcome::SipAdmitted);
+    story.is_answered(200, "REGISTER");
+    assert_eq!(story.calls(), Outcome::SipOverSource);
+}
