@@ -11,8 +11,8 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
-    AccountState, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId, EgressOutcome, Member, Outcome,
-    Policy, Settings, SourceState, Standing, map, program,
+    AccountState, BenchFrame, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId, EgressOutcome, Member,
+    Outcome, Policy, Settings, SourceState, Standing, bench, map, program,
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 
@@ -336,6 +336,14 @@ impl Kernel {
         let map = self.ebpf.map_mut(map::MEMBERS).context(map::MEMBERS)?;
         let mut members: LpmTrie<_, [u8; 16], Member> = LpmTrie::try_from(map)?;
         Ok(members.insert(&Key::new(prefix.bits, prefix.address), Member { account, trunk }, 0)?)
+    }
+
+    /// What the benchmark's programs put back before each run.
+    pub fn set_bench_frame(&mut self, frame: &[u8]) -> Result<()> {
+        let mut value = BenchFrame::new_zeroed();
+        value.length = u32::try_from(frame.len())?;
+        value.bytes.get_mut(..frame.len()).context("the frame is too long")?.copy_from_slice(frame);
+        self.set(bench::FRAME, 0, value)
     }
 
     /// Gives accounts 2 to `count` the policy, and each a prefix of 16 addresses in 10.0.0.0/8.

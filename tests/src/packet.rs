@@ -101,6 +101,7 @@ pub struct Frame {
     transport: Transport,
     fragment: Option<(u16, bool)>,
     payload: Vec<u8>,
+    has_no_sum: bool,
 }
 
 impl Frame {
@@ -124,7 +125,7 @@ impl Frame {
 
     fn over(network: Network) -> Self {
         let transport = Transport::Other { protocol: extension::NONE };
-        Self { tags: Vec::new(), network, transport, fragment: None, payload: Vec::new() }
+        Self { tags: Vec::new(), network, transport, fragment: None, payload: Vec::new(), has_no_sum: false }
     }
 
     /// Adds a VLAN tag, outermost first.
@@ -203,6 +204,13 @@ impl Frame {
     #[must_use]
     pub fn protocol(mut self, protocol: u8) -> Self {
         self.transport = Transport::Other { protocol };
+        self
+    }
+
+    /// A transport without a checksum, as UDP over IPv4 may be (RFC 768).
+    #[must_use]
+    pub const fn without_sum(mut self) -> Self {
+        self.has_no_sum = true;
         self
     }
 
@@ -314,6 +322,7 @@ impl Frame {
             0 if protocol == UDP => 0xffff,
             sum => sum,
         };
+        let sum = if self.has_no_sum { 0 } else { sum };
         segment[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
         (protocol, segment)
     }

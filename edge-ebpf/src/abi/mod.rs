@@ -9,6 +9,7 @@
 //!   maps of another layout.
 
 mod account;
+mod bench_frame;
 mod bind;
 mod call;
 mod event;
@@ -22,6 +23,7 @@ pub use account::{
     AccountCounters, AccountState, Allowance, CallCount, Class, Command, Limit, Method, Mode, Policy,
     policy_flag,
 };
+pub use bench_frame::BenchFrame;
 pub use bind::{
     BindCount, BindPhase, BindState, Listener, RefusalMode, RefusalStatus, SYSTEM_ID_BYTES, SystemId,
     refusal_octet, refusal_of,
@@ -31,7 +33,7 @@ pub use call::{
     Number, TrunkPolicy, TrunkState,
 };
 pub use event::{Event, EventKind, FullMap};
-pub use names::{map, program};
+pub use names::{bench, map, program};
 pub use outcome::{EgressOutcome, Outcome, Verdict};
 pub use settings::{Ports, Service, Settings};
 pub use source::{FlowKey, Member, SourceKey, SourceState, Standing, StandingKind};

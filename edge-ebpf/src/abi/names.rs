@@ -101,3 +101,21 @@ pub mod program {
     /// XDP that passes everything: what a benchmark subtracts.
     pub const EMPTY: &str = "edge_empty";
 }
+
+/// What only the object for benchmarks has.
+pub mod bench {
+    /// Array with the [`BenchFrame`](crate::abi::BenchFrame) that is put back before each run.
+    pub const FRAME: &str = "BENCH_FRAME";
+    /// Rewinds the flow, then judges the segment: it is new each time.
+    pub const SMPP: &str = "edge_bench_smpp";
+    /// Rewinds the flow and nothing else: what is subtracted from [`SMPP`].
+    pub const REWIND: &str = "edge_bench_rewind";
+    /// Judges a new call, then takes its entry away.
+    pub const CALL: &str = "edge_bench_call";
+    /// Puts the frame back, in whose place an answer is, then judges it.
+    pub const SIP: &str = "edge_bench_sip";
+    /// Puts the frame back and nothing else: what is subtracted from [`SIP`].
+    pub const RESTORE: &str = "edge_bench_restore";
+    /// A classifier that passes everything: what is subtracted from the way out.
+    pub const EMPTY_EGRESS: &str = "edge_bench_empty_egress";
+}

@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use edge_ebpf::abi::program;
+use edge_ebpf::abi::{bench, program};
 use edge_tests::fixtures::packets::row;
-use edge_tests::fixtures::world::Scenario;
+use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario};
 use edge_tests::kernel::Kernel;
+use edge_tests::packet::Frame;
+use edge_tests::sip;
 use serde::Serialize;
 
 /// Runs of one packet in one round.
@@ -21,11 +23,6 @@ const ROUNDS: usize = 7;
 const MANY_ACCOUNTS: u32 = 100_000;
 /// See [`MANY_ACCOUNTS`].
 const MANY_SOURCES: u32 = 1_000_000;
-
-/// Rewinds the flow, then runs the ingress: the same segment is new each time.
-const BENCH_SMPP: &str = "edge_bench_smpp";
-/// Rewinds the flow and nothing else: what is subtracted from [`BENCH_SMPP`].
-const BENCH_REWIND: &str = "edge_bench_rewind";
 
 /// What is measured, in the order of the table.
 const ROWS: &[Plan] = &[
@@ -40,6 +37,13 @@ const ROWS: &[Plan] = &[
     Plan::of("sip_response", "sip_response"),
     Plan::of("sip_unknown_source", "sip_unknown_source"),
     Plan::of("sip_invite_1m_sources", "sip_invite_474").many(),
+    Plan::of("sip_new_call", "sip_invite_474").another_call(),
+    Plan::of("sip_retransmission", "sip_invite_474").repeated(),
+    Plan::of("sip_in_dialog", "sip_reinvite"),
+    Plan::of("sip_refused_503", "sip_refused_503").restored(),
+    Plan::of("sip_refused_503_checksum", "sip_refused_503_checksum").restored(),
+    Plan::of("sip_refused_503_v6", "sip_refused_503_v6").restored(),
+    Plan::of("sip_egress_response", "sip_invite_474").answered_by_server(),
     Plan::of("smpp_submit_1", "smpp_submit_1").rewound(),
     Plan::of("smpp_submit_10", "smpp_submit_10").rewound(),
     Plan::of("smpp_submit_30", "smpp_submit_30").rewound(),
@@ -57,11 +61,48 @@ struct Plan {
     /// What is run for the share that is not the packet's own.
     twin: Option<&'static str>,
     many: bool,
+    /// Whether it comes within the window of retransmissions.
+    is_repeated: bool,
+    /// Whether what is timed is the server's 200 to it.
+    is_response: bool,
 }
 
 impl Plan {
     const fn of(name: &'static str, packet: &'static str) -> Self {
-        Self { name, packet, program: program::INGRESS, twin: None, many: false }
+        Self {
+            name,
+            packet,
+            program: program::INGRESS,
+            twin: None,
+            many: false,
+            is_repeated: false,
+            is_response: false,
+        }
+    }
+
+    const fn restored(mut self) -> Self {
+        self.program = bench::SIP;
+        self.twin = Some(bench::RESTORE);
+        self
+    }
+
+    /// What it costs to take the entry away again is part of the figure.
+    const fn another_call(mut self) -> Self {
+        self.program = bench::CALL;
+        self
+    }
+
+    /// One in eleven is charged again: a request travels free ten times.
+    const fn repeated(mut self) -> Self {
+        self.is_repeated = true;
+        self
+    }
+
+    const fn answered_by_server(mut self) -> Self {
+        self.program = program::EGRESS;
+        self.twin = Some(bench::EMPTY_EGRESS);
+        self.is_response = true;
+        self
     }
 
     const fn program(mut self, program: &'static str) -> Self {
@@ -70,8 +111,8 @@ impl Plan {
     }
 
     const fn rewound(mut self) -> Self {
-        self.program = BENCH_SMPP;
-        self.twin = Some(BENCH_REWIND);
+        self.program = bench::SMPP;
+        self.twin = Some(bench::REWIND);
         self
     }
 
@@ -146,12 +187,22 @@ fn measure() -> Result<Vec<Measured>> {
 fn run(kernel: &mut Kernel, plan: &Plan) -> Result<(f64, f64)> {
     let row = row(plan.packet);
     // Without a window nothing is a retransmission, but each request is still remembered: the path of a new call.
-    let before = Scenario { repeat_window_ns: 0, ..row.before };
+    let repeat_window_ns = if plan.is_repeated { row.before.repeat_window_ns } else { 0 };
+    let before = Scenario { repeat_window_ns, ..row.before };
     if !plan.many {
         kernel.prepare(&before)?;
     }
-    let time = kernel.time(plan.program, &row.frame, REPEAT)?;
-    let twin = plan.twin.map_or(Ok(Duration::ZERO), |twin| kernel.time(twin, &row.frame, REPEAT))?;
+    let mut frame = row.frame;
+    if plan.is_response {
+        kernel.send(&frame)?;
+        let payload = sip::response(200, "OK", "INVITE");
+        frame = Frame::ipv4(SERVER, ACME_SOURCE).udp(SIP_PORT, SIP_PORT).payload(&payload).bytes();
+    }
+    if plan.program == bench::SIP {
+        kernel.set_bench_frame(&frame)?;
+    }
+    let time = kernel.time(plan.program, &frame, REPEAT)?;
+    let twin = plan.twin.map_or(Ok(Duration::ZERO), |twin| kernel.time(twin, &frame, REPEAT))?;
     Ok((nanoseconds(time), nanoseconds(twin)))
 }
 

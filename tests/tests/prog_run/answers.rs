@@ -101,7 +101,7 @@ fn without_rport_an_answer_goes_to_the_port_of_the_via() {
 #[test]
 fn a_tag_of_a_network_stays_on_an_answer() {
     let mut kernel = Kernel::load().unwrap();
-    let plain = row("sip_refused_503");
+    let plain = row("sip_refused_503_checksum");
     let tags = [0x88, 0xa8, 0, 5, 0x81, 0, 0, 6];
     let frame = [&plain.frame[..12], &tags[..], &plain.frame[12..]].concat();
     kernel.prepare(&plain.before).unwrap();
