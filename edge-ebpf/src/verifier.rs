@@ -44,6 +44,19 @@ pub fn word(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> u64 {
     scratch[start..start + 8].try_into().map_or(0, u64::from_le_bytes)
 }
 
+/// The four words from `offset & SCRATCH_MASK` on, as [`word`] reads one.
+#[cfg(not(target_arch = "bpf"))]
+#[must_use]
+#[inline(always)]
+pub fn words_at(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> [u64; 4] {
+    let start = masked(offset);
+    let at = |index: usize| {
+        let from = start + 8 * index;
+        scratch[from..from + 8].try_into().map_or(0, u64::from_le_bytes)
+    };
+    [at(0), at(1), at(2), at(3)]
+}
+
 /// The byte at `offset & SCRATCH_MASK`.
 #[cfg(not(target_arch = "bpf"))]
 #[must_use]
@@ -52,18 +65,24 @@ pub fn byte(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> u8 {
     scratch[masked(offset)]
 }
 
-/// Bytes of the buffer that an answer is made in; [`put_word`] reaches all of it.
-pub const REPLY_BYTES: usize = REPLY_MASK as usize + 1 + 8;
+/// Bytes of the buffer that an answer is made in; [`put_words`] reaches all of it.
+pub const REPLY_BYTES: usize = REPLY_MASK as usize + 1 + 8 * REPLY_WORDS_MAX;
+
+/// Most words that are written at once.
+const REPLY_WORDS_MAX: usize = 8;
 
 /// Largest offset into that buffer.
 const REPLY_MASK: u32 = 4095;
 
-/// Writes eight bytes at `offset & 4095`, the lowest first.
+/// Writes words of eight bytes from `offset & 4095` on, each with its lowest byte first. One mask for all of them.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]
-pub fn put_word(reply: &mut [u8; REPLY_BYTES], offset: u32, word: u64) {
+pub fn put_words<const N: usize>(reply: &mut [u8; REPLY_BYTES], offset: u32, words: [u64; N]) {
+    const { assert!(N <= REPLY_WORDS_MAX) };
     let start = (offset & REPLY_MASK) as usize;
-    reply[start..start + 8].copy_from_slice(&word.to_le_bytes());
+    for (place, word) in reply[start..].chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
 }
 
 /// Bytes of the buffer for the beginning of a PDU: [`prefix_word`] reads within, [`append`] writes within.
@@ -125,16 +144,27 @@ pub const fn forgotten(cell: &mut u32, value: u32) -> u32 {
     value
 }
 
+/// Writes zero, in a store of its own: LLVM makes one `memset` of several, which goes octet by octet.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub fn zero<T: zerocopy::FromZeros>(cell: &mut T) {
+    *cell = T::new_zeroed();
+}
+
 #[cfg(target_arch = "bpf")]
 pub use kernel::{
-    append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, put_word, unlinked, word,
+    append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, put_words, unlinked, word, words_at,
+    zero,
 };
 
 #[cfg(target_arch = "bpf")]
 #[expect(unsafe_code, reason = "inline assembly and the masked load, each argued where it stands")]
 #[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
 mod kernel {
-    use super::{APPENDED, PREFIX_MASK, PREFIX_ROOM, REPLY_BYTES, REPLY_MASK, SCRATCH_BYTES, SCRATCH_MASK};
+    use super::{
+        APPENDED, PREFIX_MASK, PREFIX_ROOM, REPLY_BYTES, REPLY_MASK, REPLY_WORDS_MAX, SCRATCH_BYTES,
+        SCRATCH_MASK,
+    };
 
     /// See the host's version.
     #[must_use]
@@ -167,6 +197,13 @@ mod kernel {
     }
 
     /// See the host's version.
+    #[inline(always)]
+    pub fn zero<T: zerocopy::FromZeros>(cell: &mut T) {
+        // SAFETY: a reference made into a pointer; volatile only so that the stores stay apart.
+        unsafe { core::ptr::from_mut(cell).write_volatile(T::new_zeroed()) };
+    }
+
+    /// See the host's version.
     #[must_use]
     #[inline(always)]
     pub fn masked(value: u32) -> usize {
@@ -190,6 +227,18 @@ mod kernel {
     /// See the host's version.
     #[must_use]
     #[inline(always)]
+    pub fn words_at(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> [u64; 4] {
+        let start = masked(offset);
+        // SAFETY: `start <= SCRATCH_MASK`, and the buffer has 64 bytes more than that.
+        let place = unsafe { scratch.as_ptr().add(start).cast::<u64>() };
+        // SAFETY: 32 bytes from there.
+        let at = |index: usize| u64::from_le(unsafe { place.add(index).read_unaligned() });
+        [at(0), at(1), at(2), at(3)]
+    }
+
+    /// See the host's version.
+    #[must_use]
+    #[inline(always)]
     pub fn byte(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> u8 {
         let start = masked(offset);
         // SAFETY: as in `word`.
@@ -198,14 +247,19 @@ mod kernel {
 
     /// See the host's version.
     #[inline(always)]
-    pub fn put_word(reply: &mut [u8; REPLY_BYTES], offset: u32, word: u64) {
+    pub fn put_words<const N: usize>(reply: &mut [u8; REPLY_BYTES], offset: u32, words: [u64; N]) {
+        const { assert!(N <= REPLY_WORDS_MAX) };
         let mut start = u64::from(offset);
         // SAFETY: one AND on a register.
         unsafe {
             core::arch::asm!("{0} &= {1}", inout(reg) start, const REPLY_MASK, options(pure, nomem, nostack));
         }
-        // SAFETY: `start <= REPLY_MASK`, and the buffer has eight bytes more than that.
-        unsafe { reply.as_mut_ptr().add(start as usize).cast::<u64>().write_unaligned(word.to_le()) };
+        // SAFETY: `start <= REPLY_MASK`.
+        let place = unsafe { reply.as_mut_ptr().add(start as usize).cast::<u64>() };
+        for (index, word) in words.into_iter().enumerate() {
+            // SAFETY: the buffer has `REPLY_WORDS_MAX` words more than the mask reaches.
+            unsafe { place.add(index).write_unaligned(word.to_le()) };
+        }
     }
 
     /// See the host's version.

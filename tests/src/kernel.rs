@@ -11,8 +11,8 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
-    AccountState, BenchFrame, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId, EgressOutcome, Member,
-    Outcome, Policy, Settings, SourceState, Standing, bench, map, program,
+    AccountState, BenchFrame, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId, EgressOutcome,
+    Member, Outcome, Policy, Settings, SourceState, Standing, bench, map, program,
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 

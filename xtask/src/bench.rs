@@ -10,6 +10,9 @@ pub(crate) struct Args {
     /// An array of `{"row", "ns", "net_ns", "verified_insns"}` on standard output instead of a table
     #[arg(long)]
     json: bool,
+    /// Only these rows; all of them when missing
+    #[arg(value_name = "ROW")]
+    rows: Vec<String>,
 }
 
 /// Builds the kernel programs and the bench, and becomes it; as root, since it loads programs.
@@ -24,5 +27,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         bench.arg("--json");
     }
+    bench.args(&args.rows);
     command::become_program(&mut bench)
 }

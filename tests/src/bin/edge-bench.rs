@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use edge_ebpf::abi::{bench, program};
 use edge_tests::fixtures::packets::row;
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario};
@@ -134,8 +134,10 @@ struct Measured {
 }
 
 fn main() -> Result<()> {
-    let json = std::env::args().skip(1).any(|argument| argument == "--json");
-    let measured = measure()?;
+    let (options, names): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
+    let json = options.iter().any(|option| option == "--json");
+    let measured = measure(&names)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&measured)?);
         return Ok(());
@@ -151,11 +153,19 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure() -> Result<Vec<Measured>> {
+/// Measures the rows of these names, or all where there are none.
+fn measure(names: &[String]) -> Result<Vec<Measured>> {
+    if let Some(unknown) = names.iter().find(|name| ROWS.iter().all(|plan| plan.name != **name)) {
+        let known: Vec<&str> = ROWS.iter().map(|plan| plan.name).collect();
+        bail!("no row is named {unknown}; there are: {}", known.join(", "));
+    }
+    let is_wanted =
+        |plan: &&Plan| names.is_empty() || plan.name == "empty" || names.iter().any(|name| name == plan.name);
     let mut few = Kernel::load_sized(&[])?;
-    let mut many = load_many()?;
+    let mut many =
+        if ROWS.iter().any(|plan| plan.many && is_wanted(&plan)) { Some(load_many()?) } else { None };
     let (rows, missing): (Vec<&Plan>, Vec<&Plan>) =
-        ROWS.iter().partition(|plan| few.has_program(plan.program));
+        ROWS.iter().filter(is_wanted).partition(|plan| few.has_program(plan.program));
     for plan in missing {
         eprintln!("warning: {} is left out: the object has no program {}", plan.name, plan.program);
     }
@@ -163,7 +173,10 @@ fn measure() -> Result<Vec<Measured>> {
     let mut twins = times.clone();
     for round in 0..=ROUNDS {
         for (at, plan) in rows.iter().enumerate() {
-            let kernel = if plan.many { &mut many } else { &mut few };
+            let kernel = match &mut many {
+                Some(many) if plan.many => many,
+                _ => &mut few,
+            };
             let (time, twin) = run(kernel, plan)?;
             // The first round warms caches and the processor's clock.
             if round > 0 {

@@ -63,13 +63,13 @@ extern "C" fn edge_make_answer(code: u64, retry_after_s: u64) -> u64 {
         source_port: u16::from_be_bytes(transport.source_port),
         is_ipv6: headers.ip.is_ipv6,
     };
-    message.begin(request, &saying, (transport.end - transport.payload) as u32);
+    message.begin(request, &saying);
     let mut turn = Turn { scratch, reply };
     // SAFETY: the helper calls `line` with `turn`, which lives on this function's stack meanwhile.
     unsafe { bpf_loop(LINES_MAX, line as *const () as *mut c_void, (&raw mut turn).cast(), 0) };
     // SAFETY: as above; the loop's borrows have ended.
     let (request, message) = unsafe { (&*scratch, &mut *reply) };
-    u64::from(message.finish(request, code, retry_after_s as u32))
+    u64::from(message.write(request, &mut Apart, code, retry_after_s as u32))
 }
 
 extern "C" fn line(_turn: u64, context: *mut c_void) -> i64 {
@@ -77,7 +77,7 @@ extern "C" fn line(_turn: u64, context: *mut c_void) -> i64 {
     let turn = unsafe { &*context.cast::<Turn>() };
     // SAFETY: as above.
     let (scratch, reply) = unsafe { (&mut *turn.scratch, &mut *turn.reply) };
-    i64::from(reply.line(scratch, &mut Apart).is_break())
+    i64::from(reply.check_line(scratch).is_break())
 }
 
 /// The machine's loops, each proven once.
@@ -85,8 +85,8 @@ struct Apart;
 
 impl Hands for Apart {
     #[inline(always)]
-    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, from: u32, to: u32) {
-        edge_copy_to_answer(reply, scratch, u64::from(from), u64::from(to));
+    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, at: u32, from: u32, to: u32) -> u32 {
+        edge_copy_to_answer(reply, scratch, u64::from(at), u64::from(from), u64::from(to)) as u32
     }
 
     #[inline(always)]
@@ -98,14 +98,19 @@ impl Hands for Apart {
 /// [`Reply::copy`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_copy_to_answer(reply: *mut Reply, scratch: *const Scratch, from: u64, to: u64) -> u64 {
+extern "C" fn edge_copy_to_answer(
+    reply: *mut Reply,
+    scratch: *const Scratch,
+    at: u64,
+    from: u64,
+    to: u64,
+) -> u64 {
     if reply.is_null() || scratch.is_null() {
         return 0;
     }
     // SAFETY: `Apart` passes references.
     let (reply, scratch) = unsafe { (&mut *reply, &*scratch) };
-    reply.copy(scratch, from as u32, to as u32);
-    1
+    u64::from(reply.copy(scratch, at as u32, from as u32, to as u32))
 }
 
 /// [`Reply::read_via`]; 0 for `false`.

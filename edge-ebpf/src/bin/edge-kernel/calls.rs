@@ -9,6 +9,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::calls::{Consequence, consequence};
 use edge_ebpf::decide::{Refusal, Slot};
+use edge_ebpf::verifier::zero;
 use edge_ebpf::wire::sip::Heard;
 
 use crate::accounts::Party;
@@ -153,8 +154,8 @@ extern "C" fn edge_record_refused(source: *mut SourceState, cause: u64, status: 
     records::copy_words(record.from.as_mut_ptr().cast(), parsed.parties.from.as_ptr());
     records::copy_words(record.to.as_mut_ptr().cast(), parsed.parties.to.as_ptr());
     record.setup_ns = now_ns;
-    record.ring_ns = 0;
-    record.answer_ns = 0;
+    zero(&mut record.ring_ns);
+    zero(&mut record.answer_ns);
     records::send(record, cause as u32, EndedBy::Edge, status as u32, now_ns);
     1
 }

@@ -1,14 +1,16 @@
 //! The answer to a request that is refused: RFC 3261 8.2.6, made of the request's own lines.
 //!
-//! A machine with explicit steps, as the parser: [`Reply::begin`], then [`Reply::line`] until it breaks, then
-//! [`Reply::finish`]. Its loops over octets are [`Hands`]: the kernel proves each of them once, by itself. Stateless (8.2.7): the To tag is a keyed hash of the Call-ID, so that a request sent again
+//! A machine with explicit steps, as the parser: [`Reply::begin`], then [`Reply::check_line`] until it breaks, then
+//! [`Reply::write`]. Its loops over octets are [`Hands`]: the kernel proves each of them once, by itself.
+//! The parser has noted where the lines stand that are repeated; what it has not read is looked through for more. Stateless (8.2.7): the To tag is a keyed hash of the Call-ID, so that a request sent again
 //! gets the same answer and the ACK is known by it. Never longer than the request: nobody is flooded through us.
 
 use core::ops::ControlFlow;
 
-use super::{Scratch, WORDS_PER_LINE_MAX, header};
+use super::spans::Spans;
+use super::{PAYLOAD_BYTES_MAX, Scratch, WORDS_PER_LINE_MAX, header};
 use crate::hash::mix;
-use crate::verifier::{REPLY_BYTES, byte, forgotten, opaque, put_word, word};
+use crate::verifier::{REPLY_BYTES, byte, forgotten, opaque, put_words, word, words_at};
 use crate::wire::words::{LOW_40, lane, lowest_bit, repeated, text, zero_bytes};
 
 /// Where the message starts in the buffer: before it is room for the headers of the frame.
@@ -16,9 +18,6 @@ pub const REPLY_AT: u32 = 128;
 
 /// Port of SIP where a Via names none (RFC 3261 18.1.1).
 const DEFAULT_PORT: u32 = 5060;
-
-/// Most bytes of an answer.
-const REPLY_ROOM: u32 = 2048;
 
 /// Headers that an answer repeats.
 const REPEATED: u32 = header::VIA | header::FROM | header::TO | header::CALL_ID | header::CSEQ;
@@ -67,19 +66,15 @@ impl Code {
 pub struct Reply {
     /// The frame: headers before [`REPLY_AT`], the message from there on.
     pub bytes: [u8; REPLY_BYTES],
-    /// Bytes of the message so far.
+    /// Bytes of the message.
     pub length: u32,
-    /// Most that it may have.
-    pub limit: u32,
     /// Where the answer goes: the port of the top Via, or the request's own with `rport` (RFC 3581 4).
     pub port: u32,
     /// Port that the request came from.
     source_port: u32,
     /// Where the next line of the request starts.
     position: u32,
-    /// Headers repeated so far, as bits.
-    seen: u32,
-    /// Whether the blank line was reached with all of them.
+    /// Whether the blank line was reached, and all that an answer repeats stands before it, in one way.
     is_whole: u32,
     /// Where the first value of the top Via ends, its sent-by, and its empty `rport`; 0 for none.
     value_end: u32,
@@ -99,7 +94,7 @@ pub struct Reply {
 /// would be four fifths of what the verifier has to prove of the whole program.
 pub trait Hands {
     /// [`Reply::copy`].
-    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, from: u32, to: u32);
+    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, at: u32, from: u32, to: u32) -> u32;
 
     /// [`Reply::read_via`].
     fn read_via(&mut self, reply: &mut Reply, scratch: &Scratch, value: u32, end: u32) -> bool;
@@ -111,11 +106,9 @@ impl Reply {
     pub const EMPTY: Self = Self {
         bytes: [0; REPLY_BYTES],
         length: 0,
-        limit: 0,
         port: 0,
         source_port: 0,
         position: 0,
-        seen: 0,
         is_whole: 0,
         value_end: 0,
         sent_by_end: 0,
@@ -126,36 +119,29 @@ impl Reply {
         is_ipv6: 0,
     };
 
-    /// Writes the status line. `limit` is the length of the request.
+    /// Begins an answer to the request that was read.
     #[inline(always)]
-    pub fn begin(&mut self, scratch: &Scratch, saying: &Saying<'_>, limit: u32) {
-        self.length = 0;
-        self.limit = limit;
+    pub fn begin(&mut self, scratch: &Scratch, saying: &Saying<'_>) {
         self.port = DEFAULT_PORT;
         self.source_port = u32::from(saying.source_port);
-        self.position = scratch.headers_at;
-        self.seen = 0;
+        self.position = scratch.spans.rest_at;
         self.is_whole = 0;
         self.tag = tag(scratch.call_id_hash, scratch.hash_key);
         self.source = words(saying.source);
         self.is_ipv6 = u32::from(saying.is_ipv6);
-        if saying.code.is_final() {
-            self.put([b"SIP/2.0 ", b"403 Forb", b"idden\r\n\0"], 23);
-        } else {
-            self.put([b"SIP/2.0 ", b"503 Serv", b"ice Unav", b"ailable\r", b"\n\0\0\0\0\0\0\0"], 33);
-        }
     }
 
-    /// Repeats one line of the request, where an answer has it. Breaks at the blank line, and at what cannot be
-    /// answered.
+    /// Looks at one line that the parser has not read. Breaks at the blank line, and at what cannot be answered.
     #[inline(always)]
-    pub fn line<H: Hands>(&mut self, scratch: &mut Scratch, hands: &mut H) -> ControlFlow<()> {
+    pub fn check_line(&mut self, scratch: &mut Scratch) -> ControlFlow<()> {
         let start = forgotten(&mut self.cell, self.position);
         let first = word(&scratch.bytes, start);
         let (bit, value) = scratch.header_at(first, start);
         let Some(end) = scratch.line_end(start) else { return ControlFlow::Break(()) };
         if first & 0xff == u64::from(b'\r') {
-            self.is_whole = u32::from(self.seen == REPEATED);
+            let spans = &scratch.spans;
+            let is_whole = spans.rest_at != 0 && spans.from.end != 0 && spans.is_unclear == 0;
+            self.is_whole = u32::from(is_whole);
             return ControlFlow::Break(());
         }
         let next = byte(&scratch.bytes, end + 1);
@@ -163,90 +149,114 @@ impl Reply {
             return ControlFlow::Break(());
         }
         self.position = end + 1;
-        if bit & REPEATED == 0 {
-            return ControlFlow::Continue(());
-        }
-        let is_first = self.seen & bit == 0;
-        if !is_first && bit != header::VIA {
-            return ControlFlow::Break(());
-        }
-        // Room for all that may be put in beside: no line grows by more than that.
-        if self.length + (end - start) + 128 > REPLY_ROOM {
-            return ControlFlow::Break(());
-        }
-        self.seen |= bit;
-        if bit == header::VIA && is_first {
-            return self.top_via(scratch, hands, start, value, end);
-        }
-        if bit == header::TO {
-            hands.copy(self, scratch, start, end - 1);
-            self.put([b";tag=\0\0\0"], 5);
-            self.put_words(self.tag, 16);
-            self.put([b"\r\n\0\0\0\0\0\0"], 2);
-        } else {
-            hands.copy(self, scratch, start, end + 1);
+        if bit & REPEATED != 0 {
+            if bit != header::FROM || scratch.spans.from.end != 0 {
+                return ControlFlow::Break(());
+            }
+            scratch.from_at = value;
+            scratch.spans.note(bit, start, end + 1);
         }
         ControlFlow::Continue(())
     }
 
-    /// Writes what an answer has of its own. `false` if the request cannot be answered.
+    /// Writes the answer. `false` if the request has none.
+    ///
+    /// Where the next octet goes is passed on and never kept in memory: some thirty pieces are put together, and each
+    /// would wait for what the one before it has stored.
     #[inline(always)]
-    pub fn finish(&mut self, scratch: &Scratch, code: Code, retry_after_s: u32) -> bool {
-        if self.is_whole == 0 {
-            return false;
-        }
-        if retry_after_s != 0 && !code.is_final() {
-            // Spread by half as much again, so that not all come back at once; the same for the same request.
-            let most = retry_after_s / 2 + 1;
-            let retry_after_s = retry_after_s + (scratch.call_id_hash >> 40) as u32 % most;
-            self.put([b"Retry-Af", b"ter: \0\0\0"], 13);
-            self.put_decimal(retry_after_s);
-            self.put([b"\r\n\0\0\0\0\0\0"], 2);
-        }
-        self.put([b"Warning:", b" 399 edg", b"e \"\0\0\0\0\0"], 19);
-        match code {
-            Code::SourceRate => self.put([b"source.r", b"ate\0\0\0\0\0"], 11),
-            Code::AccountRate => self.put([b"account.", b"rate\0\0\0\0"], 12),
-            Code::AccountCalls => self.put([b"account.", b"calls\0\0\0"], 13),
-            Code::TrunkCalls => self.put([b"trunk.ca", b"lls\0\0\0\0\0"], 11),
-            Code::Suspended => self.put([b"suspende", b"d\0\0\0\0\0\0\0"], 9),
-            Code::CallerId => self.put([b"account.", b"caller_i", b"d\0\0\0\0\0\0\0"], 17),
-        }
-        self.put([b"\"\r\nConte", b"nt-Lengt", b"h: 0\r\n\r\n"], 24);
-        // Zeros behind it, for the checksum's last words.
-        put_word(&mut self.bytes, REPLY_AT + self.length, 0);
-        self.length <= self.limit
-    }
-
-    /// The top Via (RFC 3261 18.2.1, RFC 3581 4): `received` and the value of `rport` go into its first value.
-    #[inline(always)]
-    fn top_via<H: Hands>(
+    pub fn write<H: Hands>(
         &mut self,
         scratch: &Scratch,
         hands: &mut H,
-        start: u32,
-        value: u32,
-        end: u32,
-    ) -> ControlFlow<()> {
-        if !hands.read_via(self, scratch, value, end) {
-            return ControlFlow::Break(());
+        code: Code,
+        retry_after_s: u32,
+    ) -> bool {
+        if self.is_whole == 0 {
+            return false;
+        }
+        let is_final = code.is_final();
+        let at = if is_final {
+            self.put(0, [b"SIP/2.0 ", b"403 Forb", b"idden\r\n\0"], 23)
+        } else {
+            self.put(0, [b"SIP/2.0 ", b"503 Serv", b"ice Unav", b"ailable\r", b"\n\0\0\0\0\0\0\0"], 33)
+        };
+        let Some(at) = self.write_vias(scratch, hands, at) else { return false };
+        let at = self.write_dialog(scratch, hands, at);
+        let at = if retry_after_s == 0 || is_final {
+            at
+        } else {
+            // Spread by half as much again, so that not all come back at once; the same for the same request.
+            let most = retry_after_s / 2 + 1;
+            let retry_after_s = retry_after_s + (scratch.call_id_hash >> 40) as u32 % most;
+            let at = self.put(at, [b"Retry-Af", b"ter: \0\0\0"], 13);
+            let at = self.put_decimal(at, retry_after_s);
+            self.put(at, [b"\r\n\0\0\0\0\0\0"], 2)
+        };
+        let at = forgotten(&mut self.cell, at);
+        let at = self.put(at, [b"Warning:", b" 399 edg", b"e \"\0\0\0\0\0"], 19);
+        let at = match code {
+            Code::SourceRate => self.put(at, [b"source.r", b"ate\0\0\0\0\0"], 11),
+            Code::AccountRate => self.put(at, [b"account.", b"rate\0\0\0\0"], 12),
+            Code::AccountCalls => self.put(at, [b"account.", b"calls\0\0\0"], 13),
+            Code::TrunkCalls => self.put(at, [b"trunk.ca", b"lls\0\0\0\0\0"], 11),
+            Code::Suspended => self.put(at, [b"suspende", b"d\0\0\0\0\0\0\0"], 9),
+            Code::CallerId => self.put(at, [b"account.", b"caller_i", b"d\0\0\0\0\0\0\0"], 17),
+        };
+        let at = forgotten(&mut self.cell, at);
+        let at = self.put(at, [b"\"\r\nConte", b"nt-Lengt", b"h: 0\r\n\r\n"], 24);
+        // Zeros behind it, for the checksum's last words.
+        put_words(&mut self.bytes, REPLY_AT + at, [0]);
+        self.length = at;
+        at <= scratch.length
+    }
+
+    /// The Via lines (RFC 3261 18.2.1, RFC 3581 4): `received` and the value of `rport` go into the first value.
+    #[inline(always)]
+    fn write_vias<H: Hands>(&mut self, scratch: &Scratch, hands: &mut H, at: u32) -> Option<u32> {
+        let Spans { vias, top_via_end, .. } = scratch.spans;
+        if !hands.read_via(self, scratch, scratch.via_at, top_via_end - 1) {
+            return None;
         }
         let (value_end, rport_end) = (self.value_end, self.rport_end);
-        if rport_end == 0 {
+        let (start, at) = if rport_end == 0 {
             let sent_by_end = if self.sent_by_end == 0 { value_end } else { self.sent_by_end };
             self.port = port_before(scratch, sent_by_end);
-            hands.copy(self, scratch, start, value_end);
+            (vias.start, at)
         } else {
             self.port = self.source_port;
-            hands.copy(self, scratch, start, rport_end);
-            self.put([b"=\0\0\0\0\0\0\0"], 1);
-            self.put_decimal(self.source_port);
-            hands.copy(self, scratch, rport_end, value_end);
-        }
-        self.put([b";receive", b"d=\0\0\0\0\0\0"], 10);
-        self.put_address();
-        hands.copy(self, scratch, value_end, end + 1);
-        ControlFlow::Continue(())
+            let at = hands.copy(self, scratch, at, vias.start, rport_end);
+            let at = self.put(at, [b"=\0\0\0\0\0\0\0"], 1);
+            (rport_end, self.put_decimal(at, self.source_port))
+        };
+        let start = forgotten(&mut self.cell, start);
+        let at = forgotten(&mut self.cell, at);
+        let at = hands.copy(self, scratch, at, start, value_end);
+        let at = self.put(at, [b";receive", b"d=\0\0\0\0\0\0"], 10);
+        let at = self.put_address(at);
+        Some(hands.copy(self, scratch, at, value_end, vias.end))
+    }
+
+    /// From, To with its tag, Call-ID and CSeq. In the usual order they need half the copies.
+    #[inline(always)]
+    fn write_dialog<H: Hands>(&mut self, scratch: &Scratch, hands: &mut H, at: u32) -> u32 {
+        let Spans { from, to, call_id, cseq, .. } = scratch.spans;
+        let (start, at) = if from.end == to.start {
+            (from.start, at)
+        } else {
+            (to.start, hands.copy(self, scratch, at, from.start, from.end))
+        };
+        let start = forgotten(&mut self.cell, start);
+        let at = hands.copy(self, scratch, at, start, to.end - 2);
+        let at = self.put(at, [b";tag=\0\0\0"], 5);
+        let at = self.put_words(at, self.tag, 16);
+        let at = self.put(at, [b"\r\n\0\0\0\0\0\0"], 2);
+        let (start, at) = if call_id.end == cseq.start {
+            (call_id.start, at)
+        } else {
+            (cseq.start, hands.copy(self, scratch, at, call_id.start, call_id.end))
+        };
+        let start = forgotten(&mut self.cell, start);
+        hands.copy(self, scratch, at, start, cseq.end)
     }
 
     /// Finds the end of the first value of a Via that ends at `end`, of its sent-by and of its empty `rport`. `false`
@@ -291,68 +301,63 @@ impl Reply {
         true
     }
 
-    /// Appends the request's octets from `from` up to `to`.
+    /// Writes the request's octets from `from` up to `to` at `at`, and says where the next one goes.
     #[inline(always)]
-    pub fn copy(&mut self, scratch: &Scratch, from: u32, to: u32) {
+    pub fn copy(&mut self, scratch: &Scratch, at: u32, from: u32, to: u32) -> u32 {
         let mut position = forgotten(&mut self.cell, from);
-        let mut out = forgotten(&mut self.cell, self.length);
-        self.length += to - from;
-        for _ in 0..WORDS_PER_LINE_MAX {
+        let mut out = forgotten(&mut self.cell, at);
+        for _ in 0..PAYLOAD_BYTES_MAX / 32 {
             if position >= to {
                 break;
             }
-            put_word(&mut self.bytes, REPLY_AT + out, word(&scratch.bytes, position));
-            position += 8;
-            out += 8;
+            put_words(&mut self.bytes, REPLY_AT + out, words_at(&scratch.bytes, position));
+            position += 32;
+            out += 32;
         }
+        at + (to - from)
     }
 
     #[inline(always)]
-    fn put<const N: usize>(&mut self, words: [&[u8; 8]; N], bytes: u32) {
-        let out = forgotten(&mut self.cell, self.length);
-        for (index, characters) in words.iter().enumerate() {
-            put_word(&mut self.bytes, REPLY_AT + out + 8 * index as u32, text(characters));
-        }
-        self.length = out + bytes;
+    fn put<const N: usize>(&mut self, at: u32, words: [&[u8; 8]; N], bytes: u32) -> u32 {
+        put_words(&mut self.bytes, REPLY_AT + at, words.map(text));
+        at + bytes
     }
 
     #[inline(always)]
-    fn put_words<const N: usize>(&mut self, words: [u64; N], bytes: u32) {
-        let out = forgotten(&mut self.cell, self.length);
-        for (index, characters) in words.iter().enumerate() {
-            put_word(&mut self.bytes, REPLY_AT + out + 8 * index as u32, *characters);
-        }
-        self.length = out + bytes;
+    fn put_words<const N: usize>(&mut self, at: u32, words: [u64; N], bytes: u32) -> u32 {
+        put_words(&mut self.bytes, REPLY_AT + at, words);
+        at + bytes
     }
 
     /// A number below 100,000.
     #[inline(always)]
-    fn put_decimal(&mut self, number: u32) {
+    fn put_decimal(&mut self, at: u32, number: u32) -> u32 {
         let (word, digits) = decimal(u64::from(number));
-        let digits = forgotten(&mut self.cell, digits as u32);
-        self.put_words([word], digits);
+        self.put_words(at, [word], digits as u32)
     }
 
     /// The address that the request came from: as usual for IPv4, all groups in full for IPv6 (RFC 3261 25.1,
     /// hex4).
     #[inline(always)]
-    fn put_address(&mut self) {
+    fn put_address(&mut self, mut at: u32) -> u32 {
         if self.is_ipv6 == 0 {
             let [_, low] = self.source;
-            self.put_decimal((low >> 24 & 0xff) as u32);
+            at = self.put_decimal(at, (low >> 24 & 0xff) as u32);
             for octet in 1..4 {
-                self.put([b".\0\0\0\0\0\0\0"], 1);
-                self.put_decimal((low >> (24 - 8 * octet) & 0xff) as u32);
+                at = self.put(at, [b".\0\0\0\0\0\0\0"], 1);
+                at = self.put_decimal(at, (low >> (24 - 8 * octet) & 0xff) as u32);
             }
-            return;
+        } else {
+            for group in 0..8 {
+                let half = self.source[group / 4];
+                let value = half >> (48 - 16 * (group % 4)) & 0xffff;
+                let word = hexadecimal(value << 16) >> 32 | u64::from(b':') << 32;
+                at = self.put_words(at, [word], 5);
+            }
+            // Without the last colon.
+            at -= 1;
         }
-        for group in 0..8 {
-            let half = self.source[group / 4];
-            let value = half >> (48 - 16 * (group % 4)) & 0xffff;
-            self.put_words([hexadecimal(value << 16) >> 32 | u64::from(b':') << 32], 5);
-        }
-        // Without the last colon.
-        self.length -= 1;
+        forgotten(&mut self.cell, at)
     }
 }
 
@@ -374,12 +379,10 @@ pub(super) fn tag(call_id_hash: u64, hash_key: u64) -> [u64; 2] {
 /// Eight hexadecimal digits of the low half, the highest first.
 #[inline(always)]
 const fn hexadecimal(value: u64) -> u64 {
-    let mut nibbles = 0;
-    let mut place = 0;
-    while place < 8 {
-        nibbles |= (value >> (28 - 4 * place) & 15) << (8 * place);
-        place += 1;
-    }
+    // Each nibble into an octet of its own, by halves.
+    let value = (value << 16 | value) & 0x0000_ffff_0000_ffff;
+    let value = (value << 8 | value) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = ((value << 4 | value) & 0x0f0f_0f0f_0f0f_0f0f).swap_bytes();
     let letters = (nibbles + repeated(6)) >> 4 & repeated(1);
     nibbles + repeated(b'0') + letters * 39
 }

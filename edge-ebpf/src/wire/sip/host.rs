@@ -1,6 +1,7 @@
 //! The parser's loops on the host, where the kernel has `bpf_loop`.
 
 use super::caller::Callers;
+use super::spans::Spans;
 use super::{
     CALLER_STEPS_MAX, Caller, Hands, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties,
     REPLY_AT, Reply, Saying, Scratch,
@@ -110,6 +111,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         cseq_at: 0,
         session_at: 0,
         callers: Callers::NONE,
+        spans: Spans::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },
         start_hash: 0,
         via_hash: 0,
@@ -139,8 +141,8 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
 struct Inline;
 
 impl Hands for Inline {
-    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, from: u32, to: u32) {
-        reply.copy(scratch, from, to);
+    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, at: u32, from: u32, to: u32) -> u32 {
+        reply.copy(scratch, at, from, to)
     }
 
     fn read_via(&mut self, reply: &mut Reply, scratch: &Scratch, value: u32, end: u32) -> bool {
@@ -153,13 +155,13 @@ impl Reply {
     #[must_use]
     pub fn to(scratch: &mut Scratch, saying: &Saying<'_>, retry_after_s: u32) -> Option<Self> {
         let mut reply = Self::EMPTY;
-        reply.begin(scratch, saying, scratch.length);
+        reply.begin(scratch, saying);
         for _ in 0..LINES_MAX {
-            if reply.line(scratch, &mut Inline).is_break() {
+            if reply.check_line(scratch).is_break() {
                 break;
             }
         }
-        reply.finish(scratch, saying.code, retry_after_s).then_some(reply)
+        reply.write(scratch, &mut Inline, saying.code, retry_after_s).then_some(reply)
     }
 
     /// The message.

@@ -14,6 +14,7 @@ mod caller;
 mod host;
 mod lines;
 mod party;
+mod spans;
 mod start_line;
 mod to_tag;
 mod walk;
@@ -26,6 +27,7 @@ pub use self::caller::{CALLER_STEPS_MAX, Caller};
 #[cfg(not(target_arch = "bpf"))]
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
+use self::spans::Spans;
 use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
@@ -33,7 +35,7 @@ use super::words::{HIGH_BITS, LOW_40, exact_zero_bytes, lane, lowest_bit, repeat
 use crate::abi::{Class, Method};
 use crate::hash::mix;
 use crate::repeat;
-use crate::verifier::{SCRATCH_BYTES, byte, forgotten, word};
+use crate::verifier::{SCRATCH_BYTES, byte, forgotten, word, zero};
 
 /// Payload that is looked at; all headers that matter stand before it in practice.
 pub const PAYLOAD_BYTES_MAX: u32 = 2048;
@@ -171,6 +173,8 @@ pub struct Scratch {
     session_at: u32,
     /// Of the walk over caller IDs.
     callers: Callers,
+    /// The lines that an answer repeats.
+    spans: Spans,
     /// Caller and called as [`Scratch::read_parties`] finds them.
     pub parties: Parties,
     /// Hash of what follows the method in the start line.
@@ -195,10 +199,11 @@ impl Scratch {
         self.called = 0;
         self.to_end = 0;
         self.status = 0;
-        self.via_at = 0;
-        self.from_at = 0;
-        self.cseq_at = 0;
-        self.session_at = 0;
+        zero(&mut self.via_at);
+        zero(&mut self.from_at);
+        zero(&mut self.cseq_at);
+        zero(&mut self.session_at);
+        self.spans.clear();
         self.wanted = if self.hears { header::CALL } else { header::ALL };
         let mut first = word(&self.bytes, 0);
         if self.is_keepalive(first) {
@@ -292,6 +297,9 @@ impl Scratch {
         if bit == 0 {
             return ControlFlow::Continue(());
         }
+        if self.answers {
+            self.spans.note(bit, start, end + 1);
+        }
         if bit == header::VIA {
             if self.found & header::VIA == 0 {
                 self.via_hash = hash;
@@ -330,6 +338,7 @@ impl Scratch {
         self.found |= bit;
         if self.found & self.wanted == self.wanted {
             if self.wanted == header::ALL {
+                self.spans.rest_at = end + 1;
                 self.kind = Kind::Initial as u32;
             } else if !self.hears && self.is_tagged_by_us() {
                 self.kind = Kind::Absorbed as u32;
