@@ -1,5 +1,7 @@
 //! The packet table on the host: the same core as in the kernel, without root.
 
+mod reference;
+
 use edge_ebpf::abi::{Outcome, Verdict};
 use edge_tests::fixtures::packets::{row, table};
 use edge_tests::fixtures::world::SMPP_PORT;

@@ -32,7 +32,9 @@ impl Scratch {
             }
             let closing = zero_bytes(here ^ repeated(b'>'));
             if closing != 0 {
-                parameters = position + lane(lowest_bit(closing));
+                // The word may reach into the next line.
+                let bracket = position + lane(lowest_bit(closing));
+                parameters = if bracket < end { bracket } else { start };
                 break;
             }
             position += 8;
@@ -43,7 +45,8 @@ impl Scratch {
                 return Tag::Absent;
             }
             let here = word(&self.bytes, position);
-            if zero_bytes(here ^ repeated(b'"')) != 0 {
+            // A bracket that opens here was not closed, or is a second one: no parameters stand in it.
+            if zero_bytes(here ^ repeated(b'"')) | zero_bytes(here ^ repeated(b'<')) != 0 {
                 return Tag::Unclear;
             }
             let semicolons = zero_bytes(here ^ repeated(b';'));

@@ -1,0 +1,117 @@
+"""A second reading of SIP datagrams, written from RFC 3261 and from what Edge promises in docs and packet table, with
+regular expressions over whole lines: nothing of Edge's parser is in it.
+
+Reads messages from standard input, each after its length in four bytes, big-endian; writes a line for each:
+kind, method, and what tells a request from another, as hexadecimal.
+"""
+
+import re
+import struct
+import sys
+
+# What is looked at (README, "What Edge does not do"), and how much of it.
+BYTES, LINE, LINES, BLANKS = 2048, 1024, 64, 7
+
+METHODS = "INVITE ACK BYE CANCEL REGISTER OPTIONS MESSAGE SUBSCRIBE NOTIFY PUBLISH INFO REFER UPDATE PRACK".split()
+ANY_CASE = {"INVITE", "REGISTER", "OPTIONS", "MESSAGE"}
+
+STATUS = re.compile(rb"(?i:SIP)/2\.0 ([1-6])\d\d ", re.S)
+REQUEST = re.compile(rb"([A-Za-z0-9.-]{1,15}) (?=.)", re.S)
+VERSION = re.compile(rb"[^\n]* (?i:SIP)/2\.0\r", re.S)
+HEADER = re.compile(rb"(?i:(via|v)|(to|t)|(call-id|i)|(cseq))[ \t]{0,%d}:" % BLANKS)
+# Quoted strings with escapes and what stands in angle brackets hold no parameters; neither need be closed.
+OPAQUE = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|<[^>]*(?:>|\Z)', re.S)
+TAG = re.compile(rb";[ \t]*tag[ \t]*=", re.I)
+
+
+def method_of(token):
+    name = token.decode("ascii")
+    if name.upper() in ANY_CASE:
+        return name.upper()
+    return name if name in METHODS else "extension"
+
+
+def read(data):
+    if len(data) <= 4:
+        return "keepalive", "", b""
+    if len(data) >= 20 and data[0] < 0x40 and data[4:8] == b"\x21\x12\xa4\x42":
+        return "keepalive", "", b""
+    data = data[:BYTES]
+    start = len(data) - len(data.lstrip(b"\r\n"))
+    message = data[start:]
+    response = STATUS.match(message)
+    if response:
+        if len(data) < 12:
+            return "malformed", "", b""
+        return "response", response[1].decode() + "xx", b""
+    if re.match(rb"(?i:SIP)/2\.0 ", message):
+        return "malformed", "", b""
+    request = REQUEST.match(message)
+    if not request:
+        return "malformed", "", b""
+    method = method_of(request[1])
+    lines = message[request.end():].split(b"\n")
+    first = lines[0]
+    # The last piece has no end.
+    if len(lines) < 2 or len(first) >= LINE or not first.endswith(b"\r"):
+        return "doubtful", method, b""
+    if not VERSION.fullmatch(first) or len(first) < 10:
+        return "malformed", "", b""
+    if method in ("ACK", "BYE", "CANCEL"):
+        return "in_dialog", method, b""
+    return headers(method, first, lines[1:])
+
+
+def has_tag(value):
+    # RFC 3261 20.10: what stands before the `>` of an address is no parameter of the header.
+    if b'"' not in value:
+        value = value[max(value.find(b">"), 0):]
+    return TAG.search(OPAQUE.sub(b"\0", value)) is not None
+
+
+def headers(method, first, lines):
+    seen, identity = set(), {}
+    for number, line in enumerate(lines[:-1][:LINES]):
+        name = HEADER.match(line)
+        kind = next((i for i in range(1, 5) if name and name[i]), None)
+        value = line
+        if kind == 3:
+            behind = line[len(name[3]):]
+            value = behind[len(re.match(rb"[:\t ]*", behind)[0]):]
+        measured = value if kind == 3 and kind not in seen else line
+        if len(measured) >= LINE or not line.endswith(b"\r"):
+            return "doubtful", method, b""
+        if line.startswith(b"\r"):
+            return "doubtful", method, b""
+        if lines[number + 1][:1] in (b" ", b"\t"):
+            return "doubtful", method, b""
+        if kind is None:
+            continue
+        if kind == 1:
+            identity.setdefault(1, line)
+        elif kind in seen:
+            return "doubtful", method, b""
+        else:
+            identity[kind] = value
+        seen.add(kind)
+        if kind == 2 and method != "REGISTER":
+            if has_tag(line[len(name[2]):-1]):
+                return "in_dialog", method, b""
+        if seen == {1, 2, 3, 4}:
+            whole = b"\n".join((first, identity[1], identity[3], identity[4]))
+            return "initial", method, whole
+    return "doubtful", method, b""
+
+
+def main():
+    source = sys.stdin.buffer
+    while True:
+        length = source.read(4)
+        if len(length) < 4:
+            return
+        data = source.read(struct.unpack(">I", length)[0])
+        kind, method, identity = read(data)
+        sys.stdout.write(f"{kind} {method or '-'} {identity.hex() or '-'}\n")
+
+
+main()
