@@ -37,8 +37,12 @@ const CARRIED: [CallCause; 5] = [
     CallCause::Dropped,
 ];
 /// Causes of calls that never reached the server.
-const REFUSED: [CallCause; 3] =
-    [CallCause::RefusedRate, CallCause::RefusedCalls, CallCause::RefusedSuspended];
+const REFUSED: [CallCause; 4] = [
+    CallCause::RefusedRate,
+    CallCause::RefusedCalls,
+    CallCause::RefusedSuspended,
+    CallCause::RefusedCallerId,
+];
 
 impl CallFigures {
     /// Takes one more record in.
@@ -136,6 +140,9 @@ mod tests {
         figures.add(&failed);
         let stats = figures.stats("acme");
         assert_eq!((stats.attempts, stats.answered, stats.refused), (2, 1, 1));
+        let never_sent: Vec<_> =
+            CallCause::ALL.iter().filter(|it| it.name().starts_with("refused_")).collect();
+        assert!(never_sent.iter().all(|cause| REFUSED.contains(cause)), "{never_sent:?}");
         assert_eq!((stats.asr, stats.ner), (Some(0.5), Some(0.5)));
         assert_eq!((stats.acd_secs, stats.short_share, stats.pdd_secs), (Some(5.0), Some(1.0), Some(2.0)));
         let none = CallFigures::default().stats("acme");

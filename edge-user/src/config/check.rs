@@ -290,8 +290,11 @@ fn answered(file: AnswerFile, report: &mut Report<'_>) -> BTreeSet<Class> {
         (Class::SipMessage, "sip.answer.message", file.message),
         (Class::SipOther, "sip.answer.other", file.other),
     ];
-    let mut is_answered = |field: &str, value| report.word(field, value, false, &WORDS);
-    keys.into_iter().filter_map(|(class, field, value)| is_answered(field, value).then_some(class)).collect()
+    let mut is_answered = |(class, field, value)| {
+        let default = defaults::ANSWERED.contains(&class);
+        report.word(field, value, default, &WORDS).then_some(class)
+    };
+    keys.into_iter().filter_map(&mut is_answered).collect()
 }
 
 fn records(file: RecordsFile, report: &mut Report<'_>) -> Records {

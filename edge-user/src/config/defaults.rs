@@ -41,6 +41,9 @@ pub(super) const CAPACITY: Capacity =
 pub(super) const CALLS: Calls =
     Calls { unanswered: Duration::from_secs(200), answered: Duration::from_hours(4) };
 
+/// A refused call is to be told (decision 0006); what strangers use to find servers is not.
+pub(super) const ANSWERED: [Class; 1] = [Class::SipInvite];
+
 pub(super) const RECORDS: Records =
     Records { numbers: Numbers::Full, retention: Duration::from_hours(30 * 24), max_rows: 1_000_000 };
 
