@@ -31,7 +31,7 @@ use self::spans::Spans;
 use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
-use super::words::{HIGH_BITS, LOW_40, exact_zero_bytes, lane, lowest_bit, repeated, text};
+use super::words::{LOW_40, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
 use crate::repeat;
@@ -43,9 +43,6 @@ pub const PAYLOAD_BYTES_MAX: u32 = 2048;
 pub const LINE_BYTES_MAX: u32 = 1024;
 /// Most header lines that are read.
 pub const LINES_MAX: u32 = 64;
-
-/// Words of line ends that are skipped before a start line.
-const LEADING_WORDS_MAX: u32 = 16;
 
 const WORDS_PER_LINE_MAX: u32 = LINE_BYTES_MAX / 8;
 
@@ -425,16 +422,6 @@ impl Scratch {
     }
 
     #[inline(always)]
-    fn is_keepalive(&self, first: u64) -> bool {
-        // CRLF, CRLF CRLF, a lone NUL: no message is that short.
-        if self.length <= 4 {
-            return true;
-        }
-        // STUN: two zero bits, and the magic cookie (RFC 8489 5).
-        self.length >= 20 && first & 0xc0 == 0 && first >> 32 == 0x42a4_1221
-    }
-
-    #[inline(always)]
     fn begin_response(&mut self, start: u32, status: u64) -> ControlFlow<()> {
         // Status-Code is three digits, then SP (RFC 3261 25.1).
         let Some(with_one) = number::prefix(status, 3) else { return ControlFlow::Break(()) };
@@ -462,24 +449,6 @@ impl Scratch {
         let Some(end) = self.line_end(start) else { return self.doubtful() };
         self.position = end + 1;
         ControlFlow::Continue(())
-    }
-
-    /// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any
-    /// message. Where the first other character is, within [`LEADING_WORDS_MAX`] words.
-    #[inline(always)]
-    fn leading_line_ends(&mut self, first: u64) -> u32 {
-        let mut here = first;
-        let mut position = forgotten(&mut self.line_start, 0);
-        for _ in 0..LEADING_WORDS_MAX {
-            let ends = exact_zero_bytes(here ^ repeated(b'\r')) | exact_zero_bytes(here ^ repeated(b'\n'));
-            let others = !ends & HIGH_BITS;
-            if others != 0 {
-                return forgotten(&mut self.line_start, position + lane(lowest_bit(others)));
-            }
-            position += 8;
-            here = word(&self.bytes, position);
-        }
-        forgotten(&mut self.line_start, position)
     }
 }
 

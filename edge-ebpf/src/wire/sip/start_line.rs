@@ -1,10 +1,46 @@
-//! The start of a request line: method and place of the Request-URI (RFC 3261 25.1).
+//! What stands before and at the start of a request line: keep-alives, line ends, the method and the place of the
+//! Request-URI (RFC 3261 25.1).
 
+use super::Scratch;
 use crate::abi::Method;
+use crate::verifier::{forgotten, word};
 use crate::wire::words::{
     HIGH_BITS, LOW_16, LOW_32, LOW_40, LOW_48, LOW_56, before, exact_zero_bytes, in_range, lane, lowest_bit,
     repeated, text, zero_bytes,
 };
+
+/// Words of line ends that are skipped before a start line.
+const LEADING_WORDS_MAX: u32 = 16;
+
+impl Scratch {
+    #[inline(always)]
+    pub(super) fn is_keepalive(&self, first: u64) -> bool {
+        // CRLF, CRLF CRLF, a lone NUL: no message is that short.
+        if self.length <= 4 {
+            return true;
+        }
+        // STUN: two zero bits, and the magic cookie (RFC 8489 5).
+        self.length >= 20 && first & 0xc0 == 0 && first >> 32 == 0x42a4_1221
+    }
+
+    /// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any
+    /// message. Where the first other character is, within [`LEADING_WORDS_MAX`] words.
+    #[inline(always)]
+    pub(super) fn leading_line_ends(&mut self, first: u64) -> u32 {
+        let mut here = first;
+        let mut position = forgotten(&mut self.line_start, 0);
+        for _ in 0..LEADING_WORDS_MAX {
+            let ends = exact_zero_bytes(here ^ repeated(b'\r')) | exact_zero_bytes(here ^ repeated(b'\n'));
+            let others = !ends & HIGH_BITS;
+            if others != 0 {
+                return forgotten(&mut self.line_start, position + lane(lowest_bit(others)));
+            }
+            position += 8;
+            here = word(&self.bytes, position);
+        }
+        forgotten(&mut self.line_start, position)
+    }
+}
 
 /// The method of a request line and where its Request-URI starts; 0 there if it is no request line.
 ///
