@@ -146,6 +146,9 @@ pub trait World {
     /// Counts and says that it did; `is_read` if it was read.
     fn tell_caller(&mut self, is_read: bool, now_ns: u64);
 
+    /// Says so if the request that was just read names a known scanner as its user agent, and its source is a stranger.
+    fn look_at_agent(&mut self, now_ns: u64);
+
     /// Takes a slot for the call whose INVITE was just read. Without `may_refuse` it takes one in any case, and tells
     /// what it would have been.
     fn open_call(&mut self, may_refuse: bool, now_ns: u64) -> Slot;

@@ -27,6 +27,9 @@ indexed_enum! {
         /// `value` is the count, `detail` the number in decimal with a 1 before it, 0 where it is none of at most 18
         /// digits.
         ForeignCaller = 7, "foreign_caller";
+        /// A stranger's User-Agent is that of a known scanner; `detail` is its first eight characters, the first in the
+        /// lowest byte. Told of a source once in ten seconds at most.
+        ScannerAgent = 8, "scanner_agent";
     }
 }
 

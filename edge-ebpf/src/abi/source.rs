@@ -68,6 +68,8 @@ pub struct SourceState {
     pub refusals_ns: u64,
     /// Until when it counts as registered, because the server has accepted a REGISTER of it; 0 if it does not.
     pub registered_until_ns: u64,
+    /// When its User-Agent was last told of ([`super::EventKind::ScannerAgent`]).
+    pub agent_told_ns: u64,
 }
 
 /// Who sends from a prefix. Map `MEMBERS` (trie), written by the daemon.

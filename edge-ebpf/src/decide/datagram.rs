@@ -143,6 +143,7 @@ pub(super) fn judge_datagram<W: World>(
         }
         return Outcome::Allowed;
     }
+    world.look_at_agent(now_ns);
     if is_certain && let Some(mark) = world.earlier(message.fingerprint, now_ns) {
         world.count(class, Allowance::Repeated, 1);
         // What was answered gets the same answer: the first one may have been lost.

@@ -77,7 +77,10 @@ fn bans(
             prefix,
             kind: MeasureKind::Ban,
             actor: EDGE.to_owned(),
-            reason: format!("scanning: refused {} times within {window}", scanner.refusals),
+            reason: match &scanner.agent {
+                Some(agent) => format!("scanning: its User-Agent begins `{agent}`"),
+                None => format!("scanning: refused {} times within {window}", scanner.refusals),
+            },
             set_at: now,
             expires_at: Some(expires_at),
         };
@@ -121,7 +124,7 @@ mod tests {
     }
 
     fn scanner(source: &str) -> Scanner {
-        Scanner { source: source.parse().unwrap(), refusals: 64 }
+        Scanner { source: source.parse().unwrap(), refusals: 64, agent: None }
     }
 
     fn measure(prefix: &str, kind: MeasureKind, actor: &str) -> Measure {

@@ -9,7 +9,8 @@
 //!    rejected often enough: phones that come all at once have registered by then.
 //! 4. Sources of accounts are never scanners: a customer whose phones all register after a power cut is over a
 //!    limit, not an attacker. Neither is a flood of packets that were not even read.
-//! 5. One alert for all scanners together; it resolves when none was found for [`QUIET`].
+//! 5. Who names a known scanner as its user agent is one at first sight.
+//! 6. One alert for all scanners together; it resolves when none was found for [`QUIET`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -46,6 +47,8 @@ pub struct Scanner {
     pub source: IpAddr,
     /// Refusals and rejections seen within the window, at least.
     pub refusals: u64,
+    /// How its User-Agent begins, where that is a known scanner's.
+    pub agent: Option<String>,
 }
 
 /// The detector's memory.
@@ -54,6 +57,8 @@ pub(super) struct Scanning {
     sources: BTreeMap<IpAddr, Source>,
     /// Found since the last step, with the most refusals seen of each.
     found: BTreeMap<IpAddr, u64>,
+    /// Those that name a known scanner as their user agent: found at first sight.
+    agents: BTreeMap<IpAddr, String>,
     open: Option<Open>,
 }
 
@@ -88,6 +93,16 @@ impl Scanning {
             return;
         }
         let address = Ipv6Addr::from(event.source).to_canonical();
+        if kind == Some(EventKind::ScannerAgent) {
+            let agent = event.detail.to_le_bytes();
+            let is_printable = |byte: &u8| byte.is_ascii_graphic();
+            let agent = agent.into_iter().take_while(is_printable).map(char::from).collect();
+            if self.agents.len() < MOST_SOURCES {
+                self.agents.insert(address, agent);
+                self.found.entry(address).or_default();
+            }
+            return;
+        }
         let is_known = self.sources.contains_key(&address);
         if !is_known && self.sources.len() >= MOST_SOURCES {
             return;
@@ -126,7 +141,9 @@ impl Scanning {
         }
         self.sources.retain(|_, source| source.keep(config, now));
         let found = std::mem::take(&mut self.found).into_iter();
-        let mut found: Vec<_> = found.map(|(source, refusals)| Scanner { source, refusals }).collect();
+        let mut agents = std::mem::take(&mut self.agents);
+        let scanner = |(source, refusals)| Scanner { source, refusals, agent: agents.remove(&source) };
+        let mut found: Vec<_> = found.map(scanner).collect();
         found.sort_by_key(|scanner| std::cmp::Reverse(scanner.refusals));
         (self.tell(config, &found, now), found)
     }
@@ -222,7 +239,7 @@ fn finding(config: &config::Scanning, found: &[Scanner], worst: u64) -> Finding 
         kind: "source".to_owned(),
         value: scanner.source.to_string(),
         messages: scanner.refusals,
-        share: as_f64(scanner.refusals) / as_f64(sum),
+        share: as_f64(scanner.refusals) / as_f64(sum.max(1)),
     });
     Finding {
         rule: RULE.to_owned(),

@@ -1,7 +1,7 @@
 //! Sources that have registered, in kernel and on the host.
 
 use edge_ebpf::abi::{Class, EgressOutcome, Outcome};
-use edge_tests::fixtures::world::{SERVER, SIP_PORT, Scenario, UNKNOWN_SOURCE, at_once};
+use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario, UNKNOWN_SOURCE, at_once, mapped};
 use edge_tests::host::Host;
 use edge_tests::kernel::Kernel;
 use edge_tests::packet::Frame;
@@ -65,4 +65,26 @@ fn a_registration_that_is_over_counts_no_more() {
     assert_eq!(story.calls(), Outcome::SipAdmitted);
     story.is_answered(200, "REGISTER");
     assert_eq!(story.calls(), Outcome::SipOverSource);
+}
+
+#[test]
+fn a_stranger_that_names_a_known_scanner_is_told_of_and_nobody_else() {
+    let mut story = Story::begin(3_600_000_000_000);
+    let mut told = |source: [u8; 4], agent: &str| {
+        let text = String::from_utf8(Request::new("OPTIONS").bytes()).unwrap();
+        let text = text.replace("Max-Forwards: 70", &format!("User-Agent: {agent}"));
+        let frame = Frame::ipv4(source, SERVER).udp(SIP_PORT, SIP_PORT).payload(text.as_bytes()).bytes();
+        story.kernel.send(&frame).unwrap();
+        story.host.send(&frame);
+        let on_host = story.host.sources[&mapped(source)].agent_told_ns != 0;
+        assert_eq!(
+            story.kernel.source(mapped(source)).unwrap().agent_told_ns != 0,
+            on_host,
+            "kernel and host"
+        );
+        on_host
+    };
+    assert!(!told(UNKNOWN_SOURCE, "Asterisk PBX"));
+    assert!(!told(ACME_SOURCE, "friendly-scanner"));
+    assert!(told(UNKNOWN_SOURCE, "friendly-scanner"));
 }

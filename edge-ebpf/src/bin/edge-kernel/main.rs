@@ -17,6 +17,7 @@
 #![expect(internal_features, reason = "the target has no other atomic operation with a result; see `atomic`")]
 
 mod accounts;
+mod agents;
 mod answer;
 mod atomic;
 #[cfg(feature = "bench")]

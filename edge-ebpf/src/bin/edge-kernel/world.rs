@@ -10,7 +10,7 @@ use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
-use crate::{answer, callers, calls, clock, counters, events, sip, smpp};
+use crate::{agents, answer, callers, calls, clock, counters, events, sip, smpp};
 
 /// All that one packet is judged with.
 pub(crate) struct Kernel<'a> {
@@ -188,6 +188,16 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn answer(&mut self, _headers: &Headers, refusal: Refusal) -> bool {
         answer::answer(self.ctx, refusal.code(), self.settings.retry_after_s)
+    }
+
+    #[inline(always)]
+    fn look_at_agent(&mut self, now_ns: u64) {
+        if let Some(party) = self.party
+            && party.number == 0
+            && !party.is_registered()
+        {
+            agents::look(&party, self.source, now_ns);
+        }
     }
 
     #[inline(always)]

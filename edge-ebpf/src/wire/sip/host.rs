@@ -110,6 +110,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         from_at: 0,
         cseq_at: 0,
         session_at: 0,
+        agent_at: 0,
         callers: Callers::NONE,
         spans: Spans::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },

@@ -8,6 +8,7 @@
 //! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
 //! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
+mod agent;
 mod answer;
 mod caller;
 #[cfg(not(target_arch = "bpf"))]
@@ -31,7 +32,7 @@ use self::spans::Spans;
 use self::start_line::request_method;
 use self::to_tag::Tag;
 use super::number;
-use super::words::{LOW_40, text};
+use super::words::{LOW_40, repeated, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
 use crate::repeat;
@@ -168,6 +169,8 @@ pub struct Scratch {
     from_at: u32,
     cseq_at: u32,
     session_at: u32,
+    /// Where a line starts that may be a User-Agent; 0 until one is seen.
+    agent_at: u32,
     /// Of the walk over caller IDs.
     callers: Callers,
     /// The lines that an answer repeats.
@@ -200,6 +203,7 @@ impl Scratch {
         zero(&mut self.from_at);
         zero(&mut self.cseq_at);
         zero(&mut self.session_at);
+        zero(&mut self.agent_at);
         self.spans.clear();
         self.wanted = if self.hears { header::CALL } else { header::ALL };
         let mut first = word(&self.bytes, 0);
@@ -292,6 +296,9 @@ impl Scratch {
         self.position = end + 1;
 
         if bit == 0 {
+            if first | repeated(b' ') == text(b"user-age") {
+                self.agent_at = start;
+            }
             return ControlFlow::Continue(());
         }
         if self.answers {

@@ -45,13 +45,19 @@ fn a_stranger_that_is_refused_often_enough_is_a_scanner() {
     let knocks = [(0, 1), (0, 2), (1, 4), (1, 8), (2, 16)];
     assert_eq!(found(UNKNOWN, Class::SipRegister, &knocks), []);
     let more = [(0, 1), (0, 2), (1, 4), (1, 8), (2, 16), (3, 32)];
-    assert_eq!(found(UNKNOWN, Class::SipRegister, &more), [Scanner { source: source(7), refusals: 32 }]);
+    assert_eq!(
+        found(UNKNOWN, Class::SipRegister, &more),
+        [Scanner { source: source(7), refusals: 32, agent: None }]
+    );
 }
 
 #[test]
 fn a_scanner_is_found_once_a_step_however_fast_it_is() {
     let fast = [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (0, 32), (0, 64), (0, 128), (0, 256)];
-    assert_eq!(found(UNKNOWN, Class::SipInvite, &fast), [Scanner { source: source(7), refusals: 64 }]);
+    assert_eq!(
+        found(UNKNOWN, Class::SipInvite, &fast),
+        [Scanner { source: source(7), refusals: 64, agent: None }]
+    );
 }
 
 #[test]
@@ -96,7 +102,7 @@ fn told(account: u32, events: &[(i64, EventKind, u64)]) -> Vec<Scanner> {
 fn who_guesses_and_is_rejected_by_the_server_is_a_scanner_too() {
     use EventKind::SourceRejected as Rejected;
     let guesses: Vec<_> = [1, 2, 4, 8, 16, 32].map(|count| (0, Rejected, count)).into();
-    assert_eq!(told(UNKNOWN, &guesses), [Scanner { source: source(7), refusals: 32 }]);
+    assert_eq!(told(UNKNOWN, &guesses), [Scanner { source: source(7), refusals: 32, agent: None }]);
     assert_eq!(told(UNKNOWN, &guesses[..5]), []);
     assert_eq!(told(OWNED, &guesses), []);
 }
@@ -111,7 +117,7 @@ fn phones_behind_one_address_that_register_after_their_challenge_are_no_guessers
     cracked.push((200, Registered, 1));
     assert_eq!(
         told(UNKNOWN, &cracked),
-        [Scanner { source: source(7), refusals: 64 }],
+        [Scanner { source: source(7), refusals: 64, agent: None }],
         "one password that was right forgives few that were wrong"
     );
 }
@@ -134,4 +140,20 @@ fn one_alert_tells_of_all_scanners_and_resolves_after_five_quiet_minutes() {
     assert_eq!(detectors.step(&Snapshot::default(), at(300)), []);
     let resolved = detectors.step(&Snapshot::default(), at(301));
     assert!(matches!(&resolved[..], [Signal::Resolve(finding)] if finding.evidence[0].value == "192.0.2.8"));
+}
+
+#[test]
+fn who_names_a_known_scanner_is_one_at_first_sight() {
+    let mut detectors = Detectors::new(&config());
+    let told = |account| Event {
+        kind: EventKind::ScannerAgent as u32,
+        detail: u64::from_le_bytes(*b"sipcli/v"),
+        ..refused(account, 7, 0, Class::SipOptions)
+    };
+    detectors.event(&told(OWNED), at(0));
+    assert_eq!(detectors.take_scanners(), []);
+    detectors.event(&told(UNKNOWN), at(0));
+    assert_eq!(words(&detectors.step(&Snapshot::default(), at(0))), ["open"]);
+    let agent = Some("sipcli/v".to_owned());
+    assert_eq!(detectors.take_scanners(), [Scanner { source: source(7), refusals: 0, agent }]);
 }
