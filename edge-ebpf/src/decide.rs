@@ -4,15 +4,19 @@
 //! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
 
 mod datagram;
+mod segment;
 
 use network_types::ip::IpProto;
 
 use self::datagram::judge_datagram;
 pub use self::datagram::{Refusal, Slot};
+use self::segment::spare_allowed;
+pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
 
-use crate::abi::{Allowance, Class, FullMap, Limit, Method, Outcome, Service, SourceKey, StandingKind};
+use crate::abi::{
+    Allowance, Class, FullMap, Limit, Method, Outcome, RefusalMode, Service, SourceKey, StandingKind,
+};
 use crate::packet::Packet;
-use crate::stream::{Finding, Walk};
 use crate::wire::{self, Headers, Reason, sip, transport};
 
 /// Whose bucket is charged.
@@ -43,45 +47,14 @@ impl Origin {
     }
 }
 
-/// What framing found in a segment of an SMPP connection.
+/// Where the first part of a packet's journey ends: the headers, the source, and all of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framed {
-    /// New PDUs to be metered: messages and binds, at least one of either.
-    Metered {
-        /// `submit_sm`, `submit_multi`, `data_sm`.
-        submits: u32,
-        /// `bind_*`.
-        binds: u32,
-    },
-    /// Nothing new to be metered.
-    Carried,
-    /// The boundaries of PDUs are not known: metered as one message a segment.
-    Unsynchronised,
-    /// Not SMPP: metered as one message a segment.
-    Malformed,
-    /// Beyond a hole, without a header in sight.
-    BeyondHole,
-    /// Another CPU is at work on the connection.
-    Busy,
-    /// No room to keep the connection.
-    Unkept,
-}
-
-impl Framed {
-    /// What a finished walk says.
-    #[must_use]
-    #[inline(always)]
-    pub fn by(walk: &Walk) -> Self {
-        let (submits, binds) = (walk.tally.submits, walk.tally.binds);
-        match walk.finding() {
-            Finding::BeyondHole | Finding::Withheld => Self::BeyondHole,
-            Finding::Unsynchronised => Self::Unsynchronised,
-            // PDUs before the garbage are metered like any others, and the garbage with them.
-            Finding::Malformed if submits == 1 && binds == 0 => Self::Malformed,
-            _ if submits | binds != 0 => Self::Metered { submits, binds },
-            _ => Self::Carried,
-        }
-    }
+pub enum Course {
+    /// There.
+    Ends(Outcome),
+    /// It is a segment for [`open_segment`] and [`settle_segment`], under this origin and at this time: parts of their
+    /// own, because the kernel's stack has no room for all at once.
+    Segment(Origin, u64),
 }
 
 /// State, clock and maps, as [`judge`] needs them. One value lives for one packet.
@@ -156,15 +129,25 @@ pub trait World {
     /// Leaves a record of a call that is refused.
     fn record_refused(&mut self, refusal: Refusal, now_ns: u64);
 
-    /// Frames the segment's payload as SMPP, on trial: nothing is kept before [`Self::keep_segment`].
-    fn frame_segment(&mut self, headers: &Headers) -> Framed;
+    /// Finds the segment's connection, for us alone until [`Self::keep_segment`] or [`Self::drop_segment`].
+    fn open_segment(&mut self, headers: &Headers, now_ns: u64) -> Opened;
 
-    /// Keeps what [`Self::frame_segment`] found, because the segment passes: the connection's state, PDUs by
-    /// command, and, if `admitted`, called prefixes. If it shows that the connection is not SMPP, that is said
+    /// What is known of the account under whose `system_id` the connection is bound, which all later calls mean then; else
+    /// `origin`. What was decided about the source holds in any case.
+    fn bound(&mut self, origin: Origin) -> Origin;
+
+    /// What becomes of messages over a limit on the connection's port.
+    fn refusal(&mut self, now_ns: u64) -> RefusalMode;
+
+    /// Whether there is a place for the bind that the segment brings.
+    fn ask_bind(&mut self, is_suspended: bool) -> Bind;
+
+    /// Keeps what framing found, because the segment passes: the connection's state, PDUs by
+    /// command, its bind, and, if `admitted`, called prefixes. If it shows that the connection is not SMPP, that is said
     /// once.
     fn keep_segment(&mut self, admitted: bool);
 
-    /// Forgets it, because the segment is dropped.
+    /// Forgets it, because the segment is dropped, and gives back what its messages were charged on the way.
     fn drop_segment(&mut self);
 }
 
@@ -193,31 +176,35 @@ pub(crate) fn is_foreign_port(protocol: u8, port: u16, services: impl FnOnce(u16
 
 /// The outcome of a packet whose headers were read as `parsed` says.
 #[inline(always)]
-pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Headers) -> Outcome {
+pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Headers) -> Course {
     match parsed {
         Ok(()) => {}
-        Err(Reason::Truncated) => return Outcome::Truncated,
-        Err(Reason::Foreign) => return Outcome::NotOurs,
+        Err(Reason::Truncated) => return Course::Ends(Outcome::Truncated),
+        Err(Reason::Foreign) => return Course::Ends(Outcome::NotOurs),
     }
     if headers.ip.is_later_fragment || headers.ip.is_too_deep {
-        return judge_portless(world, headers);
+        return Course::Ends(judge_portless(world, headers));
     }
     let transport = &headers.transport;
     let services = world.services(u16::from_be_bytes(transport.destination_port));
-    let Some(service) = service(transport.is_tcp, services) else { return Outcome::NotOurs };
+    let Some(service) = service(transport.is_tcp, services) else {
+        return Course::Ends(Outcome::NotOurs);
+    };
 
     let now_ns = world.now_ns();
-    let Some(origin) = world.enter(&headers.ip.source, true, now_ns) else { return Outcome::Unjudged };
+    let Some(origin) = world.enter(&headers.ip.source, true, now_ns) else {
+        return Course::Ends(Outcome::Unjudged);
+    };
     if let Some(outcome) = judge_source(world, origin, now_ns) {
-        return outcome;
+        return Course::Ends(outcome);
     }
     if headers.ip.is_fragment {
-        return Outcome::Fragment;
+        return Course::Ends(Outcome::Fragment);
     }
     match service {
-        Service::SipUdp => judge_datagram(world, origin, headers, now_ns),
-        Service::SipTcp => spare_allowed(origin, Outcome::SipStream),
-        Service::SmppTcp => judge_segment(world, origin, headers, now_ns),
+        Service::SipUdp => Course::Ends(judge_datagram(world, origin, headers, now_ns)),
+        Service::SipTcp => Course::Ends(spare_allowed(origin, Outcome::SipStream)),
+        Service::SmppTcp => Course::Segment(origin, now_ns),
     }
 }
 
@@ -274,100 +261,6 @@ fn judge_source<W: World>(world: &mut W, origin: Origin, now_ns: u64) -> Option<
     };
     world.count(Class::Packets, allowance, 1);
     Some(outcome)
-}
-
-#[inline(always)]
-fn judge_segment<W: World>(world: &mut W, origin: Origin, headers: &Headers, now_ns: u64) -> Outcome {
-    let (submits, binds, within) = match world.frame_segment(headers) {
-        Framed::Metered { submits, binds } => (submits, binds, Outcome::SmppAdmitted),
-        Framed::Unsynchronised => (1, 0, Outcome::SmppUnsynchronised),
-        Framed::Malformed => (1, 0, Outcome::SmppMalformed),
-        Framed::Carried => {
-            world.keep_segment(true);
-            return spare_allowed(origin, Outcome::SmppCarried);
-        }
-        Framed::BeyondHole => {
-            world.drop_segment();
-            return pass_spared(origin, Outcome::SmppBeyondHole);
-        }
-        Framed::Busy => return pass_spared(origin, Outcome::SmppBusy),
-        Framed::Unkept => {
-            world.tell_full(FullMap::Flows, now_ns);
-            return Outcome::Unjudged;
-        }
-    };
-    if matches!(origin.standing, StandingKind::Allowed) {
-        world.keep_segment(true);
-        count_pdus(world, Allowance::Exempt, submits, binds);
-        return Outcome::Allowed;
-    }
-
-    let over = match meter(world, Class::SmppBind, binds, now_ns) {
-        Metered::Over(scope) => Some((Class::SmppBind, scope)),
-        Metered::Within => match meter(world, Class::SmppSubmit, submits, now_ns) {
-            Metered::Over(scope) => {
-                // The bind comes again with the segment, and is charged again then.
-                give_back(world, Class::SmppBind, binds);
-                Some((Class::SmppSubmit, scope))
-            }
-            Metered::Within => None,
-        },
-    };
-    match over {
-        None => {
-            world.keep_segment(true);
-            count_pdus(world, Allowance::Admitted, submits, binds);
-            within
-        }
-        Some(_) if origin.observe => {
-            world.keep_segment(true);
-            count_pdus(world, Allowance::Observed, submits, binds);
-            Outcome::SmppObserved
-        }
-        Some((class, scope)) => {
-            world.drop_segment();
-            count_pdus(world, Allowance::Refused, submits, binds);
-            world.tell_refused(class, now_ns);
-            match scope {
-                Scope::Source => Outcome::SmppOverSource,
-                Scope::Account => Outcome::SmppOverAccount,
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn count_pdus<W: World>(world: &mut W, allowance: Allowance, submits: u32, binds: u32) {
-    if submits != 0 {
-        world.count(Class::SmppSubmit, allowance, submits);
-    }
-    if binds != 0 {
-        world.count(Class::SmppBind, allowance, binds);
-    }
-}
-
-/// The name of a pass: that of the allow-list, where the source is on it.
-#[inline(always)]
-const fn spare_allowed(origin: Origin, outcome: Outcome) -> Outcome {
-    match origin.standing {
-        StandingKind::Allowed => Outcome::Allowed,
-        StandingKind::Metered | StandingKind::Banned => outcome,
-    }
-}
-
-/// A drop for the framing's sake, not a limit's: it spares those from whom nothing may be refused.
-#[inline(always)]
-const fn pass_spared(origin: Origin, dropped: Outcome) -> Outcome {
-    match origin.standing {
-        StandingKind::Allowed => Outcome::Allowed,
-        StandingKind::Metered | StandingKind::Banned => {
-            if origin.observe {
-                Outcome::SmppUnsynchronised
-            } else {
-                dropped
-            }
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ mod step;
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_ebpf::abi;
-use edge_ebpf::abi::{Class, Member, Mode, Policy, Service, StandingKind};
+use edge_ebpf::abi::{Class, Member, Mode, Policy, Service, StandingKind, SystemId};
 use ipnet::IpNet;
 
 use crate::api::types::Scope;
@@ -59,6 +59,8 @@ pub struct DesiredAccount {
     pub prefixes: Vec<IpNet>,
     /// Leading digits of the caller IDs that it may show.
     pub caller_ids: Vec<String>,
+    /// Names by which it binds (SMPP).
+    pub system_ids: Vec<SystemId>,
     /// By name.
     pub trunks: BTreeMap<String, DesiredTrunk>,
 }
@@ -83,6 +85,8 @@ pub struct Installed {
     pub prefixes: BTreeMap<IpNet, Member>,
     /// Account numbers with leading digits of caller IDs that they may show.
     pub caller_ids: BTreeSet<(u32, String)>,
+    /// `system_id` to account number.
+    pub system_ids: BTreeMap<SystemId, u32>,
     /// Bans and allowances.
     pub standings: BTreeMap<IpNet, Standing>,
     /// Ports by service.
@@ -126,6 +130,12 @@ pub struct GlobalSettings {
     pub call_answered_ns: u64,
     /// How long a source counts as registered.
     pub registered_for_ns: u64,
+    /// SMPP messages refused in SMPP's own words to each source.
+    pub refusals: abi::Limit,
+    /// How long they may all go unanswered.
+    pub refusal_answer_ns: u64,
+    /// How long a bind may go unheard.
+    pub bind_idle_ns: u64,
 }
 
 /// A ban or an allowance of a prefix.
@@ -164,6 +174,7 @@ impl Desired {
                     prefixes: account.sources.clone(),
                     trunks: account.trunks.iter().map(|(name, trunk)| (name.clone(), trunk.into())).collect(),
                     caller_ids: account.caller_ids.clone(),
+                    system_ids: account.system_ids.iter().map(|name| system_id(name)).collect(),
                 };
                 (name.clone(), desired)
             })
@@ -216,6 +227,9 @@ impl GlobalSettings {
             call_unanswered_ns: u64::try_from(config.calls.unanswered.as_nanos()).unwrap_or(u64::MAX),
             call_answered_ns: u64::try_from(config.calls.answered.as_nanos()).unwrap_or(u64::MAX),
             registered_for_ns: u64::try_from(config.sip_registered_for.as_nanos()).unwrap_or(u64::MAX),
+            refusals: config.smpp.refusals.to_limit(),
+            refusal_answer_ns: u64::try_from(config.smpp.answer_within.as_nanos()).unwrap_or(u64::MAX),
+            bind_idle_ns: u64::try_from(config.smpp.bind_idle.as_nanos()).unwrap_or(u64::MAX),
         }
     }
 
@@ -230,6 +244,9 @@ impl GlobalSettings {
             call_unanswered_ns: settings.call_unanswered_ns,
             call_answered_ns: settings.call_answered_ns,
             registered_for_ns: settings.registered_for_ns,
+            refusals: settings.refusals,
+            refusal_answer_ns: settings.refusal_answer_ns,
+            bind_idle_ns: settings.bind_idle_ns,
         }
     }
 
@@ -244,6 +261,9 @@ impl GlobalSettings {
         settings.call_answered_ns = self.call_answered_ns;
         settings.registered_for_ns = self.registered_for_ns;
         settings.answers = ANSWERS;
+        settings.refusals = self.refusals;
+        settings.refusal_answer_ns = self.refusal_answer_ns;
+        settings.bind_idle_ns = self.bind_idle_ns;
     }
 }
 
@@ -281,21 +301,41 @@ impl PortSets {
                 ports.services[usize::from(*port)] |= 1 << service.index();
             }
         }
+        for port in &self.smpp_tcp {
+            ports.refusals[usize::from(*port)] = self.smpp_refusal;
+        }
         ports
     }
 
     /// Back from what the kernel reads.
     #[must_use]
-    pub fn from_services(services: &[u8; 65536]) -> Self {
+    pub fn from_kernel(ports: &abi::Ports) -> Self {
+        let services = &ports.services;
         let with = |service: Service| {
             (0..=u16::MAX).filter(|port| services[usize::from(*port)] & (1 << service.index()) != 0).collect()
         };
-        Self {
-            sip_udp: with(Service::SipUdp),
-            sip_tcp: with(Service::SipTcp),
-            smpp_tcp: with(Service::SmppTcp),
-        }
+        let smpp_tcp: Vec<u16> = with(Service::SmppTcp);
+        let mut octets = smpp_tcp.iter().map(|port| ports.refusals[usize::from(*port)]);
+        let first = octets.next().unwrap_or(0);
+        // Where they differ, another hand wrote them: an octet that nobody configures has them written anew.
+        let smpp_refusal = if octets.all(|octet| octet == first) { first } else { u8::MAX };
+        Self { sip_udp: with(Service::SipUdp), sip_tcp: with(Service::SipTcp), smpp_tcp, smpp_refusal }
     }
+}
+
+/// A `system_id` as the kernel keeps it. Checked to be at most 15 octets.
+fn system_id(name: &str) -> SystemId {
+    let mut id = SystemId::default();
+    for (octet, byte) in id.iter_mut().zip(name.bytes()) {
+        *octet = byte;
+    }
+    id
+}
+
+/// Back from there, for a person to read.
+pub(crate) fn system_id_text(id: &SystemId) -> String {
+    let end = id.iter().position(|octet| *octet == 0).unwrap_or(id.len());
+    id.get(..end).unwrap_or_default().escape_ascii().to_string()
 }
 
 /// The mask of an IPv6 prefix of `length` bits; everything beyond 128 counts as 128.
@@ -319,7 +359,12 @@ mod tests {
 
     #[test]
     fn ports_come_back_from_the_kernels_table() {
-        let ports = PortSets { sip_udp: vec![5060, 65535], sip_tcp: vec![5060], smpp_tcp: vec![2775] };
-        assert_eq!(PortSets::from_services(&ports.to_kernel().services), ports);
+        let ports = PortSets {
+            sip_udp: vec![5060, 65535],
+            sip_tcp: vec![5060],
+            smpp_tcp: vec![2775, 2776],
+            smpp_refusal: 0x11,
+        };
+        assert_eq!(PortSets::from_kernel(&ports.to_kernel()), ports);
     }
 }

@@ -75,6 +75,7 @@ class Answers(threading.Thread):
         self.esme = esme
         self.got = collections.Counter()
         self.ok = 0
+        self.statuses = collections.Counter()
         self.changed = threading.Condition()
         self.error = None
 
@@ -85,6 +86,8 @@ class Answers(threading.Thread):
                 with self.changed:
                     self.got[pdu.command] += 1
                     self.ok += pdu.command == "submit_sm_resp" and pdu.status == 0
+                    if pdu.command == "submit_sm_resp":
+                        self.statuses[f"0x{pdu.status:02x}"] += 1
                     self.changed.notify_all()
                 if pdu.command == "unbind_resp":
                     return
@@ -146,6 +149,7 @@ def main():
                 "sent": {**esme.sent, "submit_sm": submitted},
                 "answered": answered,
                 "ok": answers.ok,
+                "statuses": dict(answers.statuses),
                 "seconds": time.monotonic() - started,
                 "sent_for_seconds": sent_for,
                 "error": answers.error,

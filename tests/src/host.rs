@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, Class, Command, EgressOutcome, FlowKey, FullMap, Limit, Method, Mode, Outcome,
-    Policy, Ports, REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
+    AccountState, Allowance, Class, EgressOutcome, FullMap, Limit, Method, Mode, Outcome, Policy, Ports,
+    REPEAT_SETS_DEFAULT, RefusalMode, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
 };
-use edge_ebpf::decide::{Framed, Origin, Refusal, Scope, Slot, World, is_foreign, judge};
+use edge_ebpf::decide::{
+    Bind, Course, Opened, Origin, Refusal, Scope, Slot, World, is_foreign, judge, open_segment,
+    settle_segment,
+};
 use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::repeat;
-use edge_ebpf::stream::{Flow, Nobody, Segment, Walk};
 use edge_ebpf::wire::sip::{Reading, Reply, Saying, Scratch};
-use edge_ebpf::wire::transport::flag;
 use edge_ebpf::wire::{self, Headers, sip, transport};
 use zerocopy::FromZeros as _;
 
-use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, ports};
+use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes};
 use crate::host_calls::{Caller, Calls};
+use crate::host_segments::{Connections, OnTrial};
 
 /// State of the packet path, as the maps hold it.
 #[derive(Debug)]
@@ -31,15 +33,17 @@ pub struct Host {
     pub called: BTreeMap<(u32, u32), u64>,
     /// What is known of sources.
     pub sources: HashMap<SourceKey, SourceState>,
-    /// Ports whose connections turned out not to be SMPP, one entry for each.
-    pub unframed: Vec<u16>,
-    ports: Box<Ports>,
-    settings: Settings,
-    policies: BTreeMap<u32, Policy>,
+    pub(crate) ports: Box<Ports>,
+    pub(crate) settings: Settings,
+    pub(crate) policies: BTreeMap<u32, Policy>,
     /// Leading digits of the caller IDs that `acme` may show.
     caller_ids: Vec<&'static str>,
     standings: Vec<(Prefix, StandingKind)>,
-    flows: HashMap<FlowKey, Flow>,
+    /// SMPP connections.
+    pub connections: Connections,
+    /// The last SMPP segment that passed, in either direction, as it passed.
+    pub passed: Option<Vec<u8>>,
+    pub(crate) headers: Headers,
     repeats: HashMap<u32, RepeatSet>,
     /// Calls that hold slots.
     pub calls: Calls,
@@ -57,20 +61,26 @@ impl Host {
             accounts: [(0, AccountState::new_zeroed()), (ACME, AccountState::new_zeroed())].into(),
             called: BTreeMap::new(),
             sources: HashMap::new(),
-            unframed: Vec::new(),
-            ports: Box::new(ports()),
+            ports: Box::new(before.ports()),
             settings: before.settings(1, [1, 2]),
             policies: [(0, before.unknown), (ACME, before.acme)].into(),
             caller_ids: before.caller_ids.clone(),
             standings: before.standings.clone(),
-            flows: HashMap::new(),
+            connections: Connections::default(),
+            passed: None,
+            headers: Headers::EMPTY,
             repeats: HashMap::new(),
             calls: Calls::default(),
             answer: None,
             now_ns,
         };
+        host.connections.system_ids.clone_from(&before.system_ids);
         for frame in &before.earlier {
-            host.send(frame);
+            if before.is_outward(frame) {
+                host.leave(frame);
+            } else {
+                host.send(frame);
+            }
         }
         host
     }
@@ -88,7 +98,19 @@ impl Host {
             let mut headers = Headers::EMPTY;
             let parsed = wire::parse(frame, &mut headers);
             let mut journey = Journey { host: self, frame, at: None, segment: None, parsed: None };
-            judge(&mut journey, parsed, &headers)
+            match judge(&mut journey, parsed, &headers) {
+                Course::Ends(outcome) => outcome,
+                Course::Segment(origin, now_ns) => match open_segment(&mut journey, origin, &headers, now_ns)
+                {
+                    Err(outcome) => outcome,
+                    Ok((origin, judging)) => {
+                        let prices = [Scope::Source, Scope::Account]
+                            .map(|scope| journey.limit(scope, Class::SmppSubmit));
+                        let framed = journey.frame_segment(judging, prices, now_ns);
+                        settle_segment(&mut journey, origin, framed, now_ns)
+                    }
+                },
+            }
         };
         *self.outcomes.entry(outcome).or_default() += 1;
         outcome
@@ -101,7 +123,10 @@ impl Host {
         }
         let mut headers = Headers::EMPTY;
         let parsed = wire::parse(frame, &mut headers);
-        outbound::judge(&mut Leaving { host: self, frame }, parsed, &headers)
+        match outbound::judge(&mut Leaving { host: self, frame }, parsed, &headers) {
+            EgressOutcome::SmppSegment => self.hear_segment(frame, &headers),
+            other => other,
+        }
     }
 
     fn repeat_set(&mut self, fingerprint: u64) -> &mut RepeatSet {
@@ -109,7 +134,7 @@ impl Host {
         self.repeats.entry(index).or_insert_with(RepeatSet::new_zeroed)
     }
 
-    fn resolve(&self, source: &SourceKey) -> (u32, Standing) {
+    pub(crate) fn resolve(&self, source: &SourceKey) -> (u32, Standing) {
         // Both members are for `acme`, so the longest prefix need not be sought.
         let account = acme_prefixes().iter().find(|prefix| prefix.contains(source)).map_or(0, |_| ACME);
         let longest = self.standings.iter().filter(|(prefix, _)| prefix.contains(source));
@@ -157,24 +182,17 @@ impl Outbound for Leaving<'_> {
 }
 
 /// One packet on its way: what `judge` sees of the state.
-struct Journey<'a> {
-    host: &'a mut Host,
-    frame: &'a [u8],
+pub(crate) struct Journey<'a> {
+    pub(crate) host: &'a mut Host,
+    pub(crate) frame: &'a [u8],
     at: Option<(SourceKey, u32)>,
-    segment: Option<OnTrial>,
+    pub(crate) segment: Option<OnTrial>,
     parsed: Option<Box<Scratch>>,
-}
-
-/// A segment that is framed, but not yet let through.
-struct OnTrial {
-    key: FlowKey,
-    flow: Flow,
-    walk: Box<Walk>,
 }
 
 impl Journey<'_> {
     /// Source and account; `judge` enters before it asks.
-    fn place(&self) -> (SourceKey, u32) {
+    pub(crate) fn place(&self) -> (SourceKey, u32) {
         self.at.unwrap_or(([0; 16], 0))
     }
 
@@ -193,6 +211,13 @@ impl Journey<'_> {
             Scope::Source => &mut self.source().buckets[class.index()],
             Scope::Account => &mut self.account().buckets[class.index()],
         }
+    }
+
+    /// What the account in force says.
+    fn origin(&self, standing: StandingKind) -> Origin {
+        let enforced =
+            [self.host.settings.mode, self.policy().mode].iter().all(|mode| *mode == Mode::Enforce as u32);
+        Origin { standing, observe: !enforced, flags: self.policy().flags }
     }
 
     fn policy(&self) -> Policy {
@@ -221,10 +246,7 @@ impl World for Journey<'_> {
         state.standing = standing;
         state.seen_ns = now_ns;
         let kind = usize::try_from(standing.kind).ok().and_then(StandingKind::from_index);
-        let enforced =
-            [self.host.settings.mode, self.policy().mode].iter().all(|mode| *mode == Mode::Enforce as u32);
-        let flags = self.policy().flags;
-        Some(Origin { standing: kind.unwrap_or(StandingKind::Metered), observe: !enforced, flags })
+        Some(self.origin(kind.unwrap_or(StandingKind::Metered)))
     }
 
     fn limit(&self, scope: Scope, class: Class) -> Limit {
@@ -385,63 +407,36 @@ impl World for Journey<'_> {
         message
     }
 
-    fn frame_segment(&mut self, headers: &Headers) -> Framed {
-        let transport = &headers.transport;
-        let key = FlowKey {
-            source: headers.ip.source,
-            destination: headers.ip.destination,
-            source_port: transport.source_port,
-            destination_port: transport.destination_port,
-        };
-        if transport.flags & flag::RST != 0 {
-            if self.host.flows.get(&key).is_some_and(|flow| flow.ends_at(transport.sequence)) {
-                self.host.flows.remove(&key);
-            }
-            return Framed::Carried;
+    fn open_segment(&mut self, headers: &Headers, _now_ns: u64) -> Opened {
+        self.host.headers = *headers;
+        self.open(headers)
+    }
+
+    fn bound(&mut self, origin: Origin) -> Origin {
+        let number = self.bound_account();
+        if number == 0 || !self.host.policies.contains_key(&number) {
+            return origin;
         }
-        let is_syn = transport.flags & flag::SYN != 0;
-        let length = transport.end.saturating_sub(transport.payload);
-        let known = self.host.flows.get(&key).copied();
-        if !is_syn && length == 0 && known.is_none() {
-            return Framed::Carried;
-        }
-        let mut flow = known.unwrap_or_else(|| {
-            let mut flow = Flow::new_zeroed();
-            flow.begin_midstream();
-            flow
-        });
-        if is_syn {
-            flow.syn(transport.sequence);
-        }
-        let seq = transport.sequence.wrapping_add(u32::from(is_syn));
-        let segment = Segment { seq, payload: narrow(transport.payload), len: narrow(length) };
-        let mut walk = Box::new(Walk::new_zeroed());
-        walk.run(&flow, self.frame, segment, self.host.settings.prefix_digits, &mut Nobody);
-        let framed = Framed::by(&walk);
-        self.segment = Some(OnTrial { key, flow, walk });
-        framed
+        let (source, _) = self.place();
+        self.at = Some((source, number));
+        Origin { standing: origin.standing, ..self.origin(origin.standing) }
+    }
+
+    fn refusal(&mut self, _now_ns: u64) -> RefusalMode {
+        self.refusal_mode()
+    }
+
+    fn ask_bind(&mut self, is_suspended: bool) -> Bind {
+        self.ask(is_suspended)
     }
 
     fn keep_segment(&mut self, admitted: bool) {
-        let Some(OnTrial { key, mut flow, walk }) = self.segment.take() else { return };
-        if walk.unframes() {
-            self.host.unframed.push(u16::from_be_bytes(key.destination_port));
-        }
-        walk.commit(&mut flow);
-        self.host.flows.insert(key, flow);
-        for command in Command::ALL {
-            self.account().counters.smpp[command.index()] += u64::from(walk.tally.command(*command));
-        }
-        let (_, account) = self.place();
-        for called in walk.tally.called().iter().filter(|_| admitted) {
-            *self.host.called.entry((account, called.prefix)).or_default() += u64::from(called.count);
-        }
+        let now_ns = self.host.now_ns;
+        self.keep(admitted, now_ns);
     }
 
     fn drop_segment(&mut self) {
-        let Some(OnTrial { key, mut flow, walk }) = self.segment.take() else { return };
-        walk.refuse(&mut flow);
-        self.host.flows.insert(key, flow);
+        self.give_up();
     }
 }
 
@@ -457,8 +452,4 @@ fn aggregated(address: &SourceKey, settings: &Settings) -> SourceKey {
 
 fn half(word: u128) -> u64 {
     u64::try_from(word).unwrap_or(0)
-}
-
-fn narrow(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -11,9 +11,11 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
-    AccountState, BenchFrame, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId, EgressOutcome,
-    Member, Outcome, Policy, Settings, SourceState, Standing, bench, map, program,
+    AccountState, BenchFrame, BindState, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId,
+    EgressOutcome, FlowKey, Listener, Member, Outcome, Policy, Settings, SourceState, Standing, SystemId,
+    bench, map, program,
 };
+use edge_ebpf::native::Refusals;
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
@@ -30,6 +32,9 @@ pub const XDP_PASS: u32 = 2;
 pub const XDP_TX: u32 = 3;
 /// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`): on to the next program, and out.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
+
+/// `TC_ACT_SHOT`: dropped.
+const TC_ACT_SHOT: u32 = 2;
 
 /// What became of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,9 @@ const SMALL: &[(&str, u32)] = &[
     (map::ACCOUNTS, 64),
     (map::POLICIES, 64),
     (map::ACCOUNT_NAMES, 64),
+    (map::BINDS, 1024),
+    (map::SYSTEM_IDS, 64),
+    (map::REFUSALS, 64),
 ];
 
 /// An XDP program that passes everything, on the customers' end of the veth: a veth delivers what the program at its
@@ -164,8 +172,14 @@ impl Kernel {
         self.generation += 1;
         let settings = before.settings(self.generation, [u64::from(self.generation), 0x0123_4567_89ab_cdef]);
         self.set(map::SETTINGS, 0, settings)?;
+        self.set(map::PORTS, 0, before.ports())?;
+        for (system_id, number) in &before.system_ids {
+            let map = self.ebpf.map_mut(map::SYSTEM_IDS).context(map::SYSTEM_IDS)?;
+            HashMap::<_, SystemId, u32>::try_from(map)?.insert(system_id, number, 0)?;
+        }
         for frame in &before.earlier {
-            self.run(program::INGRESS, frame, 1)?;
+            let way = if before.is_outward(frame) { program::EGRESS } else { program::INGRESS };
+            self.run(way, frame, 1)?;
         }
         Ok(())
     }
@@ -202,11 +216,47 @@ impl Kernel {
         Ok(out)
     }
 
+    /// Runs one packet and gives back the frame that it became and what was returned.
+    pub fn became(&mut self, name: &str, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let mut out = vec![0; 70_000];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = match self.ebpf.program_mut(name) {
+            Some(Program::Xdp(program)) => program.test_run(options),
+            Some(Program::SchedClassifier(program)) => program.test_run(options),
+            _ => bail!("no program {name} that takes packets"),
+        }?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        Ok((result.return_value, out))
+    }
+
+    /// Runs one packet, and gives back the frame that it became.
+    pub fn pass(&mut self, frame: &[u8]) -> Result<(Run, Vec<u8>)> {
+        let before = self.outcomes()?;
+        let (verdict, changed) = self.became(program::INGRESS, frame)?;
+        let after = self.outcomes()?;
+        let index = (0..Outcome::SLOTS).find(|at| after[*at] != before[*at]).context("no counter rose")?;
+        let outcome = Outcome::from_index(index).with_context(|| format!("outcome {index} has no name"))?;
+        Ok((Run { verdict, outcome }, changed))
+    }
+
+    /// Runs one packet on its way out, and gives back the frame that it became.
+    pub fn leave_changed(&mut self, frame: &[u8]) -> Result<(EgressOutcome, Vec<u8>)> {
+        let before = self.egress_outcomes()?;
+        let (_, changed) = self.became(program::EGRESS, frame)?;
+        let after = self.egress_outcomes()?;
+        let index =
+            (0..EgressOutcome::SLOTS).find(|at| after[*at] != before[*at]).context("no counter rose")?;
+        let outcome =
+            EgressOutcome::from_index(index).with_context(|| format!("outcome {index} has no name"))?;
+        Ok((outcome, changed))
+    }
+
     /// Runs one packet on its way out and tells what was seen in it, by the one counter that rose by one.
     pub fn leave(&mut self, frame: &[u8]) -> Result<EgressOutcome> {
         let before = self.egress_outcomes()?;
         let verdict = self.run(program::EGRESS, frame, 1)?.0;
-        ensure!(verdict == TC_ACT_UNSPEC, "the way out returned {verdict}");
+        ensure!([TC_ACT_UNSPEC, TC_ACT_SHOT].contains(&verdict), "the way out returned {verdict}");
         let after = self.egress_outcomes()?;
         let risen: Vec<usize> = (0..EgressOutcome::SLOTS).filter(|at| after[*at] != before[*at]).collect();
         let [index] = risen[..] else { bail!("one packet, but counters {risen:?} rose") };
@@ -298,6 +348,12 @@ impl Kernel {
         options.args[..3].copy_from_slice(&[u64::from(number), 0, slots.cast_unsigned()]);
         program.test_run(options)?;
         Ok(())
+    }
+
+    /// How refusals on a port go.
+    #[must_use]
+    pub fn listener(&self, port: u16) -> Option<Listener> {
+        self.get(map::LISTENERS, u32::from(port)).ok()
     }
 
     /// Buckets and counters of an account.
@@ -402,6 +458,12 @@ impl Kernel {
         clear(&mut HashMap::<_, [u8; 16], SourceState>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::CALLS).context(map::CALLS)?;
         clear(&mut HashMap::<_, CallKey, CallState>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::BINDS).context(map::BINDS)?;
+        clear(&mut HashMap::<_, FlowKey, BindState>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::REFUSALS).context(map::REFUSALS)?;
+        clear(&mut HashMap::<_, FlowKey, Refusals>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::SYSTEM_IDS).context(map::SYSTEM_IDS)?;
+        clear(&mut HashMap::<_, SystemId, u32>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::FLOWS).context(map::FLOWS)?;
         clear(&mut HashMap::<_, edge_ebpf::abi::FlowKey, edge_ebpf::stream::Flow>::try_from(map)?)
     }

@@ -11,7 +11,9 @@
 pub mod edge;
 pub mod fixtures;
 pub mod host;
+mod host_answers;
 pub mod host_calls;
+pub mod host_segments;
 pub mod janitor;
 pub mod judge;
 pub mod kamailio;

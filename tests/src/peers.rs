@@ -156,6 +156,10 @@ pub struct EsmeReport {
     pub answered: BTreeMap<String, u64>,
     /// `submit_sm_resp` with status 0.
     pub ok: u64,
+    /// `submit_sm_resp` by `command_status`: `0x58`.
+    pub statuses: BTreeMap<String, u64>,
+    /// How long it sent, from the first message to the last.
+    pub sent_for_seconds: f64,
     /// How long it took, from the first message to the last answer.
     pub seconds: f64,
     /// Why it ended early.
@@ -171,6 +175,17 @@ pub struct SmscReport {
     pub submits_at: Vec<f64>,
 }
 
+/// Which SMPP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmscKind {
+    /// A plain one of our own, which answers everything.
+    Plain,
+    /// npm's `smpp`.
+    Npm,
+    /// PyPI's `smpp34`.
+    Smpp34,
+}
+
 /// An SMPP server on port 2775.
 #[derive(Debug)]
 pub struct Smsc {
@@ -181,9 +196,22 @@ pub struct Smsc {
 impl Smsc {
     /// Starts it and waits until it listens.
     pub fn start(lab: &Lab, directory: &Path) -> Result<Self> {
+        Self::start_kind(lab, directory, SmscKind::Plain)
+    }
+
+    /// The same, of a certain kind.
+    pub fn start_kind(lab: &Lab, directory: &Path, kind: SmscKind) -> Result<Self> {
         let report = directory.join(crate::netns::unique("smsc"));
-        let mut command = lab.edge.command("python3");
-        command.arg(data("peers/smpp_server.py")).args(["--host", SERVER, "--report"]).arg(&report);
+        let (program, script) = match kind {
+            SmscKind::Plain => ("python3", "peers/smpp_server.py"),
+            SmscKind::Npm => ("node", "peers/smpp_server.js"),
+            SmscKind::Smpp34 => ("python3", "peers/smpp34_server.py"),
+        };
+        let mut command = lab.edge.command(program);
+        if let Some(peers) = std::env::var_os("EDGE_PEERS") {
+            command.env("NODE_PATH", Path::new(&peers).join("node/node_modules"));
+        }
+        command.arg(data(script)).args(["--host", SERVER, "--report"]).arg(&report);
         let mut process = Process::start("the SMPP server", &mut command, &report.with_extension("log"))?;
         wait_until("the SMPP server listens", Duration::from_secs(10), || {
             report.exists() || matches!(process.ended(), Ok(Some(_)))

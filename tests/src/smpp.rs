@@ -63,6 +63,12 @@ pub fn bind(command: u32, sequence: u32, system_id: &str) -> Vec<u8> {
     pdu(command, 0, sequence, &body)
 }
 
+/// `bind_*_resp` (4.1), to the bind of that command.
+#[must_use]
+pub fn bind_response(command: u32, status: u32, sequence: u32) -> Vec<u8> {
+    pdu(command | 0x8000_0000, status, sequence, b"server\0")
+}
+
 /// `enquire_link` (4.11).
 #[must_use]
 pub fn enquire_link(sequence: u32) -> Vec<u8> {

@@ -66,7 +66,7 @@ pub struct BindState {
     pub requested_ns: u64,
     /// When the server said yes; 0 while it has not.
     pub bound_ns: u64,
-    /// When the client was last heard, to within a second.
+    /// Reserved: when the client was last heard is in its [`crate::stream::Flow`].
     pub touched_ns: u64,
 }
 
@@ -137,7 +137,7 @@ pub const fn refusal_of(octet: u8) -> (RefusalMode, RefusalStatus) {
 pub struct Listener {
     /// Messages refused in SMPP's words.
     pub refused: u64,
-    /// Of those, how many the server has answered, and the client got a refusal for.
+    /// Of those, how many the server has answered.
     pub answered: u64,
     /// Answers that could not be turned into a refusal, or were taken for one by mistake.
     pub unmatched: u64,

@@ -135,11 +135,12 @@ impl EgressOutcome {
     /// Room in the map `EGRESS_OUTCOMES`; more than the outcomes of today.
     pub const SLOTS: usize = 32;
 
-    /// Whether the packet goes on its way. Only what must not reach a client unchanged is dropped: TCP sends it again.
+    /// Whether a packet with the outcome of that index is dropped. Only what must not reach a client unchanged is: TCP
+    /// sends it again.
     #[must_use]
     #[inline(always)]
-    pub const fn passes(self) -> bool {
-        !matches!(self, Self::SmppBeyondHole | Self::SmppBusy)
+    pub const fn drops(index: usize) -> bool {
+        index == Self::SmppBeyondHole as usize || index == Self::SmppBusy as usize
     }
 }
 

@@ -30,5 +30,5 @@ mod tests;
 
 pub use answerer::Answerer;
 pub use refusals::{PLACES, Refusal, Refusals, Stage, brings_old};
-pub use refuser::{Judge, Judged, Refuser};
-pub use rewrite::{Delta, Overlap, Rewrite, fold, overlap};
+pub use refuser::{Judge, Judged, Refuser, judging};
+pub use rewrite::{Delta, Overlap, Rewrite, fold, overlap, pseudo_sum};

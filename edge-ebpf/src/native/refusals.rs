@@ -97,12 +97,12 @@ pub struct Refusals {
     guess: u32,
     /// Answers whose first octets had passed before they were known to be ours, or that were taken for another.
     pub unmatched: u32,
-    /// Answers that became the response to a refused message.
+    /// Answers to refused messages that have come, those that could not be changed included.
     pub answered: u32,
+    /// Messages refused in segments that have passed.
+    pub refused: u32,
     /// Not 0 while the server's direction cannot be framed: nothing more is refused then.
     pub is_deaf: u32,
-    /// Reserved, zero.
-    reserved: u32,
     places: [Refusal; PLACES + 1],
 }
 
@@ -239,12 +239,14 @@ impl Refusals {
                 && place.sequence == next
                 && place.is_answer(pdu.header)
             {
-                if place.take(pdu) {
+                let is_in_time = place.take(pdu);
+                if is_in_time {
                     place.respond(rewrite, status);
                     self.guess = guess;
                 } else {
                     self.unmatched = self.unmatched.wrapping_add(1);
                 }
+                self.answered = self.answered.wrapping_add(1);
             }
             return;
         }
@@ -258,11 +260,13 @@ impl Refusals {
             && place.sequence == sequence
             && place.is_answer(pdu.header)
         {
-            if place.take(pdu) {
+            let is_in_time = place.take(pdu);
+            if is_in_time {
                 place.respond(rewrite, status);
             } else {
                 self.unmatched = self.unmatched.wrapping_add(1);
             }
+            self.answered = self.answered.wrapping_add(1);
         }
     }
 
@@ -278,8 +282,16 @@ impl Refusals {
             return true;
         }
         place.stage = Stage::Waiting as u32;
+        self.answered = self.answered.wrapping_sub(1);
         self.unmatched = self.unmatched.wrapping_add(1);
         false
+    }
+
+    /// Messages whose refusals the server has still to answer, or never will.
+    #[must_use]
+    #[inline(always)]
+    pub const fn outstanding(&self) -> u32 {
+        self.refused.wrapping_sub(self.answered)
     }
 
     /// Refusals that the server has not answered.

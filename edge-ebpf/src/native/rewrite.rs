@@ -56,6 +56,23 @@ impl Delta {
     }
 }
 
+/// The sum of a pseudo-header for TCP (RFC 9293 3.1), in memory's order: what an interface that is to complete a
+/// checksum finds in its field. `length`: of TCP's header and payload.
+#[must_use]
+#[inline(always)]
+pub fn pseudo_sum(source: &[u8; 16], destination: &[u8; 16], is_ipv6: bool, length: u32) -> u16 {
+    const TCP: u64 = 6;
+    let (source, destination): ([u32; 4], [u32; 4]) =
+        (zerocopy::transmute!(*source), zerocopy::transmute!(*destination));
+    let mut sum = u64::from(source[3]) + u64::from(destination[3]);
+    if is_ipv6 {
+        for index in 0..3 {
+            sum += u64::from(source[index]) + u64::from(destination[index]);
+        }
+    }
+    fold(sum + u64::from(length.swap_bytes()) + (TCP << 8))
+}
+
 /// A sum of 16-bit words, its carries added (RFC 1071).
 #[must_use]
 #[inline(always)]

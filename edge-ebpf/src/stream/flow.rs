@@ -33,14 +33,6 @@ indexed_enum! {
     }
 }
 
-/// Bits of [`Flow::flags`].
-pub mod flow_flag {
-    /// The connection has an entry in the map `BINDS`.
-    pub const BIND: u32 = 1;
-    /// The connection has an entry in the map `REFUSALS`.
-    pub const REFUSALS: u32 = 2;
-}
-
 /// A place in the stream, and the first bytes of the PDU that begins there.
 ///
 /// `start` after `end` (or on it): up to `start` nothing needs to be read. `start` before `end`: the bytes in
@@ -85,6 +77,8 @@ pub struct Island {
 pub struct Flow {
     /// Not 0 while a CPU works on the flow.
     pub lock: u64,
+    /// When its last segment came.
+    pub touched_ns: u64,
     /// [`FlowState`] as integer; any other value counts as malformed.
     pub state: u32,
     /// Initial sequence number; 0 if the SYN was not seen.
@@ -104,8 +98,12 @@ pub struct Flow {
     pub account: u32,
     /// [`crate::abi::Settings::generation`] under which that was looked up.
     pub generation: u32,
-    /// Bits of [`flow_flag`].
-    pub flags: u32,
+    /// Not 0 if the connection may have an entry in the map `BINDS`.
+    pub bound: u32,
+    /// Not 0 if the connection may have an entry in the map `REFUSALS`.
+    pub refusing: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Data without a hole.
     pub main: Cursor,
     /// Data beyond holes.
@@ -119,13 +117,14 @@ impl Flow {
         self.begin(0, FlowState::Searching);
     }
 
-    /// A SYN: begins the flow, unless it is the same SYN again.
+    /// A SYN: begins the flow, unless it is the same SYN again. Whether it began.
     #[inline(always)]
-    pub fn syn(&mut self, isn: u32) {
+    pub fn syn(&mut self, isn: u32) -> bool {
         let again = self.state == FlowState::Synchronised as u32 && self.isn == isn;
         if !again {
             self.begin(isn, FlowState::Synchronised);
         }
+        !again
     }
 
     /// Whether a reset at `seq` ends the connection: a receiver believes only the one whose sequence number is
@@ -135,6 +134,13 @@ impl Flow {
     #[inline(always)]
     pub fn ends_at(&self, seq: u32) -> bool {
         self.state == FlowState::Synchronised as u32 && self.main.end == seq
+    }
+
+    /// Whether PDU boundaries are known.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_synchronised(&self) -> bool {
+        self.state == FlowState::Synchronised as u32
     }
 
     /// The segment at `seq` is dropped because it lies beyond a hole.
@@ -194,7 +200,9 @@ impl Flow {
         self.strict = 0;
         self.account = 0;
         self.generation = 0;
-        self.flags = 0;
+        self.bound = 0;
+        self.refusing = 0;
+        self.reserved = 0;
         self.main.start = first;
         self.main.end = first;
     }

@@ -35,7 +35,7 @@ mod walk;
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
 pub(crate) mod tests;
 
-pub use flow::{Cursor, Flow, FlowState, ISLANDS, Island, PREFIX_BYTES, flow_flag};
+pub use flow::{Cursor, Flow, FlowState, ISLANDS, Island, PREFIX_BYTES};
 pub use tally::{CALLED_MAX, Called, Tally};
 pub(crate) use walk::NAMED;
 pub use walk::{Finding, Next, Nobody, SCAN_STEPS, STEPS, Segment, Sighting, Walk, Witness};

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::abi::Command;
+use crate::abi::{Command, SystemId};
 use crate::verifier::opaque;
 use crate::wire::smpp::Header;
 
@@ -34,8 +34,12 @@ pub struct Tally {
     pub called_used: u32,
     /// Messages whose prefix found no room in `called`.
     pub called_missed: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// `command_id` of the last bind whose `system_id` the segment completes; 0 if there is none.
+    pub bind_command: u32,
+    /// Its `sequence_number`.
+    pub bind_sequence: u32,
+    /// Its `system_id` in memory's order, zero-padded.
+    pub bind_system_id: [u32; 4],
     /// PDUs by [`Command`]; valid where `commands_seen` has its bit.
     pub commands: [u32; Command::SLOTS],
     /// Called prefixes of messages whose first octets the segment completes.
@@ -48,6 +52,12 @@ impl Tally {
     #[inline(always)]
     pub fn command(&self, command: Command) -> u32 {
         if self.commands_seen & (1 << command.index()) == 0 { 0 } else { self.commands[command.index()] }
+    }
+
+    /// The `system_id` of the last bind.
+    #[must_use]
+    pub fn bind_system_id(&self) -> SystemId {
+        zerocopy::transmute!(self.bind_system_id)
     }
 
     /// The called prefixes, in the order of the stream.
@@ -66,6 +76,7 @@ impl Tally {
         self.commands_seen = opaque(0) as u32;
         self.called_used = opaque(0) as u32;
         self.called_missed = opaque(0) as u32;
+        self.bind_command = opaque(0) as u32;
     }
 
     #[inline(always)]
@@ -79,6 +90,14 @@ impl Tally {
         self.commands_seen |= bit;
         self.submits += u32::from(header.is_submit());
         self.binds += u32::from(header.is_bind());
+    }
+
+    #[inline(always)]
+    pub(super) fn note_bind(&mut self, header: Header, system_id: [u64; 2]) {
+        let [first, second] = system_id;
+        self.bind_command = header.id;
+        self.bind_sequence = header.sequence;
+        self.bind_system_id = [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32];
     }
 
     #[inline(always)]

@@ -151,13 +151,6 @@ impl Walk {
         }
     }
 
-    /// Whether this segment is the one that shows that its flow is not SMPP: true once for a flow.
-    #[must_use]
-    #[inline(always)]
-    pub fn unframes(&self) -> bool {
-        self.finding == Finding::Malformed as u32 && self.next == Next::Walk as u32
-    }
-
     /// Says what a segment is that is not walked.
     #[inline(always)]
     pub fn find(&mut self, finding: Finding) {
@@ -254,7 +247,7 @@ impl Walk {
                 return self.stop(Finding::Truncated);
             };
             header = Header::from_words(first, second);
-            if header.is_submit() {
+            if header.is_submit() || header.is_bind() {
                 total = available.min(PREFIX);
                 if packet.copy_to(self.offset(), verifier::front(&mut self.prefix), total as usize).is_err() {
                     return self.stop(Finding::Truncated);
@@ -303,6 +296,13 @@ impl Walk {
             if let Some(prefix) = smpp::called_prefix(&self.prefix, header, wanted, self.digits) {
                 self.tally.count_called(prefix);
             }
+        }
+        if header.is_bind() {
+            if total < header.length.min(smpp::BIND_BYTES) {
+                self.end = self.limit;
+                return ControlFlow::Continue(());
+            }
+            self.tally.note_bind(header, smpp::system_id(&self.prefix));
         }
         self.start = self.start.wrapping_add(header.length);
         if at_seam {

@@ -1,7 +1,7 @@
 //! SMPP (Short Message Peer-to-Peer, versions 3.3, 3.4 and 5.0): headers of PDUs, and the called number.
 
 use super::number;
-use crate::abi::Command;
+use crate::abi::{Command, SYSTEM_ID_BYTES};
 use crate::verifier;
 
 /// Octets of a PDU's header (SMPP 3.4, 3.2).
@@ -198,6 +198,35 @@ pub const fn is_known(command_id: u32) -> bool {
             | id::BROADCAST_SM..=id::CANCEL_BROADCAST_SM
             | id::VENDOR_FIRST..=id::VENDOR_LAST
     )
+}
+
+/// Octets of a bind up to the end of its `system_id`, where that is as long as it may be.
+pub const BIND_BYTES: u32 = HEADER_BYTES as u32 + SYSTEM_ID_BYTES as u32;
+
+/// The `system_id` of a bind whose first octets `pdu` holds (SMPP 3.4, 4.1.1), in memory's order and zero-padded.
+#[must_use]
+#[inline(always)]
+pub fn system_id(pdu: &[u8; PREFIX_ROOM]) -> [u64; 2] {
+    let (first, second) = (
+        verifier::prefix_word(pdu, HEADER_BYTES as u32),
+        verifier::prefix_word(pdu, HEADER_BYTES as u32 + 8),
+    );
+    let length = first_zero(first);
+    if length < 8 { [lowest(first, length), 0] } else { [first, lowest(second, first_zero(second))] }
+}
+
+/// The lowest `octets` of a word, at most 8.
+#[inline(always)]
+const fn lowest(word: u64, octets: u32) -> u64 {
+    if octets >= 8 { word } else { word & ((1 << (8 * octets)) - 1) }
+}
+
+/// Whether it answers a request for a session.
+#[must_use]
+#[inline(always)]
+pub const fn is_bind_resp(command_id: u32) -> bool {
+    command_id & RESPONSE != 0
+        && matches!(command_id & !RESPONSE, id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER)
 }
 
 /// The first `digits` digits of the called number of a message, as [`number::prefix`] gives them.

@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use edge_ebpf::abi::Class;
+use edge_ebpf::abi::{Class, RefusalMode, RefusalStatus, refusal_octet};
 
 use super::accounts::{Accounts, Surroundings};
 use super::field::{Field, Tables};
 use super::file::{
     AccountsFile, AnswerFile, CallsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile,
-    PathsFile, PortsFile, RecordsFile,
+    PathsFile, PortsFile, RecordsFile, SmppFile,
 };
 use super::problem::{Problem, Report, suggestion};
 use super::values::MODES;
 use super::{
-    Calls, Capacity, Config, Interface, Limits, Numbers, Paths, Plan, PortSets, Records, XdpModeRequest,
-    defaults, detect, webhooks,
+    Calls, Capacity, Config, Interface, Limits, Numbers, Paths, Plan, PortSets, Records, Smpp,
+    XdpModeRequest, defaults, detect, webhooks,
 };
 use crate::rate::Rate;
 
@@ -64,7 +64,12 @@ pub(super) fn config(
     );
     let interfaces = if readable { interfaces(edge.interfaces, &mut report) } else { Vec::new() };
     let ports_file = report.table("ports", edge.ports);
-    let ports = ports(ports_file, &mut report);
+    let mut ports = ports(ports_file, &mut report);
+    let smpp_file = report.table("smpp", edge.smpp);
+    let smpp = smpp(smpp_file, &mut report);
+    if !ports.smpp_tcp.is_empty() {
+        ports.smpp_refusal = refusal_octet(smpp.refusal, smpp.status);
+    }
     let capacity_file = report.table("capacity", edge.capacity);
     let capacity = capacity(capacity_file, &mut report);
     let paths_file = report.table("paths", edge.paths);
@@ -110,6 +115,7 @@ pub(super) fn config(
         paths,
         metrics_listen,
         answered,
+        smpp,
         calls,
         records,
         plans,
@@ -134,7 +140,10 @@ pub(super) fn limits(field: &str, file: LimitsFile, report: &mut Report<'_>) -> 
     let calls = file.calls;
     let is_given = !matches!(calls, Field::Missing);
     let calls = report.number(&format!("{field}.calls"), calls, 0, 0..=1_000_000);
-    Plan { account, source, registered, calls: is_given.then_some(calls) }
+    let binds = file.binds;
+    let has_binds = !matches!(binds, Field::Missing);
+    let binds = report.number(&format!("{field}.binds"), binds, 0, 0..=1_000_000);
+    Plan { account, source, registered, calls: is_given.then_some(calls), binds: has_binds.then_some(binds) }
 }
 
 /// Flattens `sip = { invite = … }` to `sip.invite`.
@@ -226,7 +235,7 @@ fn ports(file: PortsFile, report: &mut Report<'_>) -> PortSets {
     if sip_udp.is_empty() && sip_tcp.is_empty() && smpp_tcp.is_empty() {
         report.say("ports", "every list is empty", "every packet would pass unseen");
     }
-    PortSets { sip_udp, sip_tcp, smpp_tcp }
+    PortSets { sip_udp, sip_tcp, smpp_tcp, smpp_refusal: 0 }
 }
 
 fn port_list(
@@ -270,6 +279,38 @@ fn capacity(file: CapacityFile, report: &mut Report<'_>) -> Capacity {
         sources: report.number("capacity.sources", file.sources, default.sources, 1_024..=16_777_216),
         flows: report.number("capacity.flows", file.flows, default.flows, 64..=1_048_576),
         caller_ids: report.number("capacity.caller_ids", file.caller_ids, default.caller_ids, 1..=10_000_000),
+    }
+}
+
+fn smpp(file: SmppFile, report: &mut Report<'_>) -> Smpp {
+    const MODES: [(&str, RefusalMode); 3] =
+        [("drop", RefusalMode::Drop), ("native", RefusalMode::Native), ("observe", RefusalMode::Observe)];
+    const STATUSES: [(&str, RefusalStatus); 3] = [
+        ("ESME_RTHROTTLED", RefusalStatus::Throttled),
+        ("ESME_RMSGQFUL", RefusalStatus::QueueFull),
+        ("ESME_RSUBMITFAIL", RefusalStatus::SubmitFailed),
+    ];
+    let default = defaults::SMPP;
+    let refusals = report.given("smpp.refusals", file.refusals).map(|text| text.parse::<Rate>());
+    let refusals = match refusals {
+        None => default.refusals,
+        Some(Ok(rate)) => rate,
+        Some(Err(error)) => {
+            report.say("smpp.refusals", error.to_string(), "refusals would not be limited");
+            default.refusals
+        }
+    };
+    Smpp {
+        refusal: report.word("smpp.refusal", file.refusal, default.refusal, &MODES),
+        status: report.word("smpp.refused_status", file.refused_status, default.status, &STATUSES),
+        refusals,
+        answer_within: report.duration(
+            "smpp.answer_within",
+            file.answer_within,
+            default.answer_within,
+            SECOND..=HOUR,
+        ),
+        bind_idle: report.duration("smpp.bind_idle", file.bind_idle, default.bind_idle, SECOND..=DAY * 30),
     }
 }
 

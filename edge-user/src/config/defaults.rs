@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Mode};
+use edge_ebpf::abi::{Class, Mode, RefusalMode, RefusalStatus};
 
 use super::{
     CallerIds, Calls, Capacity, Detect, Numbers, Paths, Plan, PortSets, Pumping, Records, Scanning,
-    ScanningAction, Spike,
+    ScanningAction, Smpp, Spike,
 };
 use crate::alert::Severity;
 use crate::rate::{Per, Rate};
@@ -30,12 +30,21 @@ pub(super) const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const WEBHOOK_GIVE_UP_AFTER: Duration = Duration::from_hours(76);
 
 pub(super) fn ports() -> PortSets {
-    PortSets { sip_udp: vec![5060], sip_tcp: vec![5060], smpp_tcp: vec![2775] }
+    PortSets { sip_udp: vec![5060], sip_tcp: vec![5060], smpp_tcp: vec![2775], smpp_refusal: 0 }
 }
 
 /// The sizes that the kernel programs are built with.
 pub(super) const CAPACITY: Capacity =
     Capacity { accounts: 16_384, prefixes: 1_048_576, sources: 262_144, flows: 16_384, caller_ids: 131_072 };
+
+/// A server answers within milliseconds, and a session sends an `enquire_link` each minute or more often.
+pub(super) const SMPP: Smpp = Smpp {
+    refusal: RefusalMode::Drop,
+    status: RefusalStatus::Throttled,
+    refusals: Rate::known(1_000, Per::Second, 2_000),
+    answer_within: Duration::from_secs(30),
+    bind_idle: Duration::from_hours(1),
+};
 
 /// Timer C and a little (RFC 3261 16.6); four hours are longer than nearly every call.
 pub(super) const CALLS: Calls =
@@ -77,6 +86,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
         source: BTreeMap::from([(Class::Packets, Rate::known(4_000, SECOND, 8_000))]),
         registered: BTreeMap::new(),
         calls: None,
+        binds: None,
     };
     let unknown = Plan {
         account: BTreeMap::new(),
@@ -99,6 +109,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::Packets, Rate::known(2_000, SECOND, 4_000)),
         ]),
         calls: None,
+        binds: None,
     };
     BTreeMap::from([(ACCOUNT_PLAN.to_owned(), standard), (UNKNOWN_PLAN.to_owned(), unknown)])
 }

@@ -22,6 +22,7 @@ pub(super) struct EdgeFile {
     pub(super) paths: Section<PathsFile>,
     pub(super) metrics: Section<MetricsFile>,
     pub(super) sip: Section<SipFile>,
+    pub(super) smpp: Section<SmppFile>,
     pub(super) calls: Section<CallsFile>,
     pub(super) records: Section<RecordsFile>,
     pub(super) plans: Named<LimitsFile>,
@@ -85,6 +86,16 @@ pub(super) struct SipFile {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
+pub(super) struct SmppFile {
+    pub(super) refusal: Field<String>,
+    pub(super) refused_status: Field<String>,
+    pub(super) refusals: Field<String>,
+    pub(super) answer_within: Field<String>,
+    pub(super) bind_idle: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
 pub(super) struct AnswerFile {
     pub(super) invite: Field<String>,
     pub(super) register: Field<String>,
@@ -113,6 +124,7 @@ pub(super) struct RecordsFile {
 #[serde(default)]
 pub(super) struct LimitsFile {
     pub(super) calls: Field<u32>,
+    pub(super) binds: Field<u32>,
     pub(super) account: Section<ClassesFile>,
     pub(super) source: Section<ClassesFile>,
     pub(super) registered: Section<ClassesFile>,
@@ -225,6 +237,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["metrics"] => keys_of::<MetricsFile>(),
         ["sip"] => keys_of::<SipFile>(),
         ["sip", "answer"] => keys_of::<AnswerFile>(),
+        ["smpp"] => keys_of::<SmppFile>(),
         ["records"] => keys_of::<RecordsFile>(),
         ["calls"] => keys_of::<CallsFile>(),
         ["plans", _] | ["unknown", "limits"] | ["accounts", _, "limits"] => keys_of::<LimitsFile>(),

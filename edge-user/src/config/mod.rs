@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Mode, Policy, policy_flag};
+use edge_ebpf::abi::{Class, Mode, Policy, RefusalMode, RefusalStatus, policy_flag};
 use ipnet::IpNet;
 
 use crate::alert::Severity;
@@ -63,6 +63,8 @@ pub struct Config {
     /// Classes of SIP whose refused requests are answered (503, or 403 for a suspended account), for every account;
     /// those of other classes are dropped.
     pub answered: BTreeSet<Class>,
+    /// How SMPP messages are refused, and how long binds may go unheard.
+    pub smpp: Smpp,
     /// How long calls may go unheard.
     pub calls: Calls,
     /// Call records.
@@ -141,13 +143,21 @@ impl Config {
         }
     }
 
+    /// Most SMPP binds of an account at once: its own limit, else its plan's; 0 is none.
+    #[must_use]
+    pub fn binds_max(&self, account: &Account) -> u32 {
+        let in_plan = || self.plans.get(&account.plan).and_then(|plan| plan.binds);
+        account.overrides.binds.or_else(in_plan).unwrap_or(0)
+    }
+
     /// Every limit of an account and its mode, in the form that the kernel reads.
     #[must_use]
     pub fn policy(&self, account: &Account) -> Policy {
         let calls_max = self.calls_max(account);
         let answered = self.answered.iter().fold(0, |bits, class| bits | 1 << class.index());
+        let binds_max = self.binds_max(account);
         let (mode, flags) = (account.mode as u32, account.caller_id_mode.flags());
-        let mut policy = Policy { mode, flags, calls_max, answered, ..Policy::OPEN };
+        let mut policy = Policy { mode, flags, calls_max, answered, binds_max, ..Policy::OPEN };
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
@@ -200,6 +210,8 @@ pub struct PortSets {
     pub sip_tcp: Vec<u16>,
     /// SMPP over TCP.
     pub smpp_tcp: Vec<u16>,
+    /// How messages over a limit are refused on those: [`edge_ebpf::abi::refusal_octet`]; 0 where there are none.
+    pub smpp_refusal: u8,
 }
 
 /// Sizes of maps, in entries. A change takes effect when the maps are made anew.
@@ -215,6 +227,21 @@ pub struct Capacity {
     pub flows: u32,
     /// Caller IDs of all accounts.
     pub caller_ids: u32,
+}
+
+/// SMPP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Smpp {
+    /// What becomes of messages over a limit.
+    pub refusal: RefusalMode,
+    /// `command_status` of those that are refused in SMPP's own words.
+    pub status: RefusalStatus,
+    /// Refusals in SMPP's own words for each source; beyond it, messages are dropped.
+    pub refusals: Rate,
+    /// How long a server may leave them all unanswered before its port falls back to drop.
+    pub answer_within: Duration,
+    /// How long a bind may go unheard before its place is taken back.
+    pub bind_idle: Duration,
 }
 
 /// How long a call may go unheard before its slot is taken back.
@@ -272,6 +299,8 @@ pub struct Plan {
     pub registered: Limits,
     /// Calls at once over all sources of an account; 0 is no limit, `None` says nothing.
     pub calls: Option<u32>,
+    /// SMPP binds at once over all sources of an account; 0 is no limit, `None` says nothing.
+    pub binds: Option<u32>,
 }
 
 /// Limits by class; a class that is missing is not limited.

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aya::maps::{Array, LpmTrie, MapData, MapError};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError};
 use edge_ebpf::abi::{
     ABI_VERSION, AccountCounters, AccountState, CallerId, Class, Member, Policy, Ports, SourceKey, Standing,
-    TrunkPolicy, TrunkState, map,
+    SystemId, TrunkPolicy, TrunkState, map,
 };
 
 use super::error::DataplaneError;
@@ -38,6 +38,7 @@ pub struct Accounts {
     trunk_names: Array<MapData, [u8; TRUNK_NAME_BYTES]>,
     trunk_policies: Array<MapData, TrunkPolicy>,
     trunk_states: Array<MapData, TrunkState>,
+    system_ids: HashMap<MapData, SystemId, u32>,
     installed: Sizes,
     capacity: u32,
     prefix_capacity: u32,
@@ -71,6 +72,7 @@ impl Accounts {
             trunk_names: maps.typed(map::TRUNK_NAMES)?,
             trunk_policies: maps.typed(map::TRUNK_POLICIES)?,
             trunk_states: maps.typed_copy(map::TRUNKS)?,
+            system_ids: maps.typed(map::SYSTEM_IDS)?,
             installed: Sizes::default(),
         })
     }
@@ -128,6 +130,11 @@ impl Accounts {
             .into_iter()
             .map(|(prefix, standing)| (prefix, standing.into()))
             .collect();
+        let mut system_ids = BTreeMap::new();
+        for entry in &self.system_ids {
+            let (id, number) = entry.map_err(|error| DataplaneError::map("read", map::SYSTEM_IDS, &error))?;
+            system_ids.insert(id, number);
+        }
         let caller_ids = self.read_caller_ids()?;
         self.installed = Sizes {
             members: prefixes.len() as u64,
@@ -142,7 +149,8 @@ impl Accounts {
             prefixes,
             caller_ids,
             standings,
-            ports: PortSets::from_services(&ports.services),
+            system_ids,
+            ports: PortSets::from_kernel(&ports),
             settings: SettingsMap::is_configured(&settings).then(|| GlobalSettings::from_abi(&settings)),
         })
     }
@@ -228,6 +236,11 @@ impl Accounts {
                 self.installed.standings = self.installed.standings.saturating_sub(1);
                 removed(self.standings.remove(&trie_key(prefix)), map::STANDINGS)
             }
+            Step::SetSystemId { id, number, .. } => self
+                .system_ids
+                .insert(id, number, 0)
+                .map_err(|error| DataplaneError::map("add to", map::SYSTEM_IDS, &error)),
+            Step::RemoveSystemId { id, .. } => removed(self.system_ids.remove(id), map::SYSTEM_IDS),
             Step::SetPorts { after, .. } => {
                 let ports = after.to_kernel();
                 self.ports.set(0, *ports, 0).map_err(|error| DataplaneError::map("write", map::PORTS, &error))
@@ -240,6 +253,11 @@ impl Accounts {
                 })
                 .map(drop),
         }
+    }
+
+    /// Lets listeners that fell back to drop, because their servers did not answer, try again. `now_ns`: monotonic.
+    pub fn arm_refusals(&self, now_ns: u64) -> Result<(), DataplaneError> {
+        self.settings.change(|settings| settings.refusals_armed_ns = now_ns).map(drop)
     }
 
     fn raise_generation(&self) -> Result<(), DataplaneError> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use edge_ebpf::abi::{Member, Policy};
+use edge_ebpf::abi::{Member, Policy, SystemId};
 use ipnet::IpNet;
 
 use super::{Desired, DesiredAccount, Installed, InstalledTrunk, Step};
@@ -172,6 +172,17 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
             steps.push(Step::RemoveTrunk { number: trunk.number, name: name.clone() });
         }
     }
+    // Names that go or move are taken away first, while the numbers that they stand for are there.
+    let named = wanted_system_ids(desired, &numbers);
+    for (id, number) in &installed.system_ids {
+        if named.get(id).is_none_or(|(_, wanted)| wanted != number) {
+            steps.push(Step::RemoveSystemId {
+                id: *id,
+                account: owners.name(Member { account: *number, trunk: 0 }),
+            });
+        }
+    }
+
     for (name, account) in &installed.accounts {
         if !desired.accounts.contains_key(name) {
             steps.push(Step::RemoveAccount { number: account.number, name: name.clone() });
@@ -186,6 +197,11 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
         if !wanted_callers.contains_key(&(*number, digits.clone())) {
             let account = owners.name(Member { account: *number, trunk: 0 });
             steps.push(Step::RemoveCallerId { number: *number, account, digits: digits.clone() });
+        }
+    }
+    for (id, (name, number)) in &named {
+        if installed.system_ids.get(id) != Some(number) {
+            steps.push(Step::SetSystemId { id: *id, number: *number, account: (*name).to_owned() });
         }
     }
 
@@ -366,6 +382,17 @@ fn wanted_caller_ids<'a>(desired: &'a Desired, numbers: &Numbers) -> BTreeMap<(u
         account.caller_ids.iter().map(move |digits| ((number, digits.clone()), name.as_str()))
     };
     desired.accounts.iter().flat_map(of).collect()
+}
+
+/// `system_id` to name and number.
+fn wanted_system_ids<'a>(desired: &'a Desired, numbers: &Numbers) -> BTreeMap<SystemId, (&'a str, u32)> {
+    let mut wanted = BTreeMap::new();
+    for (name, account) in &desired.accounts {
+        for id in &account.system_ids {
+            wanted.insert(*id, (name.as_str(), numbers.of(name)));
+        }
+    }
+    wanted
 }
 
 fn standings(desired: &Desired, installed: &Installed, steps: &mut Vec<Step>) {

@@ -22,6 +22,9 @@ fn settings(mode: Mode) -> GlobalSettings {
         call_unanswered_ns: 200_000_000_000,
         call_answered_ns: 14_400_000_000_000,
         registered_for_ns: 3_600_000_000_000,
+        refusals: Limit::NONE,
+        refusal_answer_ns: 30_000_000_000,
+        bind_idle_ns: 3_600_000_000_000,
     }
 }
 
@@ -42,6 +45,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
                 prefixes,
                 trunks: BTreeMap::new(),
                 caller_ids: vec![],
+                system_ids: vec![],
             },
         )
     };
@@ -52,11 +56,12 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         prefixes: vec![],
         trunks: BTreeMap::new(),
         caller_ids: vec![],
+        system_ids: vec![],
     });
     Desired {
         accounts,
         standings: BTreeMap::new(),
-        ports: PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775] },
+        ports: PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775], smpp_refusal: 0 },
         settings: settings(Mode::Observe),
         account_capacity: CAPACITY,
         prefix_capacity: 16,
@@ -110,6 +115,13 @@ fn apply(plan: &Plan, installed: &mut Installed) {
             }
             Step::RemoveStanding { prefix, .. } => {
                 installed.standings.remove(prefix).unwrap();
+            }
+            Step::SetSystemId { id, number, .. } => {
+                assert!(installed.accounts.values().any(|account| account.number == *number), "{step}");
+                installed.system_ids.insert(*id, *number);
+            }
+            Step::RemoveSystemId { id, .. } => {
+                installed.system_ids.remove(id);
             }
             Step::SetPorts { after, .. } => installed.ports = after.clone(),
             Step::SetSettings { after, .. } => installed.settings = Some(*after),
@@ -186,6 +198,9 @@ fn the_first_plan_installs_everything_and_reads_well() {
             "+ calls.unanswered 3m 20s",
             "+ calls.answered 4h",
             "+ sip_registered_for 1h",
+            "+ smpp.refusals unlimited",
+            "+ smpp.answer_within 30s",
+            "+ smpp.bind_idle 1h",
         ]
     );
     assert!(first.needs_generation());
@@ -346,6 +361,7 @@ prop_compose! {
                 prefixes: vec![],
                 caller_ids: if digits.is_empty() { vec![] } else { vec![digits] },
                 trunks: BTreeMap::new(),
+                system_ids: vec![],
             };
             made.accounts.insert(name, account);
         }

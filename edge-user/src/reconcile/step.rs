@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Limit, Member, Mode, Policy, Service, StandingKind, policy_flag};
+use edge_ebpf::abi::{
+    Class, Limit, Member, Mode, Policy, Service, StandingKind, SystemId, policy_flag, refusal_of,
+};
 use ipnet::IpNet;
 
-use super::{GlobalSettings, Standing};
+use super::{GlobalSettings, Standing, system_id_text};
 use crate::config::PortSets;
 use crate::rate::Rate;
 
@@ -96,6 +98,22 @@ pub enum Step {
         /// Leading digits.
         digits: String,
     },
+    /// Let a `system_id` name an account.
+    SetSystemId {
+        /// `system_id`.
+        id: SystemId,
+        /// The account's number.
+        number: u32,
+        /// The account's name.
+        account: String,
+    },
+    /// Let a `system_id` name nobody.
+    RemoveSystemId {
+        /// `system_id`.
+        id: SystemId,
+        /// Name of the account it belonged to.
+        account: String,
+    },
     /// Ban or allow a prefix.
     SetStanding {
         /// Prefix.
@@ -136,6 +154,8 @@ impl Step {
         match self {
             Self::SetPrefix { .. }
             | Self::RemovePrefix { .. }
+            | Self::SetSystemId { .. }
+            | Self::RemoveSystemId { .. }
             | Self::SetStanding { .. }
             | Self::RemoveStanding { .. } => true,
             Self::SetSettings { before, after } => before.is_some_and(|it| it.ipv6_mask != after.ipv6_mask),
@@ -177,6 +197,12 @@ impl Step {
             Self::RemoveCallerId { account, digits, .. } => {
                 vec![format!("- caller ID {digits} from {account}")]
             }
+            Self::SetSystemId { id, account, .. } => {
+                vec![format!("+ system_id {} to {account}", system_id_text(id))]
+            }
+            Self::RemoveSystemId { id, account } => {
+                vec![format!("- system_id {} from {account}", system_id_text(id))]
+            }
             Self::SetStanding { prefix, before: None, after } => {
                 vec![format!("+ {} {prefix}", words(*after))]
             }
@@ -207,6 +233,11 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
     if before.calls_max != after.calls_max {
         let (was, is) = (calls_words(before.calls_max), calls_words(after.calls_max));
         lines.push(format!("~ account {name} calls {was} -> {is}"));
+    }
+    if before.binds_max != after.binds_max {
+        let words = |binds: u32| if binds == 0 { "unlimited".to_owned() } else { binds.to_string() };
+        let (was, is) = (words(before.binds_max), words(after.binds_max));
+        lines.push(format!("~ account {name} binds {was} -> {is}"));
     }
     if (before.flags ^ after.flags) & policy_flag::SUSPENDED != 0 {
         let words = |flags: u32| if flags & policy_flag::SUSPENDED == 0 { "in service" } else { "suspended" };
@@ -278,12 +309,19 @@ fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
         [] => "none".to_owned(),
         some => some.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
     };
+    let refusal = |ports: &PortSets| {
+        let (mode, status) = refusal_of(ports.smpp_refusal);
+        format!("{mode} {status}")
+    };
+    let (was, is) = (refusal(before), refusal(after));
+    let refusals = (was != is).then(|| format!("~ smpp.refusal {was} -> {is}"));
     Service::ALL
         .iter()
         .filter(|service| before.of(**service) != after.of(**service))
         .map(|service| {
             format!("~ ports {service} {} -> {}", list(before.of(*service)), list(after.of(*service)))
         })
+        .chain(refusals)
         .collect()
 }
 
@@ -298,6 +336,9 @@ fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Ve
             ("calls.unanswered", duration(it.call_unanswered_ns)),
             ("calls.answered", duration(it.call_answered_ns)),
             ("sip_registered_for", duration(it.registered_for_ns)),
+            ("smpp.refusals", Rate::from_limit(it.refusals).to_string()),
+            ("smpp.answer_within", duration(it.refusal_answer_ns)),
+            ("smpp.bind_idle", duration(it.bind_idle_ns)),
         ]
     };
     let is = facts(after);
@@ -345,11 +386,20 @@ mod tests {
 
     #[test]
     fn ports_that_change_are_listed_by_service() {
-        let before = PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775] };
-        let after = PortSets { sip_udp: vec![5060, 5080], sip_tcp: vec![5060], smpp_tcp: vec![2775] };
+        let before = PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775], smpp_refusal: 0 };
+        let after = PortSets {
+            sip_udp: vec![5060, 5080],
+            sip_tcp: vec![5060],
+            smpp_tcp: vec![2775],
+            smpp_refusal: 1,
+        };
         assert_eq!(
             Step::SetPorts { before, after }.lines(),
-            ["~ ports sip_udp 5060 -> 5060, 5080", "~ ports sip_tcp none -> 5060"]
+            [
+                "~ ports sip_udp 5060 -> 5060, 5080",
+                "~ ports sip_tcp none -> 5060",
+                "~ smpp.refusal drop ESME_RTHROTTLED -> native ESME_RTHROTTLED"
+            ]
         );
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use edge_ebpf::abi::{Class, Mode, Outcome, Policy};
+use edge_ebpf::abi::{Class, Limit, Mode, Outcome, Policy};
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, at_once};
 use edge_tests::packet::Frame;
 use edge_tests::sip::Request;
@@ -91,6 +91,7 @@ fn desired() -> Desired {
         prefixes,
         caller_ids: Vec::new(),
         trunks: BTreeMap::new(),
+        system_ids: Vec::new(),
     };
     Desired {
         accounts: BTreeMap::from([
@@ -107,6 +108,9 @@ fn desired() -> Desired {
             call_unanswered_ns: 200_000_000_000,
             call_answered_ns: 14_400_000_000_000,
             registered_for_ns: 0,
+            refusals: Limit::NONE,
+            refusal_answer_ns: 30_000_000_000,
+            bind_idle_ns: 3_600_000_000_000,
         },
         account_capacity: 16,
         prefix_capacity: 64,

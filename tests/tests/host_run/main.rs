@@ -53,5 +53,5 @@ fn a_connection_that_is_not_smpp_is_told_once() {
     for _ in 0..3 {
         assert_eq!(host.send(&row.frame), Outcome::SmppMalformed);
     }
-    assert_eq!(host.unframed, [SMPP_PORT]);
+    assert_eq!(host.connections.unframed, [SMPP_PORT]);
 }

@@ -13,6 +13,7 @@ mod database;
 mod janitor;
 mod limits;
 mod records;
+mod refusals;
 mod reload;
 mod scanning;
 mod survival;

@@ -8,5 +8,6 @@ mod calls;
 mod egress;
 mod meter;
 mod oversized;
+mod refusals;
 mod registered;
 mod rows;

@@ -16,6 +16,9 @@ use crate::{command, workspace};
 /// Runs the tests.
 const NEXTEST_VERSION: &str = "0.9.143";
 
+/// SMPP for Node.js, pinned.
+const NODE_PACKAGE: &str = "smpp@0.5.1";
+
 /// SMPP for Python (a client and a server), pinned.
 const PYTHON_REQUIREMENTS: &str = include_str!("../../peers/requirements.txt");
 
@@ -45,7 +48,7 @@ pub(crate) fn ensure_talkers() -> Result<()> {
 pub(crate) fn ensure() -> Result<()> {
     // Python is among the programs.
     let programs = ensure_programs(&[&TALKERS[..], &JUDGES].concat()).and_then(|()| ensure_python_peers());
-    all([programs, ensure_kamailio(), ensure_promtool(), ensure_nextest()])
+    all([programs, ensure_node_peers(), ensure_kamailio(), ensure_promtool(), ensure_nextest()])
 }
 
 /// `PATH` with our own peers first, for what is started with them.
@@ -93,6 +96,24 @@ fn ensure_promtool() -> Result<()> {
         .context("the package prometheus has no promtool")?;
     fs::remove_dir_all(&unpacked)?;
     Ok(())
+}
+
+/// SMPP for Node.js (a server), pinned.
+fn ensure_node_peers() -> Result<()> {
+    let directory = workspace::peers().join("node");
+    let stamp = directory.join("edge-packages.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == NODE_PACKAGE) {
+        return Ok(());
+    }
+    ensure_programs(&[Need { program: "node", package: "nodejs" }, Need { program: "npm", package: "npm" }])?;
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    command::run(
+        Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(&directory)
+            .arg(NODE_PACKAGE),
+    )?;
+    fs::write(&stamp, NODE_PACKAGE).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 /// A virtual environment with the pinned packages; made again when the pins change.

@@ -76,6 +76,25 @@ impl Party {
         }
     }
 
+    /// A source that was found before, with its account.
+    #[inline(always)]
+    pub(crate) fn of(source: *mut SourceState) -> Option<Self> {
+        // SAFETY: as in `find`.
+        let number = unsafe { (*source).account };
+        let (policy, account) = (maps::POLICIES.get_ptr(number)?, maps::ACCOUNTS.get_ptr_mut(number)?);
+        Some(Self { number, source, policy, account })
+    }
+
+    /// The same source under the account of a bind; `None` if there is none.
+    #[inline(always)]
+    pub(crate) fn under(&self, number: u32) -> Option<Self> {
+        if number == 0 {
+            return None;
+        }
+        let (policy, account) = (maps::POLICIES.get_ptr(number)?, maps::ACCOUNTS.get_ptr_mut(number)?);
+        Some(Self { number, source: self.source, policy, account })
+    }
+
     /// The source's standing, unless it has ended.
     #[inline(always)]
     pub(crate) fn standing(&self, now_ns: u64) -> StandingKind {
@@ -166,7 +185,13 @@ impl Party {
 /// the arithmetic in each turn of the loop are multiplied with all that follows, beyond a million instructions.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_charge(bucket: *mut u64, interval_ns: u64, burst_ns: u64, cost: u64, now_ns: u64) -> u64 {
+pub(crate) extern "C" fn edge_charge(
+    bucket: *mut u64,
+    interval_ns: u64,
+    burst_ns: u64,
+    cost: u64,
+    now_ns: u64,
+) -> u64 {
     if bucket.is_null() {
         return 1;
     }

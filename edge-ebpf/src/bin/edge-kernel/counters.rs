@@ -1,7 +1,7 @@
 //! Counting: packets by outcome, messages by account, prefixes by account.
 
 use edge_ebpf::abi::{
-    AccountState, Allowance, CallCount, Class, Command, EgressOutcome, EventKind, Method, Outcome,
+    AccountState, Allowance, BindCount, CallCount, Class, Command, EgressOutcome, EventKind, Method, Outcome,
     PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
@@ -25,10 +25,10 @@ pub(crate) fn outcome(outcome: Outcome) {
     }
 }
 
-/// Counts a packet on its way out.
+/// Counts a packet on its way out, by the index of its [`EgressOutcome`].
 #[inline(always)]
-pub(crate) fn egress_outcome(outcome: EgressOutcome) {
-    let index = opaque(outcome.index() as u64) as usize;
+pub(crate) fn egress_outcome(index: u64) {
+    let index = opaque(index) as usize;
     let Some(outcomes) = maps::EGRESS_OUTCOMES.get_ptr_mut(0) else { return };
     if index < EgressOutcome::SLOTS {
         // SAFETY: this CPU's own value, which nothing else writes.
@@ -105,6 +105,16 @@ pub(crate) fn call(account: *mut AccountState, count: CallCount) {
     if count < CallCount::SLOTS {
         // SAFETY: within the map value that `account` points to.
         atomic::add(unsafe { &raw mut (*account).counters.calls[count] }, 1);
+    }
+}
+
+/// Counts a bind of an account.
+#[inline(always)]
+pub(crate) fn bind(account: *mut AccountState, count: BindCount) {
+    let count = opaque(count.index() as u64) as usize;
+    if count < BindCount::SLOTS {
+        // SAFETY: within the map value that `account` points to.
+        atomic::add(unsafe { &raw mut (*account).counters.binds[count] }, 1);
     }
 }
 

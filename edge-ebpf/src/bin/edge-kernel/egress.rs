@@ -1,6 +1,6 @@
 //! Egress: what leaves, seen and passed on.
 
-use aya_ebpf::bindings::TC_ACT_UNSPEC;
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use edge_ebpf::abi::{EgressOutcome, Method, Ports, Settings, SourceKey};
@@ -10,16 +10,22 @@ use edge_ebpf::wire::{self, transport};
 
 use crate::ingress::reread;
 use crate::skb_packet::SkbPacket;
-use crate::{accounts, calls, clock, counters, events, maps, sip, world};
+use crate::{accounts, calls, clock, counters, events, maps, sip, smpp_out, world};
 
-/// Hears what the server says. Whatever it was, the packet goes on to the next program and out.
+/// Hears what the server says. The packet goes on to the next program and out, but for what must not reach the client
+/// unchanged and cannot be changed: TCP sends that again.
 #[classifier]
 pub(crate) fn edge_egress(ctx: TcContext) -> i32 {
-    counters::egress_outcome(judge(&ctx));
-    TC_ACT_UNSPEC
+    let mut index = judge(&ctx) as u64;
+    if index == EgressOutcome::SmppSegment as u64 {
+        index = smpp_out::edge_hear_segment(smpp_out::skb(&ctx));
+    }
+    counters::egress_outcome(index);
+    if EgressOutcome::drops(index as usize) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
 
-#[inline(always)]
+/// A function beside that for segments and not around it: the stack has no room for both at once.
+#[inline(never)]
 fn judge(ctx: &TcContext) -> EgressOutcome {
     let Some(ports) = maps::PORTS.get(0) else { return EgressOutcome::Unjudged };
     if outbound::is_foreign(&SkbPacket(ctx), |port| world::services(ports, port)) {

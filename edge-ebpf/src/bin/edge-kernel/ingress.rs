@@ -1,18 +1,21 @@
 //! Ingress: from the frame to its verdict.
 
-use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{Outcome, Verdict};
-use edge_ebpf::decide;
+use edge_ebpf::abi::{Outcome, SourceState, Verdict};
+use edge_ebpf::decide::{self, Course, Origin};
+use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{self, Headers};
 
+use crate::accounts::Party;
 use crate::world::{self, Kernel};
 use crate::xdp_packet::XdpPacket;
-use crate::{counters, maps};
+use crate::{counters, maps, smpp};
 
 /// Meters what comes in.
 #[xdp(frags)]
+#[inline(always)]
 pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
     verdict(&ctx)
 }
@@ -20,7 +23,71 @@ pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
 /// Judges a packet and counts its outcome.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
-    let outcome = judge(ctx);
+    let source = judge(ctx);
+    if !source.is_null() {
+        let flow = open(ctx, source);
+        if !flow.is_null() {
+            frame(ctx, source, flow);
+            return edge_settle_segment(ctx.ctx, source, flow) as u32;
+        }
+    }
+    // SAFETY: this CPU's own value.
+    maps::HANDOVER.get_ptr(0).map_or(xdp_action::XDP_PASS, |handover| unsafe { (*handover).action })
+}
+
+/// What each part of a packet's journey hands to the next. They are functions side by side and not one within the other,
+/// because the stack has no room for all; pointers cannot go this way, and are returned.
+#[derive(Clone, Copy)]
+pub(crate) struct Handover {
+    /// What the program returns, where the journey has ended.
+    action: u32,
+    origin: Origin,
+    judging: u32,
+    source: [u64; 2],
+    now_ns: u64,
+}
+
+/// Judges what needs no connection. Null: the packet's journey has ended, and the handover has what is returned; else
+/// the source of a segment.
+#[inline(never)]
+fn judge(ctx: &XdpContext) -> *mut SourceState {
+    let Some(handover) = maps::HANDOVER.get_ptr_mut(0) else { return core::ptr::null_mut() };
+    // No map can lack its entry: arrays have them all. Without them nothing is ours.
+    let Some(ports) = maps::PORTS.get(0) else { return end(handover, Outcome::Unjudged) };
+    if decide::is_foreign(&XdpPacket(ctx), |port| world::services(ports, port)) {
+        return end(handover, Outcome::NotOurs);
+    }
+    let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {
+        return end(handover, Outcome::Unjudged);
+    };
+    // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
+    let headers = unsafe { &mut *headers };
+    let parsed = wire::parse(&XdpPacket(ctx), headers);
+    let mut world = Kernel::new(ctx, settings, ports);
+    match decide::judge(&mut world, parsed, reread(headers)) {
+        Course::Ends(outcome) => end(handover, outcome),
+        Course::Segment(origin, now_ns) => {
+            let Some((source, address)) = world.entered() else { return end(handover, Outcome::Unjudged) };
+            // SAFETY: as above.
+            unsafe {
+                (*handover).origin = origin;
+                (*handover).source = address;
+                (*handover).now_ns = now_ns;
+            }
+            source
+        }
+    }
+}
+
+#[inline(always)]
+fn end(handover: *mut Handover, outcome: Outcome) -> *mut SourceState {
+    // SAFETY: this CPU's own value.
+    unsafe { (*handover).action = count(outcome) };
+    core::ptr::null_mut()
+}
+
+#[inline(always)]
+fn count(outcome: Outcome) -> u32 {
     counters::outcome(outcome);
     match outcome.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -29,20 +96,75 @@ pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
     }
 }
 
-#[inline(always)]
-fn judge(ctx: &XdpContext) -> Outcome {
-    // No map can lack its entry: arrays have them all. Without them nothing is ours.
-    let Some(ports) = maps::PORTS.get(0) else { return Outcome::Unjudged };
-    if decide::is_foreign(&XdpPacket(ctx), |port| world::services(ports, port)) {
-        return Outcome::NotOurs;
-    }
-    let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {
-        return Outcome::Unjudged;
+/// Finds the segment's connection. Null: the journey has ended; else the connection, locked.
+#[inline(never)]
+fn open(ctx: &XdpContext, source: *mut SourceState) -> *mut Flow {
+    let Some(handover) = maps::HANDOVER.get_ptr_mut(0) else { return core::ptr::null_mut() };
+    let (Some(ports), Some(settings), Some(headers)) =
+        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HEADERS.get_ptr(0))
+    else {
+        end(handover, Outcome::Unjudged);
+        return core::ptr::null_mut();
     };
-    // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
-    let headers = unsafe { &mut *headers };
-    let parsed = wire::parse(&XdpPacket(ctx), headers);
-    decide::judge(&mut Kernel::new(ctx, settings, ports), parsed, reread(headers))
+    // SAFETY: this CPU's own values.
+    let (headers, shared) = unsafe { (&*headers, &mut *handover) };
+    let Some(party) = Party::of(source) else {
+        end(handover, Outcome::Unjudged);
+        return core::ptr::null_mut();
+    };
+    let mut world = Kernel::new(ctx, settings, ports);
+    world.resume(party, shared.source);
+    match decide::open_segment(&mut world, shared.origin, headers, shared.now_ns) {
+        Ok((origin, judging)) => {
+            shared.origin = origin;
+            shared.judging = judging;
+            world.flow()
+        }
+        Err(outcome) => {
+            end(handover, outcome);
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// Frames a segment, on trial.
+#[inline(never)]
+fn frame(ctx: &XdpContext, source: *mut SourceState, flow: *mut Flow) {
+    let (Some(settings), Some(handover), Some(party)) =
+        (maps::SETTINGS.get(0), maps::HANDOVER.get_ptr(0), Party::of(source))
+    else {
+        return;
+    };
+    // SAFETY: this CPU's own value, and the flow is locked by us.
+    let (handover, number) = unsafe { (&*handover, (*flow).account) };
+    let mut segment = smpp::Segment::none();
+    segment.resume(ctx.ctx, flow);
+    segment.frame(&party.under(number).unwrap_or(party), handover.judging, settings, handover.now_ns);
+}
+
+/// Judges a segment that was framed, counts its outcome and returns what the program does. A global function: the verifier
+/// proves it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_settle_segment(ctx: *mut xdp_md, source: *mut SourceState, flow: *mut Flow) -> u64 {
+    const UNJUDGED: u64 = xdp_action::XDP_PASS as u64;
+    let (Some(ports), Some(settings), Some(handover), Some(scratch)) =
+        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HANDOVER.get_ptr(0), maps::SMPP_SCRATCH.get_ptr(0))
+    else {
+        return UNJUDGED;
+    };
+    if source.is_null() || flow.is_null() {
+        return UNJUDGED;
+    }
+    // SAFETY: this CPU's own values.
+    let (handover, framed) = unsafe { (&*handover, smpp::framed(&*scratch)) };
+    let ctx = XdpContext::new(ctx);
+    let Some(party) = Party::of(source) else { return UNJUDGED };
+    let mut world = Kernel::new(&ctx, settings, ports);
+    world.resume(party, handover.source);
+    world.resume_segment(flow);
+    let outcome = decide::settle_segment(&mut world, handover.origin, framed, handover.now_ns);
+    u64::from(count(outcome))
 }
 
 /// The same reference, of which the optimiser must assume that all it points to has changed: what follows

@@ -18,7 +18,7 @@ use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
 
-use crate::{calls, smpp};
+use crate::{calls, ingress, smpp};
 
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
@@ -192,6 +192,18 @@ pub(crate) static SMPP_SCRATCH: PerCpuArray<smpp::Scratch> = PerCpuArray::with_m
 /// A connection that is new, before it is inserted: too large for the stack. Per CPU.
 #[map]
 pub(crate) static FRESH_FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// No refusals, to be inserted where the first is made: too large for the stack. Never written.
+#[map]
+pub(crate) static FRESH_REFUSALS: PerCpuArray<Refusals> = PerCpuArray::with_max_entries(1, 0);
+
+/// A part of a packet whose sum is taken. Per CPU.
+#[map]
+pub(crate) static SUM_PART: PerCpuArray<[u32; 129]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the first part of a packet's journey hands to the second. Per CPU.
+#[map]
+pub(crate) static HANDOVER: PerCpuArray<ingress::Handover> = PerCpuArray::with_max_entries(1, 0);
 
 /// A source that is new, before it is inserted: too large for the stack. Per CPU.
 #[map]

@@ -2,45 +2,60 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{AccountState, FlowKey, Settings};
-use edge_ebpf::decide::Framed;
+use edge_ebpf::abi::{AccountState, BindState, Class, FlowKey, Settings, SourceState};
+use edge_ebpf::binds::BindResponse;
+use edge_ebpf::decide::{Bind, Framed, Opened, Scope};
+use edge_ebpf::native::{Delta, Judged, PLACES, Refusals, Refuser, brings_old, judging};
 use edge_ebpf::stream::{self, CALLED_MAX, Finding, Flow, Next, Nobody, SCAN_STEPS, STEPS, Walk};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
 use crate::accounts::Party;
+use crate::refusal::{Prices, XdpSegment};
 use crate::xdp_packet::XdpPacket;
-use crate::{atomic, counters, maps};
+use crate::{binds, connection, counters, maps, refusal};
 
-/// Tries to lock a flow: about a microsecond. A connection comes over one queue, so the other CPU is one that
-/// the sender's process just left; it needs less than that.
-const LOCK_TRIES: usize = 128;
-
-/// The segment at hand, from [`Segment::frame`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
-/// locked meanwhile.
+/// The segment at hand, from [`Segment::open`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
+/// locked meanwhile. On the stack, because `bpf_loop` hands it to the loops' bodies; only pointers, because everything
+/// that changes must be in map memory.
 ///
 /// Null while there is none: the verifier knows a null pointer for what it is, but not an `Option`'s flag.
 pub(crate) struct Segment {
-    walk: *mut Walk,
-    flow: *mut Flow,
+    pub(crate) frame: *mut xdp_md,
+    pub(crate) scratch: *mut Scratch,
+    pub(crate) flow: *mut Flow,
+    /// The connection's, if messages were refused on it.
+    pub(crate) refusals: *mut Refusals,
+    pub(crate) source: *mut SourceState,
+    pub(crate) account: *mut AccountState,
 }
 
 /// What is too large for the stack.
 pub(crate) struct Scratch {
-    walk: Walk,
-    key: FlowKey,
-}
-
-/// What the loops' bodies are given: on the stack, where `bpf_loop` wants it. Only pointers: everything that
-/// changes is in the walk, in map memory.
-struct Turn {
-    frame: *mut xdp_md,
-    walk: *mut Walk,
-    flow: *mut Flow,
+    pub(crate) walk: Walk,
+    /// The direction at hand, and the other.
+    pub(crate) key: FlowKey,
+    pub(crate) reverse: FlowKey,
+    pub(crate) prices: Prices,
+    pub(crate) judged: Judged,
+    /// Not 0 if messages are judged one by one.
+    is_judged: u32,
+    /// Bits of [`judging`].
+    pub(crate) judging: u32,
+    /// The client's acknowledgement.
+    pub(crate) acknowledged: u32,
+    /// What changes have added to the checksum.
+    pub(crate) delta: Delta,
+    /// What the server said of a bind.
+    pub(crate) response: BindResponse,
+    /// `command_status` of the response to a refused message.
+    pub(crate) status: u32,
+    /// A bind that is new, before it is inserted.
+    pub(crate) bind: BindState,
 }
 
 /// What the loop over called prefixes is given.
@@ -56,123 +71,299 @@ impl Segment {
     /// then the verifier does not know them for nulls.
     #[inline(always)]
     pub(crate) fn none() -> Self {
-        Self { walk: opaque(0) as *mut Walk, flow: opaque(0) as *mut Flow }
+        Self {
+            frame: opaque(0) as *mut xdp_md,
+            scratch: opaque(0) as *mut Scratch,
+            flow: opaque(0) as *mut Flow,
+            refusals: opaque(0) as *mut Refusals,
+            source: opaque(0) as *mut SourceState,
+            account: opaque(0) as *mut AccountState,
+        }
     }
 
-    /// Frames the segment on trial.
+    /// A segment that was framed before.
     #[inline(always)]
-    pub(crate) fn frame(&mut self, ctx: &XdpContext, headers: &Headers, settings: &Settings) -> Framed {
-        let transport = &headers.transport;
-        let is_plain = transport.flags & (flag::SYN | flag::RST) == 0;
-        if is_plain && transport.end == transport.payload {
-            return Framed::Carried;
+    pub(crate) fn resume(&mut self, frame: *mut xdp_md, flow: *mut Flow) {
+        if let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) {
+            self.frame = frame;
+            self.scratch = scratch;
+            self.flow = flow;
+            // SAFETY: this CPU's own value, and the flow is locked by us.
+            let (key, refused) = unsafe { (&(*scratch).key, (*scratch).judged.refused) };
+            if refused != 0
+                && let Some(refusals) = maps::REFUSALS.get_ptr_mut(key)
+            {
+                self.refusals = refusals;
+            }
         }
-        let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return Framed::Unkept };
-        let flow = frame(ctx.ctx, headers, scratch, settings.prefix_digits);
-        // SAFETY: within this CPU's own value.
-        let walk = unsafe { &raw mut (*scratch).walk };
+    }
+
+    /// Whose buckets the segment's messages were charged to.
+    #[inline(always)]
+    pub(crate) fn belongs_to(&mut self, party: &Party) {
+        self.source = party.source;
+        self.account = party.account;
+    }
+
+    /// Finds the segment's connection and locks it.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, headers: &Headers, generation: u32, now_ns: u64) -> Opened {
+        let transport = &headers.transport;
+        let is_plain = transport.flags & (flag::SYN | flag::RST | flag::FIN) == 0;
+        if is_plain && transport.end == transport.payload {
+            return Opened::Carried;
+        }
+        let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return Opened::Unkept };
+        let flow = open(headers, scratch, generation, now_ns);
         if flow.is_null() {
             // SAFETY: this CPU's own value.
-            return match unsafe { (*walk).finding() } {
-                Finding::Repeated => Framed::Carried,
-                Finding::BeyondHole => Framed::Busy,
-                _ => Framed::Unkept,
+            return match unsafe { (*scratch).walk.finding() } {
+                Finding::Repeated => Opened::Carried,
+                Finding::BeyondHole => Opened::Busy,
+                _ => Opened::Unkept,
             };
         }
-        *self = Self { walk, flow };
-        // SAFETY: as above.
-        Framed::by(unsafe { &*walk })
+        self.scratch = scratch;
+        self.flow = flow;
+        Opened::Open
+    }
+
+    /// The account of its bind; 0 if its source's holds.
+    #[inline(always)]
+    pub(crate) fn account_number(&self) -> u32 {
+        // SAFETY: the flow is locked by us.
+        if self.flow.is_null() { 0 } else { unsafe { (*self.flow).account } }
+    }
+
+    /// The port of the server.
+    #[inline(always)]
+    pub(crate) fn port(&self) -> u16 {
+        if self.scratch.is_null() {
+            return 0;
+        }
+        // SAFETY: this CPU's own value.
+        u16::from_be_bytes(unsafe { (*self.scratch).key.destination_port })
+    }
+
+    /// Frames the segment on trial; [`framed`] tells what was found.
+    #[inline(always)]
+    pub(crate) fn frame(&mut self, party: &Party, how: u32, settings: &Settings, now_ns: u64) {
+        if self.scratch.is_null() || self.flow.is_null() {
+            return;
+        }
+        self.belongs_to(party);
+        // SAFETY: this CPU's own value, and the flow is locked by us.
+        let (scratch, state) = unsafe { (&mut *self.scratch, &mut *self.flow) };
+        if state.refusing != 0 {
+            let key = &scratch.key;
+            match maps::REFUSALS.get_ptr_mut(key) {
+                Some(refusals) => self.refusals = refusals,
+                None => state.refusing = 0,
+            }
+        }
+        scratch.judging = how;
+        scratch.judged.clear();
+        scratch.delta.0 = 0;
+        if how & judging::NATIVE == 0 && self.refusals.is_null() {
+            scratch.is_judged = 0;
+            walk_plainly(self, settings.prefix_digits);
+            return;
+        }
+        scratch.is_judged = 1;
+        scratch.prices.source = party.limit(Scope::Source, Class::SmppSubmit);
+        scratch.prices.account = party.limit(Scope::Account, Class::SmppSubmit);
+        scratch.prices.refusals = settings.refusals;
+        scratch.prices.now_ns = now_ns;
+        walk_judging(self, settings.prefix_digits);
+        if scratch.judged.wants_refusals != 0 && refusal::edge_begin_refusals() != 0 {
+            // What was admitted before the first message over the limit is judged again with it.
+            refusal::edge_give_back(party.source, party.account);
+            let key = &scratch.key;
+            if let Some(refusals) = maps::REFUSALS.get_ptr_mut(key) {
+                self.refusals = refusals;
+                walk_judging(self, settings.prefix_digits);
+            }
+        }
+    }
+
+    /// Whether there is a place for the bind that the segment brings.
+    #[inline(always)]
+    pub(crate) fn ask_bind(&self, party: &Party, is_suspended: bool) -> Bind {
+        if self.scratch.is_null() {
+            return Bind::Within;
+        }
+        // SAFETY: this CPU's own value.
+        if unsafe { (*self.scratch).walk.tally.bind_command } == 0 {
+            return Bind::Within;
+        }
+        if is_suspended {
+            return Bind::Suspended;
+        }
+        match binds::edge_ask_bind(u64::from(party.number)) {
+            0 => Bind::Within,
+            1 => Bind::Over,
+            _ => Bind::Suspended,
+        }
     }
 
     /// Lets the segment through: the flow moves on, and the account has its PDUs. `false` if a called prefix
     /// found no room.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool) -> bool {
-        if self.walk.is_null() || self.flow.is_null() {
+    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool, now_ns: u64) -> bool {
+        if self.scratch.is_null() || self.flow.is_null() {
             return true;
         }
-        edge_keep_segment(self.walk, self.flow, party.account);
-        !admitted || edge_count_called(self.walk, party.number, settings.prefix_epoch) != 0
+        // SAFETY: this CPU's own value.
+        let (walk, scratch) = unsafe { (&raw mut (*self.scratch).walk, &*self.scratch) };
+        if scratch.delta.0 != 0 {
+            refusal::edge_seal(self.frame);
+        }
+        if scratch.judged.refused != 0 {
+            refusal::count_refused(self.refusals, party.account, scratch, now_ns);
+        }
+        if scratch.walk.tally.bind_command != 0 && binds::edge_note_bind(u64::from(party.number), now_ns) != 0
+        {
+            // SAFETY: the flow is locked by us.
+            unsafe { (*self.flow).bound = 1 };
+        }
+        edge_keep_segment(walk, self.flow, party.account);
+        !admitted || edge_count_called(walk, party.number, settings.prefix_epoch) != 0
     }
 
     /// The port of a connection that this segment shows not to be SMPP: once for each.
     #[inline(always)]
     pub(crate) fn unframed_port(&self) -> Option<u16> {
-        // SAFETY: this CPU's own value.
-        if self.walk.is_null() || !unsafe { (*self.walk).unframes() } {
+        if self.scratch.is_null() {
             return None;
         }
-        let scratch = maps::SMPP_SCRATCH.get_ptr(0)?;
-        // SAFETY: as above.
-        Some(u16::from_be_bytes(unsafe { (*scratch).key.destination_port }))
+        // SAFETY: this CPU's own value.
+        let scratch = unsafe { &*self.scratch };
+        scratch.walk.unframes().then(|| u16::from_be_bytes(scratch.key.destination_port))
     }
 
     /// Drops the segment: TCP sends it again, and it is judged again.
     #[inline(always)]
     pub(crate) fn forget(&mut self) {
-        if !self.walk.is_null() && !self.flow.is_null() {
-            edge_forget_segment(self.walk, self.flow);
+        if self.scratch.is_null() || self.flow.is_null() {
+            return;
         }
+        // SAFETY: this CPU's own value.
+        let (walk, judged) = unsafe { (&raw mut (*self.scratch).walk, (*self.scratch).judged) };
+        if judged.admitted | judged.observed | judged.refused != 0 {
+            refusal::edge_give_back(self.source, self.account);
+        }
+        if judged.refused != 0 && !self.refusals.is_null() {
+            run(PLACES as u32, refusal::undo, (&raw mut *self).cast());
+        }
+        edge_forget_segment(walk, self.flow);
     }
 }
 
-/// Finds the segment's flow, locks it and walks the segment. Null: there is no flow to keep, and the walk's
-/// finding says why.
+/// What framing found.
+#[inline(always)]
+pub(crate) fn framed(scratch: &Scratch) -> Framed {
+    Framed::by(&scratch.walk, &scratch.judged, scratch.is_judged != 0)
+}
+
+/// Finds the segment's flow and locks it. Null: there is no flow to keep, and the walk's finding says why.
 ///
 /// A function of its own, because the stack of the program that calls it is full.
 #[inline(never)]
-fn frame(ctx: *mut xdp_md, headers: &Headers, scratch: *mut Scratch, digits: u32) -> *mut Flow {
+fn open(headers: &Headers, scratch: *mut Scratch, generation: u32, now_ns: u64) -> *mut Flow {
     // SAFETY: this CPU's own value.
-    let Scratch { walk: trial, key } = unsafe { &mut *scratch };
+    let Scratch { walk: trial, key, reverse, acknowledged, .. } = unsafe { &mut *scratch };
+    connection::name(headers, key, reverse);
     let transport = &headers.transport;
-    key.source = headers.ip.source;
-    key.destination = headers.ip.destination;
-    key.source_port = transport.source_port;
-    key.destination_port = transport.destination_port;
+    *acknowledged = transport.acknowledgement;
     let key: &FlowKey = key;
     if transport.flags & flag::RST != 0 {
         if let Some(flow) = maps::FLOWS.get_ptr(key)
             // SAFETY: a map value; where another CPU moves the flow on, the reset is not the next byte either.
             && unsafe { (*flow).ends_at(transport.sequence) }
         {
+            binds::edge_end_connection(0, 1);
             let _ = maps::FLOWS.remove(key);
         }
         trial.find(Finding::Repeated);
         return core::ptr::null_mut();
     }
-    let Some(flow) = find(key) else {
+    let Some(flow) = connection::find(key) else {
         trial.find(Finding::Truncated);
         return core::ptr::null_mut();
     };
-    if !lock(flow) {
+    if !connection::lock(flow) {
         trial.find(Finding::BeyondHole);
         return core::ptr::null_mut();
     }
 
     // SAFETY: the flow is locked by us.
     let state = unsafe { &mut *flow };
+    state.touched_ns = now_ns;
     let mut seq = transport.sequence;
     if transport.flags & flag::SYN != 0 {
-        state.syn(seq);
+        let was_used = state.bound | state.refusing != 0;
+        if state.syn(seq) && was_used {
+            binds::edge_end_connection(0, 1);
+        }
         seq = seq.wrapping_add(1);
     }
+    if state.bound != 0 && state.generation != generation {
+        let found = binds::edge_resolve_bind();
+        state.account = found as u32;
+        state.bound = (found >> 32) as u32;
+        state.generation = generation;
+    }
     let len = (transport.end - transport.payload) as u32;
-    let mut turn = Turn { frame: ctx, walk: trial, flow };
-    trial.start(state, stream::Segment { seq, payload: transport.payload as u32, len }, digits);
+    trial.aim(stream::Segment { seq, payload: transport.payload as u32, len });
+    flow
+}
+
+/// Walks the segment.
+#[inline(never)]
+fn walk_plainly(segment: &mut Segment, digits: u32) {
+    // SAFETY: this CPU's own value, and the flow is locked by us.
+    let (trial, state) = unsafe { (&mut (*segment.scratch).walk, &*segment.flow) };
+    let turn = core::ptr::from_mut(segment).cast();
+    trial.start(state, trial.segment(), digits);
     if trial.next() == Next::Scan {
-        run(SCAN_STEPS, scan_step, (&raw mut turn).cast());
-        trial.scanned(&XdpPacket(&XdpContext::new(ctx)));
+        run(SCAN_STEPS, scan_step, turn);
+        trial.scanned(&XdpPacket(&XdpContext::new(segment.frame)));
     }
     if trial.next() == Next::Walk {
-        run(STEPS, step, (&raw mut turn).cast());
+        run(STEPS, step, turn);
     }
-    flow
+}
+
+/// Walks the segment, judges each message on the way, and changes what was refused before.
+#[inline(never)]
+fn walk_judging(segment: &mut Segment, digits: u32) {
+    // SAFETY: this CPU's own value, and the flow is locked by us.
+    let (trial, state) = unsafe { (&mut (*segment.scratch).walk, &*segment.flow) };
+    let turn = core::ptr::from_mut(segment).cast();
+    let at_hand = trial.segment();
+    // SAFETY: as above.
+    unsafe { (*segment.scratch).judged.clear() };
+    if !segment.refusals.is_null() && at_hand.len != 0 {
+        if brings_old(state, at_hand) {
+            run(PLACES as u32 + 1, refusal::disguise_again, turn);
+        } else {
+            refusal::disguise_current(segment);
+        }
+    }
+    trial.start(state, at_hand, digits);
+    if trial.next() == Next::Scan {
+        run(SCAN_STEPS, scan_step, turn);
+        trial.scanned(&XdpPacket(&XdpContext::new(segment.frame)));
+    }
+    if trial.next() == Next::Walk {
+        run(STEPS, judging_step, turn);
+    }
 }
 
 // The three that follow are global functions, so that the verifier proves each once and by itself, and not
 // again at the end of each way that leads to them. It asks them to check their pointers.
 
-/// Moves the flow on, unlocks it, and counts PDUs by command.
+/// Moves the flow on, unlocks it, and counts PDUs by command. What ends with the segment is ended.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn edge_keep_segment(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState) -> u64 {
@@ -182,7 +373,12 @@ extern "C" fn edge_keep_segment(walk: *mut Walk, flow: *mut Flow, account: *mut 
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     let (trial, state) = unsafe { (&*walk, &mut *flow) };
     trial.commit(state);
-    unlock(flow);
+    if state.bound | state.refusing != 0 && connection::ends(trial, state) {
+        binds::edge_end_connection(0, 0);
+        state.bound = 0;
+        state.account = 0;
+    }
+    connection::unlock(flow);
     counters::commands(account, trial.tally.commands_seen, &trial.tally.commands);
     1
 }
@@ -220,65 +416,58 @@ extern "C" fn edge_forget_segment(walk: *mut Walk, flow: *mut Flow) -> u64 {
     }
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     unsafe { (*walk).refuse(&mut *flow) };
-    unlock(flow);
+    connection::unlock(flow);
     1
 }
 
-/// The flow's entry; one that is not known is made.
 #[inline(always)]
-fn find(key: &FlowKey) -> Option<*mut Flow> {
-    if let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
-        return Some(flow);
-    }
-    let fresh = maps::FRESH_FLOW.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own value; all that is not written here is zero in it, always.
-    let fresh = unsafe { &mut *fresh };
-    fresh.begin_midstream();
-    // Another CPU may have been first; then its entry is found below.
-    let fresh: &Flow = fresh;
-    let _ = maps::FLOWS.insert(key, fresh, u64::from(BPF_NOEXIST));
-    maps::FLOWS.get_ptr_mut(key)
-}
-
-#[inline(always)]
-fn lock(flow: *mut Flow) -> bool {
-    // SAFETY: within the map value.
-    let lock = unsafe { &raw mut (*flow).lock };
-    for _ in 0..LOCK_TRIES {
-        if atomic::compare_exchange(lock, 0, 1).1 {
-            return true;
-        }
-    }
-    false
-}
-
-#[inline(always)]
-fn unlock(flow: *mut Flow) {
-    // SAFETY: within the map value.
-    let lock = unsafe { &raw mut (*flow).lock };
-    // With full ordering: what was written to the flow is seen by whoever locks it next.
-    atomic::compare_exchange(lock, 1, 0);
-}
-
-#[inline(always)]
-fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: *mut c_void) {
+pub(crate) fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: *mut c_void) {
     // SAFETY: the helper calls `body` with `turn`, which lives on the caller's stack meanwhile.
     unsafe { bpf_loop(turns, body as *const () as *mut c_void, turn, 0) };
 }
 
 extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `run` passes a `Turn`; what it points to outlives the loop, as in `Segment::frame`.
-    let turn = unsafe { &*context.cast::<Turn>() };
-    // SAFETY: as in `step`: map values, and the flow is locked by us.
-    let (walk, flow) = unsafe { (&mut *turn.walk, &*turn.flow) };
+    // SAFETY: `run` passes a `Segment`; what it points to outlives the loop.
+    let turn = unsafe { &*context.cast::<Segment>() };
+    // SAFETY: map values, and the flow is locked by us.
+    let (walk, flow) = unsafe { (&mut (*turn.scratch).walk, &*turn.flow) };
     i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame)), &mut Nobody).is_break())
+}
+
+extern "C" fn judging_step(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `step`.
+    let turn = unsafe { &*context.cast::<Segment>() };
+    // SAFETY: as in `step`; what the witness changes of the scratch is not in the walk.
+    let (scratch, flow) = unsafe { (&mut *turn.scratch, &*turn.flow) };
+    let mut judge = XdpSegment {
+        frame: turn.frame,
+        segment: scratch.walk.segment(),
+        prices: &scratch.prices,
+        source: turn.source,
+        account: turn.account,
+    };
+    let refusals = if turn.refusals.is_null() {
+        None
+    } else {
+        // SAFETY: a map value; its places are taken under the lock of our flow.
+        Some(unsafe { &mut *turn.refusals })
+    };
+    let mut witness = Refuser {
+        judge: &mut judge,
+        refusals,
+        judged: &mut scratch.judged,
+        acknowledged: scratch.acknowledged,
+        judging: scratch.judging,
+    };
+    let walk = &mut scratch.walk;
+    i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame)), &mut witness).is_break())
 }
 
 extern "C" fn scan_step(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: as in `step`.
-    let turn = unsafe { &*context.cast::<Turn>() };
+    let turn = unsafe { &*context.cast::<Segment>() };
     // SAFETY: as above, this CPU's own value.
-    let walk = unsafe { &mut *turn.walk };
+    let walk = unsafe { &mut (*turn.scratch).walk };
     i64::from(walk.scan_step(&XdpPacket(&XdpContext::new(turn.frame))).is_break())
 }
 

@@ -1,16 +1,20 @@
 //! The kernel's side of [`edge_ebpf::decide`]: its state is in maps, its clock and copies are helpers.
 
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, Settings, SourceKey};
-use edge_ebpf::decide::{Framed, Origin, Refusal, Scope, Slot, World};
+use edge_ebpf::abi::{
+    Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, RefusalMode, Settings, SourceKey,
+    SourceState,
+};
+use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
+use edge_ebpf::stream::Flow;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::Message;
 use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
-use crate::{agents, answer, callers, calls, clock, counters, events, sip, smpp};
+use crate::{agents, answer, callers, calls, clock, counters, events, refusal, sip, smpp};
 
 /// All that one packet is judged with.
 pub(crate) struct Kernel<'a> {
@@ -34,6 +38,38 @@ impl<'a> Kernel<'a> {
             party: None,
             segment: smpp::Segment::none(),
         }
+    }
+
+    /// Goes on with a source that was found before. In place: the stack has no room for copies.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, party: Party, address: [u64; 2]) {
+        self.source = address;
+        self.party = Some(party);
+    }
+
+    /// Goes on with a segment that was framed before.
+    #[inline(always)]
+    pub(crate) fn resume_segment(&mut self, flow: *mut Flow) {
+        self.segment.resume(self.ctx.ctx, flow);
+        let number = self.segment.account_number();
+        let Some(mut party) = self.party else { return };
+        if let Some(bound) = party.under(number) {
+            party = bound;
+            self.party = Some(bound);
+        }
+        self.segment.belongs_to(&party);
+    }
+
+    /// The connection of the segment at hand, locked.
+    #[inline(always)]
+    pub(crate) const fn flow(&self) -> *mut Flow {
+        self.segment.flow
+    }
+
+    /// The source that was found, and its key.
+    #[inline(always)]
+    pub(crate) fn entered(&self) -> Option<(*mut SourceState, [u64; 2])> {
+        self.party.map(|party| (party.source, self.source))
     }
 }
 
@@ -230,14 +266,39 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn frame_segment(&mut self, headers: &Headers) -> Framed {
-        self.segment.frame(self.ctx, headers, self.settings)
+    fn open_segment(&mut self, headers: &Headers, now_ns: u64) -> Opened {
+        self.segment.open(headers, self.settings.generation, now_ns)
+    }
+
+    #[inline(always)]
+    fn bound(&mut self, origin: Origin) -> Origin {
+        let number = self.segment.account_number();
+        let Some(party) = self.party else { return origin };
+        let Some(bound) = party.under(number) else { return origin };
+        self.party = Some(bound);
+        let enforce = Mode::Enforce as u32;
+        // SAFETY: a map value.
+        let (mode, flags) = unsafe { ((*bound.policy).mode, (*bound.policy).flags) };
+        Origin { standing: origin.standing, observe: self.settings.mode != enforce || mode != enforce, flags }
+    }
+
+    #[inline(always)]
+    fn refusal(&mut self, now_ns: u64) -> RefusalMode {
+        refusal::mode(self.ports, self.settings, self.segment.port(), now_ns)
+    }
+
+    #[inline(always)]
+    fn ask_bind(&mut self, is_suspended: bool) -> Bind {
+        match &self.party {
+            Some(party) => self.segment.ask_bind(party, is_suspended),
+            None => Bind::Within,
+        }
     }
 
     #[inline(always)]
     fn keep_segment(&mut self, admitted: bool) {
         if let Some(party) = self.party
-            && !self.segment.keep(&party, self.settings, admitted)
+            && !self.segment.keep(&party, self.settings, admitted, clock::now_ns())
         {
             self.tell_full(FullMap::Prefixes, clock::now_ns());
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use zerocopy::FromZeros as _;
 
 use super::half::{Conditions, Frame, Half};
-use crate::native::{Answerer, Judge, Judged, PLACES, Refusals, Refuser, Rewrite, brings_old};
+use crate::decide::Scope;
+use crate::native::{Answerer, Judge, Judged, PLACES, Refusals, Refuser, Rewrite, brings_old, judging};
 use crate::stream::tests::peer::Random;
 use crate::stream::{Finding, Flow, Segment, Walk};
 use crate::wire::smpp::{ENQUIRE_LINK_RESP, Header, RESPONSE, id};
@@ -76,8 +77,14 @@ impl Rewrite for Dice<'_> {
 }
 
 impl Judge for Dice<'_> {
-    fn admit(&mut self) -> bool {
-        self.random.percent(50)
+    fn charge(&mut self, scope: Scope) -> bool {
+        scope == Scope::Source || self.random.percent(50)
+    }
+
+    fn refund(&mut self, _scope: Scope) {}
+
+    fn may_refuse(&mut self) -> bool {
+        true
     }
 }
 
@@ -217,8 +224,13 @@ impl Edge {
             self.refusals.disguise_current(&self.up, &mut dice);
         }
         let mut judged = Judged::default();
-        let mut refuser =
-            Refuser { judge: &mut dice, refusals: &mut self.refusals, judged: &mut judged, acknowledged };
+        let mut refuser = Refuser {
+            judge: &mut dice,
+            refusals: Some(&mut self.refusals),
+            judged: &mut judged,
+            acknowledged,
+            judging: judging::NATIVE,
+        };
         match self.walk.run(&self.up, octets, segment, DIGITS, &mut refuser) {
             // Lost: a text looked like a PDU beyond a hole.
             Finding::Repeated | Finding::Framed | Finding::Lost => {}

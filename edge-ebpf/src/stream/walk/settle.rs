@@ -1,11 +1,33 @@
 //! What the flow keeps of a segment, once it is let through or dropped.
 
-use super::{Finding, MAIN, Walk};
+use super::{Finding, MAIN, Next, Segment, Walk};
 use crate::stream::before;
 use crate::stream::flow::{Cursor, Flow, FlowState};
 use crate::verifier;
 
 impl Walk {
+    /// Notes which segment is at hand, for a walk that starts later.
+    #[inline(always)]
+    pub fn aim(&mut self, segment: Segment) {
+        self.seq = segment.seq;
+        self.segment_end = segment.seq.wrapping_add(segment.len);
+        self.payload = segment.payload;
+    }
+
+    /// The segment at hand.
+    #[must_use]
+    #[inline(always)]
+    pub const fn segment(&self) -> Segment {
+        Segment { seq: self.seq, payload: self.payload, len: self.segment_end.wrapping_sub(self.seq) }
+    }
+
+    /// Whether this segment is the one that shows that its flow is not SMPP: true once for a flow.
+    #[must_use]
+    #[inline(always)]
+    pub fn unframes(&self) -> bool {
+        self.finding == Finding::Malformed as u32 && self.next == Next::Walk as u32
+    }
+
     /// The segment is let through: what it taught becomes the flow's.
     #[inline(always)]
     pub fn commit(&self, flow: &mut Flow) {
