@@ -12,8 +12,8 @@ use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptio
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
     AccountState, BenchFrame, BindState, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId,
-    EgressOutcome, FlowKey, Listener, Member, Outcome, Policy, Settings, SourceState, Standing, SystemId,
-    bench, map, program,
+    EgressOutcome, FlowKey, Member, Outcome, Policy, Settings, SourceState, Standing, SystemId, bench, map,
+    program,
 };
 use edge_ebpf::native::Refusals;
 use zerocopy::{FromBytes as _, FromZeros as _};
@@ -348,12 +348,6 @@ impl Kernel {
         options.args[..3].copy_from_slice(&[u64::from(number), 0, slots.cast_unsigned()]);
         program.test_run(options)?;
         Ok(())
-    }
-
-    /// How refusals on a port go.
-    #[must_use]
-    pub fn listener(&self, port: u16) -> Option<Listener> {
-        self.get(map::LISTENERS, u32::from(port)).ok()
     }
 
     /// Buckets and counters of an account.

@@ -118,14 +118,7 @@ impl Session<'_> {
         let frame = Frame::ipv4(ACME_SOURCE, SERVER).tcp(header).payload(payload).bytes();
         let (run, changed) = self.kernel.pass(&frame).unwrap();
         self.host.passed = None;
-        prop_assert_eq!(
-            run.outcome,
-            self.host.send(&frame),
-            "kernel and host, at {} with {}: {:?}",
-            header.sequence,
-            payload.len(),
-            self.kernel.listener(SMPP_PORT)
-        );
+        prop_assert_eq!(run.outcome, self.host.send(&frame), "kernel and host, at {}", header.sequence);
         prop_assert_ne!(run.outcome, Outcome::SmppMalformed);
         if run.verdict == XDP_DROP {
             return Ok(None);
