@@ -289,7 +289,8 @@ impl Scratch {
             return self.doubtful();
         }
         // A folded line continues what was just read (RFC 3261 7.3.1), possibly with the tag we look for.
-        let next = byte(&self.bytes, end + 1);
+        // Behind the payload stands what is left over from another.
+        let next = if end + 1 < self.length { byte(&self.bytes, end + 1) } else { 0 };
         if (next == b' ' || next == b'\t') && !self.hears {
             return self.doubtful();
         }
