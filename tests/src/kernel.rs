@@ -19,7 +19,7 @@ use edge_ebpf::native::Refusals;
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
-use crate::netns::{Lab, PEER_INTERFACE};
+use crate::netns::Namespace;
 
 /// Shortest frame that `BPF_PROG_TEST_RUN` takes: an Ethernet header (`net/bpf/test_run.c`).
 pub const SHORTEST_FRAME: usize = 14;
@@ -69,8 +69,8 @@ pub struct Mirror {
 
 impl Mirror {
     /// Attaches it; dropping it takes it off.
-    pub fn hold(lab: &Lab) -> Result<Self> {
-        let ebpf = lab.peer.enter(|| {
+    pub fn hold(namespace: &Namespace, interface: &'static str) -> Result<Self> {
+        let ebpf = namespace.enter(move || {
             let mut loader = EbpfLoader::new();
             for (name, size) in SMALL {
                 loader.map_max_entries(name, *size);
@@ -79,7 +79,7 @@ impl Mirror {
             let program: &mut Xdp =
                 ebpf.program_mut(program::EMPTY).context("no empty program")?.try_into()?;
             program.load()?;
-            program.attach(PEER_INTERFACE, XdpMode::Driver)?;
+            program.attach(interface, XdpMode::Driver)?;
             Ok(ebpf)
         })?;
         Ok(Self { _ebpf: ebpf })

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod bad_input;
+mod call_limit;
 mod callers;
 mod calls;
 mod capacity;
@@ -12,9 +13,11 @@ mod counts;
 mod database;
 mod janitor;
 mod limits;
+mod proxy;
 mod records;
 mod refusals;
 mod reload;
+mod scanners;
 mod scanning;
 mod survival;
 mod webhook;
