@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::maps::lpm_trie::Key;
 use edge_ebpf::abi::{CALLER_ID_DIGITS, CallerId, EventKind};
+use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::{CALLER_STEPS_MAX, Caller, Scratch};
 
 use crate::accounts::Party;
@@ -53,12 +54,8 @@ extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
     }
     match Caller::from_index(found) {
         Caller::Nothing => 0,
-        Caller::Number => {
-            // SAFETY: as above; the parts' borrows have ended.
-            let digits = unsafe { &*turn.scratch }.caller_digits();
-            let id = CallerId { account: turn.account, digits };
-            i64::from(maps::CALLER_IDS.get(Key::new(KEY_BITS, id)).is_none())
-        }
+        // Opaque, or what is returned would be a difference and not 0 or 1, as a callback has to.
+        Caller::Number => i64::from(opaque(edge_owns_caller(turn.account)) == 0),
         Caller::Unreadable | Caller::Value => {
             // SAFETY: as above.
             unsafe { &mut *turn.scratch }.forget_caller();
@@ -72,6 +69,16 @@ extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
 }
 
 // The parts of a step are global functions, so that the verifier proves each once and by itself.
+
+/// Whether the account has the caller ID that was read. The trie's key lies on this function's own stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_owns_caller(account: u32) -> u64 {
+    let Some(scratch) = maps::SIP_SCRATCH.get_ptr(0) else { return 0 };
+    // SAFETY: this CPU's own value, which nobody else has borrowed.
+    let digits = unsafe { &*scratch }.caller_digits();
+    u64::from(maps::CALLER_IDS.get(Key::new(KEY_BITS, CallerId { account, digits })).is_some())
+}
 
 /// See [`Scratch::caller_line`].
 #[unsafe(no_mangle)]

@@ -22,7 +22,8 @@ pub(crate) struct Scratch {
     record: CallRecord,
 }
 
-/// Takes a slot for the call whose INVITE is in the parser's scratch; a [`Slot`] as integer comes back.
+/// Takes a slot for the call whose INVITE is in the parser's scratch; a [`Slot`] as integer comes back. Caller and
+/// called have been read: from here the stack has no room for that.
 ///
 /// A global function, so that the verifier proves it once.
 #[unsafe(no_mangle)]
@@ -79,7 +80,6 @@ extern "C" fn edge_open_call(
     fresh.touched_ns = now_ns;
     fresh.cseq = cseq;
     fresh.slots = 1;
-    sip::read_parties();
     records::copy_words(fresh.from.as_mut_ptr().cast(), parsed.parties.from.as_ptr());
     records::copy_words(fresh.to.as_mut_ptr().cast(), parsed.parties.to.as_ptr());
     let fresh: &CallState = fresh;
@@ -108,6 +108,7 @@ pub(crate) fn note_source(address: [u64; 2]) {
 /// Takes a slot for the call whose INVITE is in the parser's scratch.
 #[inline(always)]
 pub(crate) fn open(party: &Party, calls_max: u64, may_refuse: bool, now_ns: u64) -> Slot {
+    sip::read_parties();
     match edge_open_call(party.account, party.source, calls_max, u64::from(may_refuse), now_ns) {
         0 => Slot::Kept,
         1 => Slot::OverAccount,
@@ -130,6 +131,7 @@ pub(crate) fn forget_last() {
 #[inline(always)]
 pub(crate) fn record_refused(party: &Party, refusal: Refusal, now_ns: u64) {
     let status = u64::from(refusal.status());
+    sip::read_parties();
     edge_record_refused(party.source, refusal.cause() as u64, status, now_ns);
 }
 
@@ -144,7 +146,6 @@ extern "C" fn edge_record_refused(source: *mut SourceState, cause: u64, status: 
     if source.is_null() {
         return 0;
     }
-    sip::read_parties();
     // SAFETY: as in `edge_open_call`.
     let (scratch, parsed, source) = unsafe { (&mut *scratch, &*parsed, &*source) };
     let record = &mut scratch.record;

@@ -67,7 +67,7 @@ extern "C" fn edge_parse_sip() -> u64 {
     1
 }
 
-/// Reads caller and called of the request in this CPU's scratch.
+/// Reads caller and called of the request in this CPU's scratch, unless that was done.
 #[inline(always)]
 pub(crate) fn read_parties() {
     edge_read_parties();
@@ -80,6 +80,9 @@ extern "C" fn edge_read_parties() -> u64 {
     let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: as in `edge_parse_sip`.
     let scratch = unsafe { &mut *scratch };
+    if scratch.has_parties() {
+        return 1;
+    }
     if !scratch.has_from() {
         run(LINES_MAX, from_line, &mut Turn { scratch });
     }

@@ -135,8 +135,7 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn count(&mut self, class: Class, allowance: Allowance, messages: u32) {
         if let Some(party) = self.party {
-            counters::messages(party.account, class, allowance, messages);
-            counters::source_messages(party.source, class, allowance, messages);
+            counters::messages(party.account, party.source, class, allowance, messages);
         }
     }
 

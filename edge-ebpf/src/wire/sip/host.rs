@@ -114,6 +114,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         callers: Callers::NONE,
         spans: Spans::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },
+        has_parties: false,
         start_hash: 0,
         via_hash: 0,
         call_id_hash: 0,

@@ -177,6 +177,8 @@ pub struct Scratch {
     spans: Spans,
     /// Caller and called as [`Scratch::read_parties`] finds them.
     pub parties: Parties,
+    /// Whether it has.
+    has_parties: bool,
     /// Hash of what follows the method in the start line.
     start_hash: u64,
     /// Hash of the top Via line.
@@ -205,6 +207,7 @@ impl Scratch {
         zero(&mut self.session_at);
         zero(&mut self.agent_at);
         self.spans.clear();
+        self.has_parties = false;
         self.wanted = if self.hears { header::CALL } else { header::ALL };
         let mut first = word(&self.bytes, 0);
         if self.is_keepalive(first) {

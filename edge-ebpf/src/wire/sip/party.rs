@@ -119,6 +119,14 @@ impl Scratch {
         let from = if self.has_from() { self.address_at(self.value_at(self.from_at)) } else { 0 };
         let user = if from == 0 { 0 } else { self.user_at(from) };
         self.parties.from = self.digits_at(user);
+        self.has_parties = true;
+    }
+
+    /// Whether caller and called have been read.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_parties(&self) -> bool {
+        self.has_parties
     }
 
     /// Whether the top Via's branch begins with the cookie of RFC 3261 8.1.1.7, and so is unique to a transaction.
