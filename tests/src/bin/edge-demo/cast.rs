@@ -26,6 +26,9 @@ pub(crate) struct PeerCounts {
     pub(crate) sent: u64,
     /// Those that were answered with success.
     pub(crate) ok: u64,
+    /// Calls that were answered 503.
+    #[serde(default)]
+    pub(crate) refused: u64,
 }
 
 /// Starts the daemon on the server's interface with config/demo.toml, changed where this run differs.
@@ -48,14 +51,23 @@ pub(crate) fn sip_server(stage: &Stage) -> Result<Process> {
     Process::start("the SIP server", &mut command, &stage.file("uas.log"))
 }
 
-/// SIPp calling at a rate for some seconds; returns the file of its figures too.
-pub(crate) fn sip_client(
-    stage: &Stage,
-    index: u16,
-    calls_per_sec: u32,
-    secs: u32,
-    numbers: &Path,
-) -> Result<(Process, PathBuf)> {
+/// What a SIP client does.
+pub(crate) struct Calling<'a> {
+    /// Number of the phase.
+    pub(crate) index: u16,
+    /// Rate.
+    pub(crate) calls_per_sec: u32,
+    /// For how long.
+    pub(crate) secs: u32,
+    /// How long a call lasts.
+    pub(crate) talk_ms: u32,
+    /// Whom it calls, one number a line.
+    pub(crate) numbers: &'a Path,
+}
+
+/// SIPp calling; returns the file of its figures too.
+pub(crate) fn sip_client(stage: &Stage, calling: &Calling<'_>) -> Result<(Process, PathBuf)> {
+    let Calling { index, calls_per_sec, secs, talk_ms, numbers } = calling;
     let scenario = stage.file("uac.xml");
     fs::write(&scenario, include_str!("peers/uac.xml")).context("cannot write SIPp's scenario")?;
     let list = numbers.with_extension("csv");
@@ -66,8 +78,9 @@ pub(crate) fn sip_client(
     let figures = stage.file(&format!("uac-{index}.csv"));
     let mut command = stage.client.command("sipp");
     command.arg(format!("{SERVER}:{SIP_PORT}")).arg("-sf").arg(&scenario).arg("-inf").arg(&list);
-    command.args(["-i", CLIENT, "-p", &(FIRST_CLIENT_PORT + index).to_string(), "-nostdin"]);
+    command.args(["-i", CLIENT, "-p", &(FIRST_CLIENT_PORT + *index).to_string(), "-nostdin"]);
     command.args(["-r", &calls_per_sec.to_string(), "-m", &(calls_per_sec * secs).to_string()]);
+    command.args(["-d", &talk_ms.to_string()]);
     command.args(["-max_invite_retrans", INVITE_REPEATS, "-recv_timeout", "5000"]);
     command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&figures);
     command.current_dir(stage.file("."));
@@ -85,7 +98,10 @@ pub(crate) fn sip_counts(figures: &Path) -> Result<PeerCounts> {
         let value = column.and_then(|column| last.split(';').nth(column)?.parse().ok());
         value.with_context(|| format!("SIPp's figures have no {name}"))
     };
-    Ok(PeerCounts { sent: value("TotalCallCreated")?, ok: value("SuccessfulCall(C)")? })
+    let (sent, finished, refused) =
+        (value("TotalCallCreated")?, value("SuccessfulCall(C)")?, value("GenericCounter1(C)")?);
+    // A call that is answered 503 went as its scenario says, too.
+    Ok(PeerCounts { sent, ok: finished.saturating_sub(refused), refused })
 }
 
 /// An SMPP server that accepts everything.

@@ -46,6 +46,10 @@ pub(crate) struct Look {
     pub(crate) sip: Counts,
     /// Messages over SMPP.
     pub(crate) smpp: Counts,
+    /// Calls that were refused because as many as may be were under way.
+    pub(crate) refused_calls: u64,
+    /// As many as may be.
+    pub(crate) calls_max: u32,
 }
 
 /// The command line, pointed at this run's daemon.
@@ -66,7 +70,12 @@ impl Edgectl {
             };
             Counts { admitted: of("admitted"), refused: of("refused") }
         };
-        Ok(Look { sip: counts(SIP), smpp: counts(SMPP) })
+        Ok(Look {
+            sip: counts(SIP),
+            smpp: counts(SMPP),
+            refused_calls: account.calls.get("refused").copied().unwrap_or(0),
+            calls_max: account.calls_max,
+        })
     }
 
     /// The daemon's state.

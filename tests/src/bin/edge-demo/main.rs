@@ -7,8 +7,8 @@
 //!                                                127.0.0.1: webhook receiver
 //! ```
 //!
-//! Four phases: within the limits, a spike, within the limits again, and a pumping burst, which stays within
-//! the limits and sends most messages to one prefix of numbers. Everything is made for this run and removed
+//! Five phases: within the limits, a spike, within the limits again, a pumping burst, which stays within the limits and
+//! sends most messages to one prefix of numbers, and calls that last, until as many as may be are under way. Everything is made for this run and removed
 //! after it, also on Ctrl-C.
 
 mod cast;

@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) total: Look,
     /// As SIPp reports it.
     pub(crate) sip_peer: PeerCounts,
+    /// As SIPp reports it of the phase with more calls at once than there may be.
+    pub(crate) at_once: PeerCounts,
     /// As the SMPP client reports it.
     pub(crate) smpp_peer: PeerCounts,
     /// Alerts.
@@ -59,6 +61,9 @@ impl Report {
         let shown = [
             (self.total.sip.refused > 0, "refused SIP calls"),
             (self.total.smpp.refused > 0, "refused SMPP messages"),
+            (self.total.refused_calls > 0, "calls refused for the limit on calls at once"),
+            (self.at_once.refused >= self.total.refused_calls, "a 503 for each of these, as SIPp counts"),
+            (self.at_once.ok > 0, "calls that hold while others are refused"),
             (self.sip_peer.ok > 0, "successful SIP calls"),
             (self.smpp_peer.ok > 0, "successful SMPP messages"),
             (has_opened("spike"), "a spike alert"),
@@ -71,11 +76,12 @@ impl Report {
     fn table(&self) -> String {
         let mut counts = Table::new();
         counts.load_preset(UTF8_FULL_CONDENSED);
-        counts.set_header(["", "offered", "admitted", "refused", "peer sent", "peer ok"]);
+        counts.set_header(["", "offered", "admitted", "refused", "peer sent", "peer ok", "peer got 503"]);
         for (name, kernel, peer) in
             [("SIP calls", self.total.sip, self.sip_peer), ("SMPP messages", self.total.smpp, self.smpp_peer)]
         {
-            let figures = [kernel.offered(), kernel.admitted, kernel.refused, peer.sent, peer.ok];
+            let figures =
+                [kernel.offered(), kernel.admitted, kernel.refused, peer.sent, peer.ok, peer.refused];
             counts.add_row(std::iter::once(name.to_owned()).chain(figures.map(|figure| figure.to_string())));
         }
         for column in counts.column_iter_mut().skip(1) {
@@ -94,9 +100,16 @@ impl Report {
         }
         let signature = if self.is_signature_valid { "all signatures valid" } else { "SIGNATURES NOT VALID" };
         format!(
-            "\n{counts}\n{alerts}\nwebhooks delivered: {}, {signature}; XDP mode: {}\n\
+            "\n{counts}\n{alerts}\ncalls at once, at most {}: SIPp began {}, {} were answered, {} got 503; the kernel refused {}\n\
+             webhooks delivered: {}, {signature}; XDP mode: {}\n\
              Offered, admitted and refused are the kernel's: what was refused and sent again counts again.",
-            self.delivered, self.xdp_mode
+            self.total.calls_max,
+            self.at_once.sent,
+            self.at_once.ok,
+            self.at_once.refused,
+            self.total.refused_calls,
+            self.delivered,
+            self.xdp_mode
         )
     }
 
@@ -108,6 +121,7 @@ impl Report {
                 "refused": kernel.refused,
                 "peer_sent": peer.sent,
                 "peer_ok": peer.ok,
+                "peer_503": peer.refused,
             })
         };
         let alerts: Vec<Value> = self
@@ -124,6 +138,13 @@ impl Report {
         json!({
             "sip": class(self.total.sip, self.sip_peer),
             "smpp": class(self.total.smpp, self.smpp_peer),
+            "calls_at_once": {
+                "limit": self.total.calls_max,
+                "refused": self.total.refused_calls,
+                "peer_sent": self.at_once.sent,
+                "peer_ok": self.at_once.ok,
+                "peer_503": self.at_once.refused,
+            },
             "alerts": alerts,
             "webhook": { "delivered": self.delivered, "signature_valid": self.is_signature_valid },
             "xdp_mode": self.xdp_mode,

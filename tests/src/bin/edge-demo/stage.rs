@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use edge_tests::janitor::Pins;
+use edge_tests::kernel::Mirror;
 use edge_tests::netns::Namespace;
 use tempfile::TempDir;
 
@@ -26,6 +27,8 @@ pub(crate) struct Stage {
     pub(crate) server: Namespace,
     /// Configuration, database, socket, logs.
     files: TempDir,
+    /// So that the client hears what Edge answers.
+    _mirror: Mirror,
     /// Below bpffs.
     pins: Pins,
 }
@@ -51,7 +54,8 @@ impl Stage {
             namespace.ip(&["address", "add", &format!("{address}/24"), "dev", interface])?;
             namespace.ip(&["link", "set", interface, "up"])?;
         }
-        Ok(Self { client, server, files, pins })
+        let mirror = Mirror::hold(&client, CLIENT_INTERFACE)?;
+        Ok(Self { client, server, files, _mirror: mirror, pins })
     }
 
     /// A file of this run.

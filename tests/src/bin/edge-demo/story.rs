@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::cast::{self, PeerCounts};
+use crate::cast::{self, Calling, PeerCounts};
 use crate::counts::{Edgectl, Look};
 use crate::report::{Opened, Report};
 use crate::stage::{RECEIVER, SERVER, SERVER_INTERFACE, Stage};
@@ -26,16 +26,22 @@ struct Phase {
     secs: u32,
     calls_per_sec: u32,
     messages_per_sec: u32,
+    /// How long a call lasts.
+    talk_ms: u32,
     is_pumped: bool,
 }
 
-const PHASES: [Phase; 4] = [
+/// How long calls last where it does not matter.
+const SHORT_MS: u32 = 200;
+
+const PHASES: [Phase; 5] = [
     Phase {
         name: "normal",
         what: "within the limits",
         secs: 20,
         calls_per_sec: 8,
         messages_per_sec: 10,
+        talk_ms: SHORT_MS,
         is_pumped: false,
     },
     Phase {
@@ -45,6 +51,7 @@ const PHASES: [Phase; 4] = [
         secs: 6,
         calls_per_sec: 60,
         messages_per_sec: 60,
+        talk_ms: SHORT_MS,
         is_pumped: false,
     },
     Phase {
@@ -54,6 +61,7 @@ const PHASES: [Phase; 4] = [
         calls_per_sec: 8,
         // Few, so that what TCP holds back from the spike is through before the next phase.
         messages_per_sec: 3,
+        talk_ms: SHORT_MS,
         is_pumped: false,
     },
     Phase {
@@ -62,7 +70,17 @@ const PHASES: [Phase; 4] = [
         secs: 20,
         calls_per_sec: 12,
         messages_per_sec: 15,
+        talk_ms: SHORT_MS,
         is_pumped: true,
+    },
+    Phase {
+        name: "at once",
+        what: "few calls a second, but long ones: more at once than the account may have",
+        secs: 8,
+        calls_per_sec: 10,
+        messages_per_sec: 3,
+        talk_ms: 6_000,
+        is_pumped: false,
     },
 ];
 
@@ -100,7 +118,14 @@ pub(crate) async fn tell() -> Result<Report> {
         eprintln!("\n{}: {}", phase.name, phase.what);
         watch.onsets.push(Timestamp::now());
         let numbers = peers.numbers(phase);
-        sip.push(cast::sip_client(&stage, index, phase.calls_per_sec, phase.secs, &numbers)?);
+        let calling = Calling {
+            index,
+            calls_per_sec: phase.calls_per_sec,
+            secs: phase.secs,
+            talk_ms: phase.talk_ms,
+            numbers: &numbers,
+        };
+        sip.push(cast::sip_client(&stage, &calling)?);
         watch.follow(phase.name, phase.secs).await?;
     }
     eprintln!("\nafter: the last calls end");
@@ -108,7 +133,9 @@ pub(crate) async fn tell() -> Result<Report> {
 
     let total = edgectl.look().await?;
     let messages = receiver.deliveries();
+    let (_, last) = sip.last().context("no phase was played")?;
     Ok(Report {
+        at_once: cast::sip_counts(last)?,
         total,
         sip_peer: add_up(sip.iter().map(|(_, figures)| cast::sip_counts(figures)))?,
         smpp_peer: cast::smpp_counts(&stage)?,
@@ -311,6 +338,7 @@ fn add_up(counts: impl Iterator<Item = Result<PeerCounts>>) -> Result<PeerCounts
         let counts = counts?;
         total.sent += counts.sent;
         total.ok += counts.ok;
+        total.refused += counts.refused;
     }
     Ok(total)
 }
