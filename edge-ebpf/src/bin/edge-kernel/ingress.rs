@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{Outcome, SourceState, Verdict};
+use edge_ebpf::abi::{Outcome, Ports, SourceState, Verdict};
 use edge_ebpf::decide::{self, Course, Origin};
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{self, Headers};
@@ -23,7 +23,12 @@ pub(crate) fn edge_ingress(ctx: XdpContext) -> u32 {
 /// Judges a packet and counts its outcome.
 #[inline(always)]
 pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
-    let source = judge(ctx);
+    // No map can lack its entry: arrays have them all. Without them nothing is ours.
+    let Some(ports) = maps::PORTS.get(0) else { return count(Outcome::Unjudged) };
+    if decide::is_foreign(&XdpPacket(ctx), |port| world::services(ports, port)) {
+        return count(Outcome::NotOurs);
+    }
+    let source = judge(ctx, ports);
     if !source.is_null() {
         let flow = open(ctx, source);
         if !flow.is_null() {
@@ -50,13 +55,8 @@ pub(crate) struct Handover {
 /// Judges what needs no connection. Null: the packet's journey has ended, and the handover has what is returned; else
 /// the source of a segment.
 #[inline(never)]
-fn judge(ctx: &XdpContext) -> *mut SourceState {
+fn judge(ctx: &XdpContext, ports: &'static Ports) -> *mut SourceState {
     let Some(handover) = maps::HANDOVER.get_ptr_mut(0) else { return core::ptr::null_mut() };
-    // No map can lack its entry: arrays have them all. Without them nothing is ours.
-    let Some(ports) = maps::PORTS.get(0) else { return end(handover, Outcome::Unjudged) };
-    if decide::is_foreign(&XdpPacket(ctx), |port| world::services(ports, port)) {
-        return end(handover, Outcome::NotOurs);
-    }
     let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {
         return end(handover, Outcome::Unjudged);
     };
