@@ -143,9 +143,9 @@ pub trait World {
     fn ask_bind(&mut self, is_suspended: bool) -> Bind;
 
     /// Keeps what framing found, because the segment passes: the connection's state, PDUs by
-    /// command, its bind, and, if `admitted`, called prefixes. If it shows that the connection is not SMPP, that is said
+    /// command, its bind, and called prefixes. If it shows that the connection is not SMPP, that is said
     /// once.
-    fn keep_segment(&mut self, admitted: bool);
+    fn keep_segment(&mut self);
 
     /// Forgets it, because the segment is dropped, and gives back what its messages were charged on the way.
     fn drop_segment(&mut self);

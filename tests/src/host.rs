@@ -430,9 +430,9 @@ impl World for Journey<'_> {
         self.ask(is_suspended)
     }
 
-    fn keep_segment(&mut self, admitted: bool) {
+    fn keep_segment(&mut self) {
         let now_ns = self.host.now_ns;
-        self.keep(admitted, now_ns);
+        self.keep(now_ns);
     }
 
     fn drop_segment(&mut self) {

@@ -261,7 +261,7 @@ impl Journey<'_> {
         }
     }
 
-    pub(crate) fn keep(&mut self, admitted: bool, now_ns: u64) {
+    pub(crate) fn keep(&mut self, now_ns: u64) {
         let Some(on) = self.segment.take() else { return };
         let OnTrial { key, mut flow, walk, judged, .. } = on;
         if walk.unframes() {
@@ -299,7 +299,7 @@ impl Journey<'_> {
             self.host.end_connection(&key);
         }
         self.host.connections.flows.insert(key, flow);
-        for called in walk.tally.called().iter().filter(|_| admitted) {
+        for called in walk.tally.called() {
             *self.host.called.entry((number, called.prefix)).or_default() += u64::from(called.count);
         }
     }

@@ -339,7 +339,8 @@ fn tcp_bytes(tcp: Tcp, option_words: u8) -> Vec<u8> {
 }
 
 /// The internet checksum (RFC 1071) over `parts`, each of which but the last has an even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
+#[must_use]
+pub fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks(2));
     let mut sum: u32 =
         words.map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low))).sum();

@@ -127,7 +127,7 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
         Found::Malformed => (1, 0, Outcome::SmppMalformed),
         Found::Judged => return settle(world, origin, &framed.judged, framed.binds, now_ns),
         Found::Carried => {
-            world.keep_segment(true);
+            world.keep_segment();
             return spare_allowed(origin, Outcome::SmppCarried);
         }
         Found::BeyondHole => {
@@ -146,7 +146,7 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
         }
     };
     if is_allowed {
-        world.keep_segment(true);
+        world.keep_segment();
         count_pdus(world, Allowance::Exempt, submits, binds);
         return Outcome::Allowed;
     }
@@ -167,12 +167,12 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
     };
     match over_limit {
         None => {
-            world.keep_segment(true);
+            world.keep_segment();
             count_pdus(world, Allowance::Admitted, submits, binds);
             within
         }
         Some(_) if origin.observe => {
-            world.keep_segment(true);
+            world.keep_segment();
             count_pdus(world, Allowance::Observed, submits, binds);
             Outcome::SmppObserved
         }
@@ -191,7 +191,7 @@ fn settle<W: World>(world: &mut W, origin: Origin, judged: &Judged, binds: u32, 
         let submits = judged.admitted + judged.refused;
         return refuse(world, (submits, binds), Class::SmppBind, over(scope), now_ns);
     }
-    world.keep_segment(true);
+    world.keep_segment();
     let admitted = if is_allowed { Allowance::Exempt } else { Allowance::Admitted };
     let bound = if matches!(over_bind, Metered::Over(_)) { Allowance::Observed } else { admitted };
     count_pdus(world, admitted, judged.admitted, 0);

@@ -30,6 +30,8 @@ pub struct Tally {
     pub binds: u32,
     /// Bit `n`: `commands[n]` is not 0.
     pub commands_seen: u32,
+    /// Index of the last PDU's command, where there is one.
+    pub command_last: u32,
     /// How many of `called` are in use.
     pub called_used: u32,
     /// Messages whose prefix found no room in `called`.
@@ -88,6 +90,7 @@ impl Tally {
             *slot = before + 1;
         }
         self.commands_seen |= bit;
+        self.command_last = index as u32;
         self.submits += u32::from(header.is_submit());
         self.binds += u32::from(header.is_bind());
     }

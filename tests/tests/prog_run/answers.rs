@@ -5,7 +5,7 @@ use edge_tests::fixtures::packets::{row, table};
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario};
 use edge_tests::host::Host;
 use edge_tests::kernel::Kernel;
-use edge_tests::packet::Frame;
+use edge_tests::packet::{Frame, checksum};
 use edge_tests::sip::Request;
 
 const NOW_NS: u64 = 1_000_000_000_000;
@@ -143,17 +143,6 @@ fn checksums_are_right(frame: &[u8]) -> bool {
     // RFC 768: zero is no checksum, and IPv6 must have one (RFC 8200 8.1).
     let has_no_sum = !is_ipv6 && udp[6..8] == [0, 0];
     usize::from(length) == udp.len()
-        && (has_no_sum || (udp[6..8] != [0, 0] && sum(&[&pseudo, udp]) == 0xffff))
-        && (is_ipv6 || sum(&[ip]) == 0xffff)
-}
-
-fn sum(parts: &[&[u8]]) -> u32 {
-    let bytes: Vec<u8> = parts.concat();
-    let words =
-        bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |low| u32::from(*low)));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum
+        && (has_no_sum || (udp[6..8] != [0, 0] && checksum(&[&pseudo, udp]) == 0))
+        && (is_ipv6 || checksum(&[ip]) == 0)
 }

@@ -80,7 +80,12 @@ impl Party {
     #[inline(always)]
     pub(crate) fn of(source: *mut SourceState) -> Option<Self> {
         // SAFETY: as in `find`.
-        let number = unsafe { (*source).account };
+        Self::numbered(source, unsafe { (*source).account })
+    }
+
+    /// A source that was found before, under an account.
+    #[inline(always)]
+    pub(crate) fn numbered(source: *mut SourceState, number: u32) -> Option<Self> {
         let (policy, account) = (maps::POLICIES.get_ptr(number)?, maps::ACCOUNTS.get_ptr_mut(number)?);
         Some(Self { number, source, policy, account })
     }
@@ -91,8 +96,7 @@ impl Party {
         if number == 0 {
             return None;
         }
-        let (policy, account) = (maps::POLICIES.get_ptr(number)?, maps::ACCOUNTS.get_ptr_mut(number)?);
-        Some(Self { number, source: self.source, policy, account })
+        Self::numbered(self.source, number)
     }
 
     /// The source's standing, unless it has ended.

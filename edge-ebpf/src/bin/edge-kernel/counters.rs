@@ -6,6 +6,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::outbound::is_rejection;
+use edge_ebpf::stream::Tally;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::Heard;
 
@@ -127,11 +128,18 @@ pub(crate) fn bind(account: *mut AccountState, count: BindCount) {
     }
 }
 
-/// Counts SMPP PDUs of an account by command: `pdus[n]` of the command with index `n`, where `seen` has bit `n`.
+/// Counts SMPP PDUs of an account by command.
 #[inline(always)]
-pub(crate) fn commands(account: *mut AccountState, seen: u32, pdus: &[u32; Command::SLOTS]) {
-    for (index, pdus) in pdus.iter().enumerate() {
-        if seen & (1 << index) != 0 {
+pub(crate) fn commands(account: *mut AccountState, tally: &Tally) {
+    // Most segments bring one command: that one without looking for others.
+    let last = opaque(u64::from(tally.command_last)) as usize;
+    if last < Command::SLOTS && tally.commands_seen == 1 << last {
+        // SAFETY: within the map value that `account` points to; the index was checked.
+        atomic::add(unsafe { &raw mut (*account).counters.smpp[last] }, u64::from(tally.commands[last]));
+        return;
+    }
+    for (index, pdus) in tally.commands.iter().enumerate() {
+        if tally.commands_seen & (1 << index) != 0 {
             // SAFETY: within the map value that `account` points to.
             atomic::add(unsafe { &raw mut (*account).counters.smpp[index] }, u64::from(*pdus));
         }

@@ -30,14 +30,15 @@ pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
     }
     let source = judge(ctx, ports);
     if !source.is_null() {
-        let flow = open(ctx, source);
+        let flow = frame(ctx, source);
         if !flow.is_null() {
-            frame(ctx, source, flow);
             return edge_settle_segment(ctx.ctx, source, flow) as u32;
         }
     }
     // SAFETY: this CPU's own value.
-    maps::HANDOVER.get_ptr(0).map_or(xdp_action::XDP_PASS, |handover| unsafe { (*handover).action })
+    maps::SMPP_SCRATCH
+        .get_ptr(0)
+        .map_or(xdp_action::XDP_PASS, |scratch| unsafe { (*scratch).handover.action })
 }
 
 /// What each part of a packet's journey hands to the next. They are functions side by side and not one within the other,
@@ -46,43 +47,44 @@ pub(crate) fn verdict(ctx: &XdpContext) -> u32 {
 pub(crate) struct Handover {
     /// What the program returns, where the journey has ended.
     action: u32,
+    /// The account under which the segment is judged.
+    number: u32,
     origin: Origin,
-    judging: u32,
     source: [u64; 2],
-    now_ns: u64,
+    pub(crate) now_ns: u64,
 }
 
 /// Judges what needs no connection. Null: the packet's journey has ended, and the handover has what is returned; else
 /// the source of a segment.
 #[inline(never)]
 fn judge(ctx: &XdpContext, ports: &'static Ports) -> *mut SourceState {
-    let Some(handover) = maps::HANDOVER.get_ptr_mut(0) else { return core::ptr::null_mut() };
+    let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return core::ptr::null_mut() };
     let (Some(settings), Some(headers)) = (maps::SETTINGS.get(0), maps::HEADERS.get_ptr_mut(0)) else {
-        return end(handover, Outcome::Unjudged);
+        return end(scratch, Outcome::Unjudged);
     };
     // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
     let headers = unsafe { &mut *headers };
     let parsed = wire::parse(&XdpPacket(ctx), headers);
     let mut world = Kernel::new(ctx, settings, ports);
     match decide::judge(&mut world, parsed, reread(headers)) {
-        Course::Ends(outcome) => end(handover, outcome),
+        Course::Ends(outcome) => end(scratch, outcome),
         Course::Segment(origin, now_ns) => {
-            let Some((source, address)) = world.entered() else { return end(handover, Outcome::Unjudged) };
+            let Some((source, address)) = world.entered() else { return end(scratch, Outcome::Unjudged) };
             // SAFETY: as above.
-            unsafe {
-                (*handover).origin = origin;
-                (*handover).source = address;
-                (*handover).now_ns = now_ns;
-            }
+            let handover = unsafe { &mut (*scratch).handover };
+            handover.origin = origin;
+            handover.source = address;
+            handover.now_ns = now_ns;
             source
         }
     }
 }
 
+/// The journey has ended.
 #[inline(always)]
-fn end(handover: *mut Handover, outcome: Outcome) -> *mut SourceState {
+fn end<T>(scratch: *mut smpp::Scratch, outcome: Outcome) -> *mut T {
     // SAFETY: this CPU's own value.
-    unsafe { (*handover).action = count(outcome) };
+    unsafe { (*scratch).handover.action = count(outcome) };
     core::ptr::null_mut()
 }
 
@@ -96,50 +98,31 @@ fn count(outcome: Outcome) -> u32 {
     }
 }
 
-/// Finds the segment's connection. Null: the journey has ended; else the connection, locked.
+/// Finds the segment's connection, and frames the segment on trial. Null: the journey has ended; else the connection,
+/// locked.
 #[inline(never)]
-fn open(ctx: &XdpContext, source: *mut SourceState) -> *mut Flow {
-    let Some(handover) = maps::HANDOVER.get_ptr_mut(0) else { return core::ptr::null_mut() };
-    let (Some(ports), Some(settings), Some(headers)) =
-        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HEADERS.get_ptr(0))
+fn frame(ctx: &XdpContext, source: *mut SourceState) -> *mut Flow {
+    let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return core::ptr::null_mut() };
+    let (Some(ports), Some(settings), Some(headers), Some(party)) =
+        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HEADERS.get_ptr(0), Party::of(source))
     else {
-        end(handover, Outcome::Unjudged);
-        return core::ptr::null_mut();
+        return end(scratch, Outcome::Unjudged);
     };
     // SAFETY: this CPU's own values.
-    let (headers, shared) = unsafe { (&*headers, &mut *handover) };
-    let Some(party) = Party::of(source) else {
-        end(handover, Outcome::Unjudged);
-        return core::ptr::null_mut();
-    };
+    let (headers, handover) = unsafe { (&*headers, &(*scratch).handover) };
+    let now_ns = handover.now_ns;
     let mut world = Kernel::new(ctx, settings, ports);
-    world.resume(party, shared.source);
-    match decide::open_segment(&mut world, shared.origin, headers, shared.now_ns) {
+    world.resume(party, handover.source);
+    match decide::open_segment(&mut world, handover.origin, headers, now_ns) {
         Ok((origin, judging)) => {
-            shared.origin = origin;
-            shared.judging = judging;
+            // SAFETY: as above.
+            let handover = unsafe { &mut (*scratch).handover };
+            handover.origin = origin;
+            handover.number = world.frame_segment(judging, now_ns);
             world.flow()
         }
-        Err(outcome) => {
-            end(handover, outcome);
-            core::ptr::null_mut()
-        }
+        Err(outcome) => end(scratch, outcome),
     }
-}
-
-/// Frames a segment, on trial.
-#[inline(never)]
-fn frame(ctx: &XdpContext, source: *mut SourceState, flow: *mut Flow) {
-    let (Some(settings), Some(handover), Some(party)) =
-        (maps::SETTINGS.get(0), maps::HANDOVER.get_ptr(0), Party::of(source))
-    else {
-        return;
-    };
-    // SAFETY: this CPU's own value, and the flow is locked by us.
-    let (handover, number) = unsafe { (&*handover, (*flow).account) };
-    let mut segment = smpp::Segment::none();
-    segment.resume(ctx.ctx, flow);
-    segment.frame(&party.under(number).unwrap_or(party), handover.judging, settings, handover.now_ns);
 }
 
 /// Judges a segment that was framed, counts its outcome and returns what the program does. A global function: the verifier
@@ -148,8 +131,8 @@ fn frame(ctx: &XdpContext, source: *mut SourceState, flow: *mut Flow) {
 #[inline(never)]
 extern "C" fn edge_settle_segment(ctx: *mut xdp_md, source: *mut SourceState, flow: *mut Flow) -> u64 {
     const UNJUDGED: u64 = xdp_action::XDP_PASS as u64;
-    let (Some(ports), Some(settings), Some(handover), Some(scratch)) =
-        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HANDOVER.get_ptr(0), maps::SMPP_SCRATCH.get_ptr(0))
+    let (Some(ports), Some(settings), Some(scratch)) =
+        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::SMPP_SCRATCH.get_ptr_mut(0))
     else {
         return UNJUDGED;
     };
@@ -157,12 +140,12 @@ extern "C" fn edge_settle_segment(ctx: *mut xdp_md, source: *mut SourceState, fl
         return UNJUDGED;
     }
     // SAFETY: this CPU's own values.
-    let (handover, framed) = unsafe { (&*handover, smpp::framed(&*scratch)) };
+    let (handover, framed) = unsafe { (&(*scratch).handover, smpp::framed(&*scratch)) };
     let ctx = XdpContext::new(ctx);
-    let Some(party) = Party::of(source) else { return UNJUDGED };
+    let Some(party) = Party::numbered(source, handover.number) else { return UNJUDGED };
     let mut world = Kernel::new(&ctx, settings, ports);
     world.resume(party, handover.source);
-    world.resume_segment(flow);
+    world.resume_segment(scratch, flow);
     let outcome = decide::settle_segment(&mut world, handover.origin, framed, handover.now_ns);
     u64::from(count(outcome))
 }

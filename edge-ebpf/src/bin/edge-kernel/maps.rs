@@ -18,7 +18,7 @@ use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use edge_ebpf::wire::{Headers, sip};
 
-use crate::{calls, ingress, smpp};
+use crate::{calls, smpp};
 
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
@@ -185,7 +185,7 @@ pub(crate) static CALL_SCRATCH: PerCpuArray<calls::Scratch> = PerCpuArray::with_
 #[map]
 pub(crate) static SWEPT_RECORD: Array<CallRecord> = Array::with_max_entries(1, 0);
 
-/// Where an SMPP segment is walked. Per CPU, safe because XDP runs with bottom halves off.
+/// Where an SMPP segment is walked, and what one part of its journey hands to the next. Per CPU, safe because XDP runs with bottom halves off.
 #[map]
 pub(crate) static SMPP_SCRATCH: PerCpuArray<smpp::Scratch> = PerCpuArray::with_max_entries(1, 0);
 
@@ -200,10 +200,6 @@ pub(crate) static FRESH_REFUSALS: PerCpuArray<Refusals> = PerCpuArray::with_max_
 /// A part of a packet whose sum is taken. Per CPU.
 #[map]
 pub(crate) static SUM_PART: PerCpuArray<[u32; 129]> = PerCpuArray::with_max_entries(1, 0);
-
-/// What the first part of a packet's journey hands to the second. Per CPU.
-#[map]
-pub(crate) static HANDOVER: PerCpuArray<ingress::Handover> = PerCpuArray::with_max_entries(1, 0);
 
 /// A source that is new, before it is inserted: too large for the stack. Per CPU.
 #[map]

@@ -15,6 +15,7 @@ use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
 use crate::accounts::Party;
+use crate::ingress::Handover;
 use crate::refusal::{Prices, XdpSegment};
 use crate::xdp_packet::XdpPacket;
 use crate::{binds, connection, counters, maps, refusal};
@@ -37,6 +38,8 @@ pub(crate) struct Segment {
 /// What is too large for the stack.
 pub(crate) struct Scratch {
     pub(crate) walk: Walk,
+    /// Of the way in.
+    pub(crate) handover: Handover,
     /// The direction at hand, and the other.
     pub(crate) key: FlowKey,
     pub(crate) reverse: FlowKey,
@@ -83,18 +86,16 @@ impl Segment {
 
     /// A segment that was framed before.
     #[inline(always)]
-    pub(crate) fn resume(&mut self, frame: *mut xdp_md, flow: *mut Flow) {
-        if let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) {
-            self.frame = frame;
-            self.scratch = scratch;
-            self.flow = flow;
-            // SAFETY: this CPU's own value, and the flow is locked by us.
-            let (key, refused) = unsafe { (&(*scratch).key, (*scratch).judged.refused) };
-            if refused != 0
-                && let Some(refusals) = maps::REFUSALS.get_ptr_mut(key)
-            {
-                self.refusals = refusals;
-            }
+    pub(crate) fn resume(&mut self, frame: *mut xdp_md, scratch: *mut Scratch, flow: *mut Flow) {
+        self.frame = frame;
+        self.scratch = scratch;
+        self.flow = flow;
+        // SAFETY: this CPU's own value, and the flow is locked by us.
+        let (key, refused) = unsafe { (&(*scratch).key, (*scratch).judged.refused) };
+        if refused != 0
+            && let Some(refusals) = maps::REFUSALS.get_ptr_mut(key)
+        {
+            self.refusals = refusals;
         }
     }
 
@@ -107,7 +108,13 @@ impl Segment {
 
     /// Finds the segment's connection and locks it.
     #[inline(always)]
-    pub(crate) fn open(&mut self, headers: &Headers, generation: u32, now_ns: u64) -> Opened {
+    pub(crate) fn open(
+        &mut self,
+        frame: *mut xdp_md,
+        headers: &Headers,
+        generation: u32,
+        now_ns: u64,
+    ) -> Opened {
         let transport = &headers.transport;
         let is_plain = transport.flags & (flag::SYN | flag::RST | flag::FIN) == 0;
         if is_plain && transport.end == transport.payload {
@@ -123,6 +130,7 @@ impl Segment {
                 _ => Opened::Unkept,
             };
         }
+        self.frame = frame;
         self.scratch = scratch;
         self.flow = flow;
         Opened::Open
@@ -133,6 +141,13 @@ impl Segment {
     pub(crate) fn account_number(&self) -> u32 {
         // SAFETY: the flow is locked by us.
         if self.flow.is_null() { 0 } else { unsafe { (*self.flow).account } }
+    }
+
+    /// When the segment came.
+    #[inline(always)]
+    pub(crate) fn now_ns(&self) -> u64 {
+        // SAFETY: this CPU's own value.
+        if self.scratch.is_null() { 0 } else { unsafe { (*self.scratch).handover.now_ns } }
     }
 
     /// The port of the server.
@@ -209,7 +224,7 @@ impl Segment {
     /// Lets the segment through: the flow moves on, and the account has its PDUs. `false` if a called prefix
     /// found no room.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, admitted: bool, now_ns: u64) -> bool {
+    pub(crate) fn keep(&mut self, party: &Party, settings: &Settings, now_ns: u64) -> bool {
         if self.scratch.is_null() || self.flow.is_null() {
             return true;
         }
@@ -226,8 +241,7 @@ impl Segment {
             // SAFETY: the flow is locked by us.
             unsafe { (*self.flow).bound = 1 };
         }
-        edge_keep_segment(walk, self.flow, party.account);
-        !admitted || edge_count_called(walk, party.number, settings.prefix_epoch) != 0
+        edge_keep_segment(walk, self.flow, party.account, party.number, settings.prefix_epoch) != 0
     }
 
     /// The port of a connection that this segment shows not to be SMPP: once for each.
@@ -360,15 +374,22 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
     }
 }
 
-// The three that follow are global functions, so that the verifier proves each once and by itself, and not
+// The two that follow are global functions, so that the verifier proves each once and by itself, and not
 // again at the end of each way that leads to them. It asks them to check their pointers.
 
-/// Moves the flow on, unlocks it, and counts PDUs by command. What ends with the segment is ended.
+/// Moves the flow on, unlocks it, and counts PDUs by command and messages by called prefix. What ends with the segment is
+/// ended. 0 if a called prefix found no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_keep_segment(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState) -> u64 {
+extern "C" fn edge_keep_segment(
+    walk: *mut Walk,
+    flow: *mut Flow,
+    account: *mut AccountState,
+    number: u32,
+    epoch: u32,
+) -> u64 {
     if walk.is_null() || flow.is_null() || account.is_null() {
-        return 0;
+        return 1;
     }
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     let (trial, state) = unsafe { (&*walk, &mut *flow) };
@@ -379,30 +400,19 @@ extern "C" fn edge_keep_segment(walk: *mut Walk, flow: *mut Flow, account: *mut 
         state.account = 0;
     }
     connection::unlock(flow);
-    counters::commands(account, trial.tally.commands_seen, &trial.tally.commands);
-    1
-}
-
-/// Counts called prefixes. 0 if one found no room.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_count_called(walk: *mut Walk, account: u32, epoch: u32) -> u64 {
-    if walk.is_null() {
-        return 0;
-    }
-    // SAFETY: this CPU's own value.
-    let tally = unsafe { &(*walk).tally };
+    let tally = &trial.tally;
+    counters::commands(account, tally);
     let used = tally.called_used;
     if used == 0 {
         return u64::from(tally.called_missed == 0);
     }
     // Most segments call one prefix: that one without the loop's machinery.
     let first = tally.called[0];
-    let found = counters::called(account, epoch, first.prefix, u64::from(first.count));
+    let found = counters::called(number, epoch, first.prefix, u64::from(first.count));
     if used == 1 {
         return u64::from(found);
     }
-    let mut turn = CalledTurn { walk, account, epoch, missed: u64::from(tally.called_missed) };
+    let mut turn = CalledTurn { walk, account: number, epoch, missed: u64::from(tally.called_missed) };
     run(used - 1, called, (&raw mut turn).cast());
     u64::from(found && turn.missed == 0)
 }

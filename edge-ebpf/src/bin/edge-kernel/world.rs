@@ -43,21 +43,28 @@ impl<'a> Kernel<'a> {
     /// Goes on with a source that was found before. In place: the stack has no room for copies.
     #[inline(always)]
     pub(crate) fn resume(&mut self, party: Party, address: [u64; 2]) {
-        self.source = address;
+        let [high, low] = address;
+        // Apart: both in one go would become a call to move them.
+        self.source[0] = opaque(high);
+        self.source[1] = opaque(low);
         self.party = Some(party);
+    }
+
+    /// Frames the segment that was opened; the number of its account comes back.
+    #[inline(always)]
+    pub(crate) fn frame_segment(&mut self, how: u32, now_ns: u64) -> u32 {
+        let Some(party) = &self.party else { return 0 };
+        self.segment.frame(party, how, self.settings, now_ns);
+        party.number
     }
 
     /// Goes on with a segment that was framed before.
     #[inline(always)]
-    pub(crate) fn resume_segment(&mut self, flow: *mut Flow) {
-        self.segment.resume(self.ctx.ctx, flow);
-        let number = self.segment.account_number();
-        let Some(mut party) = self.party else { return };
-        if let Some(bound) = party.under(number) {
-            party = bound;
-            self.party = Some(bound);
+    pub(crate) fn resume_segment(&mut self, scratch: *mut smpp::Scratch, flow: *mut Flow) {
+        self.segment.resume(self.ctx.ctx, scratch, flow);
+        if let Some(party) = &self.party {
+            self.segment.belongs_to(party);
         }
-        self.segment.belongs_to(&party);
     }
 
     /// The connection of the segment at hand, locked.
@@ -266,7 +273,7 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn open_segment(&mut self, headers: &Headers, now_ns: u64) -> Opened {
-        self.segment.open(headers, self.settings.generation, now_ns)
+        self.segment.open(self.ctx.ctx, headers, self.settings.generation, now_ns)
     }
 
     #[inline(always)]
@@ -295,15 +302,15 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn keep_segment(&mut self, admitted: bool) {
+    fn keep_segment(&mut self) {
+        let now_ns = self.segment.now_ns();
         if let Some(party) = self.party
-            && !self.segment.keep(&party, self.settings, admitted, clock::now_ns())
+            && !self.segment.keep(&party, self.settings, now_ns)
         {
-            self.tell_full(FullMap::Prefixes, clock::now_ns());
+            self.tell_full(FullMap::Prefixes, now_ns);
         }
         if let (Some(party), Some(port)) = (self.party, self.segment.unframed_port()) {
-            let (port, now_ns) = (u64::from(port), clock::now_ns());
-            events::send(EventKind::FlowUnframed, party.number, self.source, port, 0, now_ns);
+            events::send(EventKind::FlowUnframed, party.number, self.source, u64::from(port), 0, now_ns);
         }
     }
 
