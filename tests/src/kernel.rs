@@ -1,6 +1,6 @@
 //! The object file in the kernel, without an interface: maps set by hand, packets run by `BPF_PROG_TEST_RUN`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -12,14 +12,15 @@ use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptio
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
     AccountState, BenchFrame, BindState, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId,
-    EgressOutcome, FlowKey, Member, Outcome, Policy, Settings, SourceState, Standing, SystemId, bench, map,
-    program,
+    EgressOutcome, FlowKey, Member, Outcome, Policy, Settings, SourceState, Standing, SystemId, Verdict,
+    bench, map, program,
 };
 use edge_ebpf::native::Refusals;
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
 use crate::netns::Namespace;
+use crate::object::object_bytes;
 
 /// Shortest frame that `BPF_PROG_TEST_RUN` takes: an Ethernet header (`net/bpf/test_run.c`).
 pub const SHORTEST_FRAME: usize = 14;
@@ -30,6 +31,16 @@ pub const XDP_DROP: u32 = 1;
 pub const XDP_PASS: u32 = 2;
 /// See [`XDP_DROP`].
 pub const XDP_TX: u32 = 3;
+/// What the program returns for a packet that ends so.
+#[must_use]
+pub fn xdp_action(outcome: Outcome) -> u32 {
+    match outcome.verdict() {
+        Verdict::Pass => XDP_PASS,
+        Verdict::Drop => XDP_DROP,
+        Verdict::Answer => XDP_TX,
+    }
+}
+
 /// `TC_ACT_UNSPEC`, -1 (`include/uapi/linux/pkt_cls.h`): on to the next program, and out.
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 
@@ -474,22 +485,4 @@ fn clear<K: Pod, V: Pod>(map: &mut HashMap<&mut aya::maps::MapData, K, V>) -> Re
         map.remove(&key)?;
     }
     Ok(())
-}
-
-/// Where the object file is: `EDGE_KERNEL_OBJECT`, or where `cargo xtask build-ebpf` puts it.
-#[must_use]
-pub fn object_path() -> PathBuf {
-    std::env::var_os("EDGE_KERNEL_OBJECT").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/kernel/edge-kernel"),
-        PathBuf::from,
-    )
-}
-
-/// The object file.
-pub fn object_bytes() -> Result<Vec<u8>> {
-    let path = object_path();
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("{} is not there: run `cargo xtask build-ebpf` first", path.display()))?;
-    ensure!(bytes.starts_with(b"\x7fELF"), "{} is not an ELF file", path.display());
-    Ok(bytes)
 }

@@ -12,7 +12,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
-use edge_tests::kernel::object_bytes;
+use edge_tests::object::object_bytes;
 
 /// The bits of a trie's key, before its data.
 const PREFIX_LEN_BYTES: usize = 4;

@@ -10,6 +10,7 @@ use edge_tests::fixtures::world::{
 };
 use edge_tests::host::Host;
 use edge_tests::kernel::Kernel;
+use edge_tests::lent::Lent;
 use edge_tests::packet::Frame;
 use edge_tests::sip::Request;
 
@@ -17,14 +18,14 @@ const NOW_NS: u64 = 1_000_000_000_000;
 
 /// Kernel and host under the same limit.
 struct Story {
-    kernel: Kernel,
+    kernel: Lent,
     host: Host,
 }
 
 impl Story {
     fn begin(calls_max: u32) -> Self {
         let before = Scenario::open().calls_max(calls_max);
-        let mut kernel = Kernel::load().unwrap();
+        let mut kernel = Lent::take().unwrap();
         kernel.prepare(&before).unwrap();
         Self { kernel, host: Host::prepare(&before, NOW_NS) }
     }
@@ -282,7 +283,7 @@ fn a_count_that_is_wrong_is_put_right_beside_what_packets_add() {
 #[test]
 fn observing_counts_slots_and_refuses_nothing() {
     let before = Scenario::open().calls_max(1).acme_observed();
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     kernel.prepare(&before).unwrap();
     for (call, expected) in [(1, Outcome::SipAdmitted), (2, Outcome::SipObserved)] {
         let frame =

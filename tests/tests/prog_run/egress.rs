@@ -3,7 +3,7 @@
 use edge_ebpf::abi::EgressOutcome;
 use edge_tests::fixtures::packets::table;
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario};
-use edge_tests::kernel::Kernel;
+use edge_tests::lent::Lent;
 use edge_tests::packet::Frame;
 use edge_tests::sip::{Request, response};
 
@@ -15,7 +15,7 @@ const SHORTEST_PACKET: usize = 54;
 
 #[test]
 fn what_the_server_says_is_told_apart() {
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     kernel.prepare(&Scenario::open()).unwrap();
     let datagram =
         |from, payload: &[u8]| Frame::ipv4(SERVER, ACME_SOURCE).udp(from, PEER_PORT).payload(payload).bytes();
@@ -35,7 +35,7 @@ fn what_the_server_says_is_told_apart() {
 
 #[test]
 fn whatever_leaves_is_counted_once_and_passes() {
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     kernel.prepare(&Scenario::open()).unwrap();
     for row in table().into_iter().filter(|row| row.frame.len() >= SHORTEST_PACKET) {
         for frame in std::iter::once(&row.frame[..]).chain(row.truncations(SHORTEST_PACKET)) {

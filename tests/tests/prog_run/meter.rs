@@ -6,7 +6,7 @@ use edge_ebpf::abi::{AccountState, Class, Limit, Outcome};
 use edge_ebpf::meter::charge;
 use edge_tests::fixtures::packets::row;
 use edge_tests::fixtures::world::{ACME, Scenario};
-use edge_tests::kernel::Kernel;
+use edge_tests::lent::Lent;
 use nix::time::{ClockId, clock_gettime};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -14,7 +14,7 @@ use zerocopy::FromZeros as _;
 
 #[test]
 fn the_kernels_bucket_moves_as_the_hosts_for_any_limit_and_any_state() {
-    let kernel = RefCell::new(Kernel::load().unwrap());
+    let kernel = RefCell::new(Lent::take().unwrap());
     let frame = row("sip_options").frame;
     let mut runner = TestRunner::new(Config { cases: 3000, ..Config::default() });
     // The state lies around now: a little in debt, a little in credit, or never used.

@@ -4,6 +4,7 @@ use edge_ebpf::abi::{AccountCounters, Allowance, Class, Outcome};
 use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SIP_PORT, SMPP_PORT, Scenario};
 use edge_tests::host::Host;
 use edge_tests::kernel::{Kernel, XDP_PASS};
+use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, Tcp};
 use edge_tests::sip::Request;
 use edge_tests::smpp::submit_sm;
@@ -15,7 +16,7 @@ const SIZES: [usize; 10] = [1472, 2047, 2048, 2049, 3400, 3600, 4096, 4097, 8972
 /// One test for both: a verifier that is emulated takes half a minute to load the programs.
 #[test]
 fn a_packet_of_any_size_is_judged_as_on_the_host_and_passes_where_nothing_is_limited() {
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     sip_is_judged_by_its_beginning(&mut kernel);
     a_segment_is_counted_to_its_last_pdu(&mut kernel);
 }

@@ -8,6 +8,7 @@ use edge_tests::fixtures::packets::row;
 use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario, at_once};
 use edge_tests::host::Host;
 use edge_tests::kernel::{Kernel, XDP_DROP};
+use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, Tcp, checksum};
 use edge_tests::smpp::{command, enquire_link, pdu, submit_sm};
 use proptest::prelude::*;
@@ -30,7 +31,7 @@ enum Server {
 
 #[test]
 fn a_refused_message_is_an_enquire_link_of_the_same_length() {
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     let row = row("smpp_refused_1");
     kernel.prepare(&row.before).unwrap();
     let (_, frame) = kernel.became(program::INGRESS, &row.frame).unwrap();
@@ -48,7 +49,7 @@ fn a_refused_message_is_an_enquire_link_of_the_same_length() {
 /// A sender's stack that leaves the checksum to the interface puts the pseudo-header's sum there.
 #[test]
 fn a_checksum_that_is_still_to_be_made_stays_the_pseudo_headers() {
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     let row = row("smpp_refused_10");
     kernel.prepare(&row.before).unwrap();
     let mut frame = row.frame.clone();
@@ -63,7 +64,7 @@ fn a_checksum_that_is_still_to_be_made_stays_the_pseudo_headers() {
 /// the client gets exactly one right answer to each request.
 #[test]
 fn a_session_is_refused_exactly_as_on_the_host() {
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     let mut runner = TestRunner::new(Config { cases: 150, max_shrink_iters: 0, ..Config::default() });
     let kinds = prop_oneof![Just(Server::Answers), Just(Server::Nacks), Just(Server::Responds)];
     let requests = proptest::collection::vec((0..6_u8, 0..90_usize), 1..40);

@@ -3,14 +3,14 @@
 use edge_ebpf::abi::{Class, EgressOutcome, Outcome};
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario, UNKNOWN_SOURCE, at_once, mapped};
 use edge_tests::host::Host;
-use edge_tests::kernel::Kernel;
+use edge_tests::lent::Lent;
 use edge_tests::packet::Frame;
 use edge_tests::sip::{Request, response};
 
 const NOW_NS: u64 = 1_000_000_000_000;
 
 struct Story {
-    kernel: Kernel,
+    kernel: Lent,
     host: Host,
     calls: u32,
 }
@@ -22,7 +22,7 @@ impl Story {
             .unknown_limit(Class::SipInvite, at_once(1))
             .registered_limit(Class::SipInvite, at_once(3));
         let before = Scenario { registered_for_ns, ..before };
-        let mut kernel = Kernel::load().unwrap();
+        let mut kernel = Lent::take().unwrap();
         kernel.prepare(&before).unwrap();
         Self { kernel, host: Host::prepare(&before, NOW_NS), calls: 0 }
     }
