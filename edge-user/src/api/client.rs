@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 use super::server::REQUEST_TIMEOUT;
 use super::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
-    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveCall, LiveCallQuery, Measure,
-    PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
+    LiveCallQuery, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery,
+    Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// Where the daemon's socket is unless the configuration says otherwise.
@@ -128,6 +128,16 @@ impl Client {
     /// `POST /v1/suspensions/unset`.
     pub async fn resume(&self, request: &Resume) -> Result<Suspension, ClientError> {
         self.send(Method::POST, &["suspensions", "unset"], request).await
+    }
+
+    /// `GET /v1/binds`.
+    pub async fn live_binds(&self, query: &LiveBindQuery) -> Result<Vec<LiveBind>, ClientError> {
+        self.ask(self.request(Method::GET, &["binds"]).query(query)).await
+    }
+
+    /// `GET /v1/binds/{id}`.
+    pub async fn live_bind(&self, id: &str) -> Result<LiveBind, ClientError> {
+        self.get(&["binds", id]).await
     }
 
     /// `GET /v1/calls`.

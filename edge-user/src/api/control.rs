@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
-    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveCall, LiveCallQuery, Measure,
-    PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
+    LiveCallQuery, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery,
+    Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 
 /// The person or program at the other end of the socket, as the kernel vouches for it (`SO_PEERCRED`, unix(7)).
@@ -91,6 +91,15 @@ pub trait Control: Send + Sync + 'static {
         actor: &Actor,
         request: Resume,
     ) -> impl Future<Output = Result<Suspension, ApiError>> + Send;
+
+    /// `GET /v1/binds`: SMPP sessions, oldest first; `unknown_account`.
+    fn live_binds(
+        &self,
+        query: &LiveBindQuery,
+    ) -> impl Future<Output = Result<Vec<LiveBind>, ApiError>> + Send;
+
+    /// `GET /v1/binds/{id}`; `unknown_bind` when it has ended.
+    fn live_bind(&self, id: &str) -> impl Future<Output = Result<LiveBind, ApiError>> + Send;
 
     /// `GET /v1/calls`: calls that hold slots, longest first; `unknown_account`.
     fn live_calls(

@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use self::extract::{Body, By, Failure, Part, Peer};
 use super::control::Control;
 use super::types::{
-    AlertQuery, ApiError, AuditQuery, Detach, DropSlot, LimitQuery, LiveCallQuery, PlanRequest, RecordQuery,
-    Resume, SetLimit, SetMeasure, StatsQuery, Suspend, TestWebhook, UnsetLimit, UnsetMeasure,
+    AlertQuery, ApiError, AuditQuery, Detach, DropSlot, LimitQuery, LiveBindQuery, LiveCallQuery,
+    PlanRequest, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Suspend, TestWebhook, UnsetLimit,
+    UnsetMeasure,
 };
 
 pub use self::socket::{BindError, bind};
@@ -71,6 +72,8 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/v1/measures/unset", post(unset_measure::<C>))
         .route("/v1/suspensions", get(suspensions::<C>).merge(put(suspend::<C>)))
         .route("/v1/suspensions/unset", post(resume::<C>))
+        .route("/v1/binds", get(live_binds::<C>))
+        .route("/v1/binds/{id}", get(live_bind::<C>))
         .route("/v1/calls", get(live_calls::<C>))
         .route("/v1/calls/{id}", get(live_call::<C>))
         .route("/v1/calls/drop", post(drop_slot::<C>))
@@ -173,6 +176,20 @@ async fn resume<C: Control>(
     Body(request): Body<Resume>,
 ) -> impl IntoResponse {
     answer(control.resume(&actor, request).await)
+}
+
+async fn live_binds<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<LiveBindQuery>>,
+) -> impl IntoResponse {
+    answer(control.live_binds(&query).await)
+}
+
+async fn live_bind<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Path(id)): Part<Path<String>>,
+) -> impl IntoResponse {
+    answer(control.live_bind(&id).await)
 }
 
 async fn live_calls<C: Control>(

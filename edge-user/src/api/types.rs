@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::Alert;
 
+mod binds;
 mod calls;
 
+pub use binds::{LiveBind, LiveBindQuery};
 pub use calls::{
     CallRow, CallStats, CallsStatus, DropSlot, LiveCall, LiveCallQuery, RecordQuery, Resume, StatsQuery,
     Suspend, Suspension, TrunkView,

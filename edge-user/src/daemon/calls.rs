@@ -88,7 +88,7 @@ impl Daemon {
         Ok(figures.iter().map(|(account, figures)| figures.stats(account)).collect())
     }
 
-    fn number_of(&self, name: &str) -> Result<u32, ApiError> {
+    pub(super) fn number_of(&self, name: &str) -> Result<u32, ApiError> {
         let state = self.state();
         views::account(&state.config, name)?;
         Ok(state.installed.get(name).map_or(0, |account| account.number))
@@ -162,11 +162,11 @@ fn unknown(id: &str) -> ApiError {
     )
 }
 
-fn unreadable(error: &DataplaneError) -> ApiError {
+pub(super) fn unreadable(error: &DataplaneError) -> ApiError {
     ApiError::new("kernel_failed", error.to_string(), "see the log of edged")
 }
 
-fn internal(error: &tokio::task::JoinError) -> ApiError {
+pub(super) fn internal(error: &tokio::task::JoinError) -> ApiError {
     ApiError::new("internal", error.to_string(), "see the log of edged")
 }
 

@@ -10,9 +10,9 @@ use super::state::Daemon;
 use crate::api::control::{Actor, Control};
 use crate::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
-    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveCall, LiveCallQuery, Measure,
-    PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
+    LiveCallQuery, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery,
+    Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
 use crate::store;
 
@@ -87,6 +87,14 @@ impl Control for Handle {
     async fn resume(&self, actor: &Actor, request: Resume) -> Result<Suspension, ApiError> {
         let (daemon, actor) = (Arc::clone(&self.0), actor.clone());
         to_the_end(async move { daemon.resume(&actor, request).await }).await
+    }
+
+    async fn live_binds(&self, query: &LiveBindQuery) -> Result<Vec<LiveBind>, ApiError> {
+        self.0.live_binds(query).await
+    }
+
+    async fn live_bind(&self, id: &str) -> Result<LiveBind, ApiError> {
+        self.0.live_bind(id)
     }
 
     async fn live_calls(&self, query: &LiveCallQuery) -> Result<Vec<LiveCall>, ApiError> {

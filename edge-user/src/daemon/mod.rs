@@ -10,6 +10,7 @@
 //! Neither is the loss of the database: limits come from the configuration, and what was set by command stays in
 //! the kernel until the database answers again.
 
+mod binds;
 mod calls;
 mod change;
 mod clock;

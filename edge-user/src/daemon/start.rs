@@ -47,7 +47,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
-    let Dataplane { accounts, interfaces, counters, calls, prefixes, events, records, logs, adoption } =
+    let Dataplane { accounts, interfaces, counters, binds, calls, prefixes, events, records, logs, adoption } =
         plane;
     let events = events
         .listen()
@@ -122,6 +122,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         store,
         deliverer,
         counters,
+        binds,
         calls,
         kernel: Mutex::new(kernel),
         state: Mutex::new(state),

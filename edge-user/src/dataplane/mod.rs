@@ -9,6 +9,7 @@
 //! one adopts them with buckets and counters as they are.
 
 mod accounts;
+mod binds;
 mod calls;
 mod clock;
 mod counters;
@@ -30,6 +31,7 @@ mod state;
 use std::path::Path;
 
 pub use accounts::Accounts;
+pub use binds::{BindUse, Binds};
 pub use calls::{Calls, Walk};
 pub use clock::Clocks;
 pub use counters::{Counters, SourceUse};
@@ -52,6 +54,8 @@ pub struct Dataplane {
     pub interfaces: Interfaces,
     /// Counters.
     pub counters: Counters,
+    /// SMPP sessions.
+    pub binds: Binds,
     /// Calls that hold slots.
     pub calls: Calls,
     /// Called prefixes.
@@ -82,6 +86,7 @@ impl Dataplane {
         let capacities = maps.capacities()?;
         // What copies handles goes before those that take them.
         Ok(Self {
+            binds: Binds::new(&maps)?,
             calls: Calls::new(&maps)?,
             accounts: Accounts::new(&mut maps, settings.clone())?,
             counters: Counters::new(&mut maps, capacities)?,

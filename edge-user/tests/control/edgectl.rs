@@ -23,6 +23,8 @@ const QUESTIONS_AND_CHANGES: &[&str] = &[
     "measures list",
     "suspend acme --for 2d --reason unpaid",
     "resume acme",
+    "binds list --account acme --limit 5",
+    "binds show 203.0.113.7:40000-198.51.100.10:2775",
     "calls list --account acme --limit 5",
     "calls show 1-00000000000000ab --full",
     "calls drop-slot 1-00000000000000ab --reason stale",
@@ -297,7 +299,7 @@ fn the_socket_may_come_from_the_environment() {
 }
 
 /// Runs the line against the socket, with nothing of this process's surroundings.
-fn edgectl(socket: &Path, line: &str) -> Output {
+pub(crate) fn edgectl(socket: &Path, line: &str) -> Output {
     command(socket, line).output().unwrap()
 }
 
@@ -307,7 +309,7 @@ fn command(socket: &Path, line: &str) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 

@@ -10,13 +10,15 @@ use edge_user::api::server;
 use edge_user::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
     CallStats, CallsStatus, DeliveryView, Detach, Detached, DropSlot, InterfaceStatus, LimitChange,
-    LimitQuery, LimitView, LiveCall, LiveCallQuery, MapStatus, Measure, MeasureKind, PlanRequest, PlanView,
-    RecordQuery, Resume, Scope, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook,
-    TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
+    LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall, LiveCallQuery, MapStatus, Measure, MeasureKind,
+    PlanRequest, PlanView, RecordQuery, Resume, Scope, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
+    Suspension, TestWebhook, TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+
+use crate::binds::live_bind;
 
 /// The daemon; cloned handles see the same diary.
 #[derive(Clone, Default)]
@@ -358,6 +360,17 @@ impl Control for FakeDaemon {
         let Resume { account, reason } = request;
         self.write(actor, format!("resume {account} {reason}"));
         Ok(Suspension { account, ..suspension() })
+    }
+
+    async fn live_binds(&self, query: &LiveBindQuery) -> Result<Vec<LiveBind>, ApiError> {
+        match query.account.as_deref() {
+            None | Some("acme") => Ok(vec![live_bind()]),
+            Some(name) => Err(unknown("account", name)),
+        }
+    }
+
+    async fn live_bind(&self, id: &str) -> Result<LiveBind, ApiError> {
+        if id == live_bind().id { Ok(live_bind()) } else { Err(unknown("bind", id)) }
     }
 
     async fn live_calls(&self, query: &LiveCallQuery) -> Result<Vec<LiveCall>, ApiError> {

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod bad_input;
+mod binds;
 mod call_limit;
 mod callers;
 mod calls;

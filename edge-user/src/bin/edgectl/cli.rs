@@ -8,10 +8,12 @@ use clap_complete::Shell;
 use edge_user::api::client::DEFAULT_SOCKET;
 use edge_user::api::types::Scope;
 
+mod binds;
 mod calls;
 
 use crate::values;
 
+pub(crate) use self::binds::BindsVerb;
 pub(crate) use self::calls::{CallsVerb, ExportArgs, ExportFormat};
 
 /// Where the configuration is unless told otherwise.
@@ -114,6 +116,9 @@ Example:
     /// Bans and allowances in force
     #[command(subcommand)]
     Measures(MeasuresVerb),
+    /// SMPP sessions under way
+    #[command(subcommand)]
+    Binds(BindsVerb),
     /// Calls under way, and calls that are over
     #[command(subcommand)]
     Calls(CallsVerb),

@@ -13,6 +13,7 @@ mod values;
 mod accounts;
 mod alerts;
 mod audit;
+mod binds;
 mod calls;
 mod check;
 mod completions;
@@ -62,6 +63,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
             Verb::Measures(verb) => measures::run(verb, socket, output).await,
             Verb::Suspend(args) => suspend::suspend(args, socket, output).await,
             Verb::Resume(args) => suspend::resume(args, socket, output).await,
+            Verb::Binds(verb) => binds::run(verb, socket, output).await,
             Verb::Calls(verb) => calls::run(verb, socket, output).await,
             Verb::Top(args) => top::run(&args, socket, output).await,
             Verb::Alerts(verb) => alerts::run(verb, socket, output).await,
