@@ -4,6 +4,8 @@
 //! names of the configuration and of the contract, never an address or a phone number: cardinality is bounded
 //! by what the operator has written.
 
+mod smpp;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alert::Severity;
 use crate::figures::CallFigures;
 use crate::rate::Rate;
+pub use smpp::ListenerMeasures;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -44,6 +47,8 @@ pub struct Measures {
     pub accounts: BTreeMap<String, AccountMeasures>,
     /// Trunks.
     pub trunks: Vec<TrunkMeasures>,
+    /// SMPP ports.
+    pub listeners: Vec<ListenerMeasures>,
     /// Alerts opened since the start, by rule and severity.
     pub alerts_opened: BTreeMap<(String, Severity), u64>,
     /// Alerts open now, by rule.
@@ -75,6 +80,8 @@ pub struct AccountMeasures {
     pub policy: Policy,
     /// Calls that hold a slot now.
     pub calls_active: u64,
+    /// Binds that the server has said yes to, now.
+    pub binds_active: u64,
     /// Slots of the entries when they were last walked, once they were.
     pub slots_held: Option<u64>,
     /// Slots put right since the start.
@@ -161,6 +168,7 @@ impl Collector for Measures {
         self.traffic(&mut encoder)?;
         self.limits(&mut encoder)?;
         self.slots(&mut encoder)?;
+        self.smpp(&mut encoder)?;
         self.calls(&mut encoder)?;
         self.alerts(&mut encoder)?;
         self.daemon(&mut encoder)

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use edge_ebpf::abi::BindCount;
+
 use super::*;
 
 /// Every family has at least one sample.
 fn busy() -> Measures {
     let mut counters = AccountCounters::NOTHING;
     counters.foreign_callers = 2;
+    counters.binds[BindCount::Accepted.index()] = 4;
     counters.messages[Class::SipInvite.index()] = [7, 3, 0, 0, 0];
     counters.sip[Method::Invite.index()] = 10;
     counters.smpp[Command::SubmitSm.index()] = 4;
@@ -27,6 +30,7 @@ fn busy() -> Measures {
         counters,
         policy,
         calls_active: 3,
+        binds_active: 2,
         slots_held: Some(3),
         slots_corrected: 0,
         calls,
@@ -35,6 +39,12 @@ fn busy() -> Measures {
     Measures {
         outcomes: BTreeMap::from([(Outcome::SipAdmitted, 7), (Outcome::NotOurs, 0)]),
         accounts: BTreeMap::from([("acme".to_owned(), acme)]),
+        listeners: vec![ListenerMeasures {
+            port: 2775,
+            refusals: [9, 8, 0],
+            waiting: 1,
+            has_fallen_back: false,
+        }],
         trunks: vec![TrunkMeasures {
             account: "acme".to_owned(),
             trunk: "london".to_owned(),
@@ -107,6 +117,9 @@ fn figures_come_out_as_they_went_in() {
         "edge_limit_per_sec{account=\"acme\",scope=\"account\",class=\"sip.invite\"} 20.0",
         "edge_limit_utilization_ratio{account=\"acme\",class=\"sip.invite\"} 0.75",
         "edge_calls_active{account=\"acme\"} 3.0",
+        "edge_binds_active{account=\"acme\"} 2.0",
+        "edge_smpp_refusals_total{port=\"2775\",result=\"answered\"} 8",
+        "edge_smpp_refusals_waiting{port=\"2775\"} 1.0",
         "edge_calls_ended_total{account=\"acme\",cause=\"completed\"} 4",
         "edge_calls_talk_seconds_total{account=\"acme\"} 90.5",
         "edge_xdp_mode{interface=\"eth0\",mode=\"native\"} 1.0",

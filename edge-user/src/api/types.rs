@@ -14,7 +14,7 @@ use crate::alert::Alert;
 mod binds;
 mod calls;
 
-pub use binds::{LiveBind, LiveBindQuery};
+pub use binds::{ListenerStatus, LiveBind, LiveBindQuery};
 pub use calls::{
     CallRow, CallStats, CallsStatus, DropSlot, LiveCall, LiveCallQuery, RecordQuery, Resume, StatsQuery,
     Suspend, Suspension, TrunkView,
@@ -97,6 +97,8 @@ pub struct Status {
     pub packets: u64,
     /// Calls under way.
     pub calls: CallsStatus,
+    /// SMPP ports.
+    pub listeners: Vec<ListenerStatus>,
     /// Maps, how full they are.
     pub maps: Vec<MapStatus>,
     /// Alerts open now.

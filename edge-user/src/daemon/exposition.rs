@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use edge_ebpf::abi::RefusalMode;
+
 use super::state::Daemon;
 use super::views::mode_name;
 use crate::dataplane::InterfaceState;
-use crate::metrics::{AccountMeasures, Measures, Source, TrunkMeasures};
+use crate::metrics::{AccountMeasures, ListenerMeasures, Measures, Source, TrunkMeasures};
 
 impl Source for Daemon {
     fn measures(&self) -> Measures {
@@ -24,6 +26,7 @@ impl Source for Daemon {
                 counters: *state.counters(name)?,
                 policy: installed.policy,
                 calls_active: self.counters.calls_active(installed.number).unwrap_or_default(),
+                binds_active: self.counters.binds_active(installed.number).unwrap_or_default(),
                 slots_held: state.slots.walked.as_ref().and_then(|walked| walked.held.get(name).copied()),
                 slots_corrected: state.slots.corrected.get(name).copied().unwrap_or(0),
                 calls: state.records.figures.get(name).cloned().unwrap_or_default(),
@@ -46,7 +49,15 @@ impl Source for Daemon {
                 refused: counts.refused,
             })
         };
+        let has_native = state.config.smpp.refusal == RefusalMode::Native;
+        let listener = |it: crate::dataplane::ListenerUse| ListenerMeasures {
+            port: it.port,
+            refusals: [it.counts.refused, it.counts.answered, it.counts.unmatched],
+            waiting: super::listeners::waiting(&it),
+            has_fallen_back: has_native && it.fallen_back_ns.is_some(),
+        };
         Measures {
+            listeners: self.listeners(&state).into_iter().map(listener).collect(),
             trunks: state.trunks.iter().filter_map(trunk).collect(),
             // A reading that fails shows as missing series, which monitoring notices.
             outcomes: self.counters.outcomes().unwrap_or_default(),

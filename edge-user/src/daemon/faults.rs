@@ -14,6 +14,8 @@ pub(super) const MAP_FULL: &str = "map_full";
 pub(super) const INTERFACE_DOWN: &str = "interface_down";
 /// Rule of a link that somebody else removed, detached or gave another program.
 pub(super) const LINK_LOST: &str = "link_lost";
+/// Rule of a port that drops what it should answer, because its server left refusals unanswered.
+pub(super) const REFUSALS_UNANSWERED: &str = "refusals_unanswered";
 /// Rule of a count of slots that differed lastingly from the calls that hold them.
 pub(super) const SLOTS_DRIFTED: &str = "slots_drifted";
 /// In place of an account, for what concerns the whole edge.
@@ -30,6 +32,8 @@ pub(super) struct Faults {
     /// By rule and subject.
     episodes: BTreeMap<(&'static str, String), Episode>,
     down: BTreeMap<String, Finding>,
+    /// Ports that fell back to drop.
+    fallen: BTreeMap<String, Finding>,
 }
 
 /// What happens again and again: one alert, however often.
@@ -47,6 +51,9 @@ impl Faults {
         for finding in open {
             if finding.rule == INTERFACE_DOWN {
                 self.down.insert(finding.subject.clone(), finding.clone());
+            }
+            if finding.rule == REFUSALS_UNANSWERED {
+                self.fallen.insert(finding.subject.clone(), finding.clone());
             }
             if let Some(rule) =
                 [MAP_FULL, LINK_LOST, SLOTS_DRIFTED].iter().find(|rule| finding.rule == **rule)
@@ -110,6 +117,24 @@ impl Faults {
         signals
     }
 
+    /// The ports that have fallen back to drop, with the refusals that nobody has answered: what has changed. It stays
+    /// on until a reload lets them try again.
+    pub(super) fn fallen_back(&mut self, ports: &[(u16, u64)]) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        let mut over = std::mem::take(&mut self.fallen);
+        for (port, unanswered) in ports {
+            let subject = format!("port {port}");
+            let finding = over.remove(&subject).unwrap_or_else(|| {
+                let finding = unanswered_on(&subject, *unanswered);
+                signals.push(Signal::Open(finding.clone()));
+                finding
+            });
+            self.fallen.insert(subject, finding);
+        }
+        signals.extend(over.into_values().map(Signal::Resolve));
+        signals
+    }
+
     fn step_episodes(&mut self, now: Timestamp) -> Vec<Signal> {
         let mut signals = Vec::new();
         self.episodes.retain(|(rule, subject), episode| {
@@ -138,6 +163,9 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
     let text = match (finding.rule.as_str(), finding.subject.as_str()) {
         (INTERFACE_DOWN, _) => "nothing is metered on this interface; it is attached as soon as it can be",
         (LINK_LOST, _) => "put right at once; `edgectl status` tells what was found: ask who did it",
+        (REFUSALS_UNANSWERED, _) => {
+            "messages over a limit are dropped on this port until `edgectl reload`; try the server by `edgectl doctor smpp`"
+        }
         (SLOTS_DRIFTED, _) => {
             "put right at once; the audit tells by how much: report it, it should not happen"
         }
@@ -181,6 +209,22 @@ fn happening(rule: &str, subject: &str, count: u64) -> Finding {
         threshold: 0.0,
         baseline: None,
         unit: "events".into(),
+        window_secs: 1,
+        evidence: Vec::new(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for a person to read")]
+fn unanswered_on(subject: &str, unanswered: u64) -> Finding {
+    Finding {
+        rule: REFUSALS_UNANSWERED.into(),
+        account: WHOLE_EDGE.into(),
+        subject: subject.into(),
+        severity: Severity::Critical,
+        observed: unanswered as f64,
+        threshold: 0.0,
+        baseline: None,
+        unit: "refusals unanswered".into(),
         window_secs: 1,
         evidence: Vec::new(),
     }
@@ -269,6 +313,22 @@ mod tests {
         assert!(matches!(&gone[..], [Signal::Open(finding)] if finding.subject == "eth0"));
         assert_eq!(faults.step([(&name, &InterfaceState::Absent)], at(2)), []);
         assert!(matches!(&faults.step([(&name, &attached)], at(3))[..], [Signal::Resolve(_)]));
+    }
+
+    #[test]
+    fn a_port_that_fell_back_is_one_alert_until_it_may_try_again_over_restarts_too() {
+        let mut faults = Faults::default();
+        let opened = faults.fallen_back(&[(2775, 40)]);
+        let [Signal::Open(finding)] = &opened[..] else { panic!("{opened:?}") };
+        assert_eq!((finding.subject.as_str(), finding.observed), ("port 2775", 40.0));
+        assert!(action(finding).unwrap().contains("edgectl reload"));
+        assert_eq!(faults.fallen_back(&[(2775, 60)]), []);
+
+        let mut next = Faults::default();
+        next.adopt([finding], at(0));
+        assert_eq!(next.fallen_back(&[(2775, 60)]), []);
+        assert!(matches!(&next.fallen_back(&[])[..], [Signal::Resolve(it)] if it.subject == "port 2775"));
+        assert_eq!(next.fallen_back(&[]), []);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod describe;
 mod exposition;
 mod faults;
 mod guard;
+mod listeners;
 mod minute;
 mod rates;
 mod reconcile;

@@ -40,7 +40,6 @@ pub(super) fn reconcile(
 ) -> Result<(Plan, InPlace), ReconcileError> {
     let (plan, installed) = dry_run(kernel, config, kept)?;
     kernel.accounts.apply(&plan)?;
-    kernel.accounts.arm_refusals(clock::clocks().monotonic_ns)?;
     let in_place = InPlace { accounts: installed.accounts, trunks: installed.trunks }.after(&plan);
     Ok((plan, in_place))
 }

@@ -89,6 +89,9 @@ impl Daemon {
         };
         let applied = reconcile(&mut kernel, &config, kept.as_ref());
         let (plan, installed) = applied.map_err(|error: ReconcileError| kernel_error(&error))?;
+        // A person has looked: ports that fell back to drop may try again.
+        let armed = kernel.accounts.arm_refusals(clock::clocks().monotonic_ns);
+        armed.map_err(|error| kernel_error(&ReconcileError::from(error)))?;
         watch::log_changes(&kernel.interfaces.set(&config.interfaces));
         self.deliverer.reload(endpoints);
         let changes = changes(&plan, &before, &config);

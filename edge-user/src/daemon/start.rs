@@ -47,8 +47,19 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let now = clock::now();
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
-    let Dataplane { accounts, interfaces, counters, binds, calls, prefixes, events, records, logs, adoption } =
-        plane;
+    let Dataplane {
+        accounts,
+        interfaces,
+        counters,
+        binds,
+        listeners,
+        calls,
+        prefixes,
+        events,
+        records,
+        logs,
+        adoption,
+    } = plane;
     let events = events
         .listen()
         .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
@@ -123,6 +134,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         deliverer,
         counters,
         binds,
+        listeners,
         calls,
         kernel: Mutex::new(kernel),
         state: Mutex::new(state),

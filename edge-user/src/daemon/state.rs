@@ -21,7 +21,7 @@ use super::slots::Slots;
 use crate::alert::{Book, Key, Severity};
 use crate::api::types::{Measure, Repair, Suspension};
 use crate::config::Config;
-use crate::dataplane::{Accounts, Binds, Calls, Counters, Interfaces};
+use crate::dataplane::{Accounts, Binds, Calls, Counters, Interfaces, Listeners};
 use crate::detect::{Detectors, PrefixTurn, Snapshot};
 use crate::reconcile::{InstalledAccount, InstalledTrunk};
 use crate::store::{LimitOverride, Shared};
@@ -41,6 +41,8 @@ pub(super) struct Daemon {
     pub(super) counters: Counters,
     /// SMPP sessions.
     pub(super) binds: Binds,
+    /// SMPP ports.
+    pub(super) listeners: Listeners,
     /// Calls that hold slots.
     pub(super) calls: Calls,
     /// What writes to the kernel.

@@ -95,6 +95,8 @@ impl Daemon {
             let mut state = self.state();
             let mut signals = state.detectors.step(&reading.snapshot, now);
             signals.extend(state.faults.step(interfaces.iter().map(|(name, (_, it))| (name, it)), now));
+            let fallen_back = self.fallen_back(&state);
+            signals.extend(state.faults.fallen_back(&fallen_back));
             state.rates = match &state.last {
                 Some(before) => {
                     let elapsed = Duration::from_nanos(reading.at_ns.saturating_sub(before.at_ns));

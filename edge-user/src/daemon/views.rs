@@ -47,6 +47,7 @@ impl Daemon {
                 .map(|(outcome, count)| (outcome.name().to_owned(), count))
                 .collect(),
             calls: self.calls_status(&state),
+            listeners: self.listener_status(&state),
             maps,
             alerts_open: state.book.open().len() as u64,
             outbox_pending: outbox.endpoints.values().map(|endpoint| endpoint.pending).sum(),

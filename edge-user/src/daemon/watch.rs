@@ -1,18 +1,20 @@
 //! Slower rounds and the ring buffer: interfaces, called prefixes, events, sizes of tables.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use std::collections::BTreeMap;
 
-use edge_ebpf::abi::{Event, EventKind};
+use edge_ebpf::abi::{Event, EventKind, SourceKey};
+use ipnet::IpNet;
 use tokio::time::MissedTickBehavior;
 
 use super::clock;
 use super::state::Daemon;
 use crate::api::types::Repair;
-use crate::config::XdpModeRequest;
+use crate::config::{Config, XdpModeRequest};
 use crate::dataplane::{EventStream, InterfaceChange, InterfaceState, Prefixes};
 use crate::detect::PrefixTurn;
 
@@ -162,6 +164,7 @@ impl Daemon {
         let mut state = self.state();
         for event in batch {
             state.faults.event(event, now);
+            let event = &of_its_source(event, &state.config);
             state.detectors.event(event, now);
             // A packet caused it: never above trace.
             let kind = usize::try_from(event.kind).ok().and_then(EventKind::from_index).map(EventKind::name);
@@ -174,6 +177,25 @@ impl Daemon {
             );
         }
     }
+}
+
+/// A rejected bind is told of under the account that the `system_id` names, which a guesser chooses. Whether its source is
+/// a stranger's is another matter: so under the account of the source, or any other than none.
+fn of_its_source(event: &Event, config: &Config) -> Event {
+    if event.kind != EventKind::BindRejected as u32 {
+        return *event;
+    }
+    let mut prefixes = config.accounts.values().flat_map(|account| &account.sources);
+    let is_owned = prefixes.any(|prefix| covers(prefix, event.source, config.ipv6_source_prefix));
+    Event { account: if is_owned { event.account.max(1) } else { 0 }, ..*event }
+}
+
+/// Whether a source is in a prefix of an account, or the prefix in it: of IPv6 a source is a prefix itself.
+fn covers(prefix: &IpNet, source: SourceKey, ipv6_source_prefix: u8) -> bool {
+    let address = Ipv6Addr::from(source).to_canonical();
+    let bits = if address.is_ipv4() { 32 } else { ipv6_source_prefix };
+    let source = IpNet::new(address, bits).map(|source| source.trunc());
+    prefix.contains(&address) || source.is_ok_and(|source| source.contains(prefix))
 }
 
 /// Turns that no detector has seen yet are one longer turn.
@@ -201,6 +223,18 @@ impl Merge for Option<PrefixTurn> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_belongs_to_whom_its_address_or_a_part_of_its_prefix_does() {
+        let v4 = |text: &str| text.parse::<std::net::Ipv4Addr>().unwrap().to_ipv6_mapped().octets();
+        let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+        let prefix = |text: &str| text.parse::<IpNet>().unwrap();
+        assert!(covers(&prefix("203.0.113.0/24"), v4("203.0.113.7"), 64));
+        assert!(!covers(&prefix("203.0.113.0/24"), v4("192.0.2.7"), 64));
+        assert!(covers(&prefix("2001:db8::/32"), v6("2001:db8:1::"), 64));
+        assert!(covers(&prefix("2001:db8::7/128"), v6("2001:db8::"), 64), "the kernel tells the prefix");
+        assert!(!covers(&prefix("2001:db8:0:1::/64"), v6("2001:db8::"), 64));
+    }
 
     #[test]
     fn turns_that_nobody_has_seen_add_up() {

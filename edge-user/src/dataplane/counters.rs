@@ -75,6 +75,14 @@ impl Counters {
             .map_err(|error| DataplaneError::map("read", map::ACCOUNTS, &error))
     }
 
+    /// SMPP binds of one account that its servers have said yes to, now.
+    pub fn binds_active(&self, number: u32) -> Result<u64, DataplaneError> {
+        let state = self.accounts.get(&number, 0);
+        state
+            .map(|state| state.binds_active)
+            .map_err(|error| DataplaneError::map("read", map::ACCOUNTS, &error))
+    }
+
     /// Packets by outcome since the maps were made, all outcomes, over all CPUs.
     pub fn outcomes(&self) -> Result<BTreeMap<Outcome, u64>, DataplaneError> {
         let per_cpu =

@@ -21,6 +21,7 @@ mod interfaces;
 mod keep;
 mod keys;
 mod link;
+mod listeners;
 mod load;
 mod object;
 mod pins;
@@ -40,6 +41,7 @@ pub use egress::EgressHook;
 pub use error::DataplaneError;
 pub use events::{EventStream, Events, ProgramLogs, RecordStream, Records, Ring, RingStream};
 pub use interfaces::{InterfaceChange, Interfaces};
+pub use listeners::{ListenerUse, Listeners};
 pub use load::Adoption;
 pub use prefixes::{Prefixes, RestingHalf};
 pub use state::{InterfaceState, XdpModeObtained};
@@ -56,6 +58,8 @@ pub struct Dataplane {
     pub counters: Counters,
     /// SMPP sessions.
     pub binds: Binds,
+    /// How refusals go on each SMPP port.
+    pub listeners: Listeners,
     /// Calls that hold slots.
     pub calls: Calls,
     /// Called prefixes.
@@ -87,6 +91,7 @@ impl Dataplane {
         // What copies handles goes before those that take them.
         Ok(Self {
             binds: Binds::new(&maps)?,
+            listeners: Listeners::new(&maps, settings.clone())?,
             calls: Calls::new(&maps)?,
             accounts: Accounts::new(&mut maps, settings.clone())?,
             counters: Counters::new(&mut maps, capacities)?,

@@ -7,6 +7,7 @@
 //! 3. Whose registrations the server accepts is no guesser: each phone behind a NAT is challenged before it registers.
 //!    So [`REJECTIONS_A_REGISTRATION`] are forgiven for each, and a guesser is found only [`SETTLE`] after it was
 //!    rejected often enough: phones that come all at once have registered by then.
+//!    A client that binds needs no challenge: of binds that the server rejects nothing is forgiven.
 //! 4. Sources of accounts are never scanners: a customer whose phones all register after a power cut is over a
 //!    limit, not an attacker. Neither is a flood of packets that were not even read.
 //! 5. Who names a known scanner as its user agent is one at first sight.
@@ -68,6 +69,8 @@ struct Source {
     refused: Told,
     rejected: Told,
     registered: Told,
+    /// Binds that the server rejected.
+    unbound: Told,
     /// Rejected often enough, and when.
     guesser: Option<(Timestamp, u64)>,
 }
@@ -122,6 +125,15 @@ impl Scanning {
                 let rejections = source.rejected.count(event.value, now, config);
                 if rejections >= config.threshold && source.guesser.is_none() {
                     source.guesser = Some((now, rejections));
+                }
+            }
+            Some(EventKind::BindRejected) => {
+                let source = self.sources.entry(address).or_default();
+                let rejections = source.unbound.count(event.value, now, config);
+                if rejections >= config.threshold {
+                    source.unbound.0.clear();
+                    let most = self.found.entry(address).or_default();
+                    *most = rejections.max(*most);
                 }
             }
             Some(EventKind::SourceRegistered) => {
@@ -201,7 +213,10 @@ impl Source {
         self.refused.forget_before(now, config);
         self.rejected.forget_before(now, config);
         self.registered.forget_before(now, config);
-        let is_empty = [&self.refused, &self.rejected, &self.registered].iter().all(|told| told.0.is_empty());
+        self.unbound.forget_before(now, config);
+        let is_empty = [&self.refused, &self.rejected, &self.registered, &self.unbound]
+            .iter()
+            .all(|told| told.0.is_empty());
         !is_empty || self.guesser.is_some()
     }
 }

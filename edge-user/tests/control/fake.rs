@@ -259,6 +259,7 @@ impl Control for FakeDaemon {
             accounts: 2,
             outcomes: counts(&[("not_ours", 1200), ("over_source_limit", 34)]),
             packets: 1234,
+            listeners: Vec::new(),
             calls: CallsStatus { counted: 12, held: 12, walked_at: Some(noon()), corrected: 0 },
             maps: vec![MapStatus { name: "SOURCES".to_owned(), entries: Some(10), capacity: 100 }],
             alerts_open: 1,

@@ -47,3 +47,22 @@ pub struct LiveBind {
     /// Of those, how many answers could not be changed, or were taken for another.
     pub unmatched: u32,
 }
+
+/// One SMPP port, and how its refusals go. Counts are of messages, since the maps were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// TCP port.
+    pub port: u16,
+    /// What is configured: `drop`, `native` or `observe`.
+    pub refusal: String,
+    /// Refused in SMPP's words.
+    pub refused: u64,
+    /// Of those, answered by the server.
+    pub answered: u64,
+    /// Of those answers, not to be changed or taken for another.
+    pub unmatched: u64,
+    /// Refused and not answered yet.
+    pub waiting: u64,
+    /// Since when it drops in place of answering, because the server left refusals unanswered; until `edgectl reload`.
+    pub fallen_back_at: Option<Timestamp>,
+}

@@ -55,6 +55,16 @@ fn head(status: &Status, now: Timestamp) -> String {
         "alerts         {} open, {} deliveries waiting",
         status.alerts_open, status.outbox_pending
     );
+    for listener in &status.listeners {
+        let Some(at) = listener.fallen_back_at else { continue };
+        let _ = writeln!(
+            head,
+            "smpp           PORT {} DROPS since {}: its server left {} refusals unanswered; `edgectl reload` lets it try again",
+            listener.port,
+            text::time(at),
+            listener.waiting,
+        );
+    }
     if status.events_lost > 0 {
         let _ = writeln!(head, "events         {} LOST: the ring buffer was full", status.events_lost);
     }
@@ -134,6 +144,7 @@ mod tests {
     #[test]
     fn a_status_reads_from_daemon_to_maps_and_names_what_is_wrong() -> Result<(), jiff::Error> {
         let status = Status {
+            listeners: Vec::new(),
             version: "0.1.0".to_owned(),
             abi_version: 1,
             started_at: "2026-03-01T12:00:00Z".parse()?,

@@ -108,6 +108,15 @@ fn who_guesses_and_is_rejected_by_the_server_is_a_scanner_too() {
 }
 
 #[test]
+fn who_guesses_binds_is_a_scanner_at_once() {
+    use EventKind::BindRejected as Rejected;
+    let guesses: Vec<_> = [1, 2, 4, 8, 16, 32].map(|count| (0, Rejected, count)).into();
+    assert_eq!(told(UNKNOWN, &guesses), [Scanner { source: source(7), refusals: 32, agent: None }]);
+    assert_eq!(told(UNKNOWN, &guesses[..5]), []);
+    assert_eq!(told(OWNED, &guesses), [], "a customer with a wrong password is none");
+}
+
+#[test]
 fn phones_behind_one_address_that_register_after_their_challenge_are_no_guessers() {
     use EventKind::{SourceRegistered as Registered, SourceRejected as Rejected};
     let mut phones: Vec<_> = [1, 2, 4, 8, 16, 32, 64, 128, 256].map(|count| (0, Rejected, count)).into();
