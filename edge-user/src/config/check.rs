@@ -279,6 +279,7 @@ fn capacity(file: CapacityFile, report: &mut Report<'_>) -> Capacity {
         sources: report.number("capacity.sources", file.sources, default.sources, 1_024..=16_777_216),
         flows: report.number("capacity.flows", file.flows, default.flows, 64..=1_048_576),
         caller_ids: report.number("capacity.caller_ids", file.caller_ids, default.caller_ids, 1..=10_000_000),
+        calls: report.number("capacity.calls", file.calls, default.calls, 1_024..=4_194_304),
     }
 }
 

@@ -34,8 +34,14 @@ pub(super) fn ports() -> PortSets {
 }
 
 /// The sizes that the kernel programs are built with.
-pub(super) const CAPACITY: Capacity =
-    Capacity { accounts: 16_384, prefixes: 1_048_576, sources: 262_144, flows: 16_384, caller_ids: 131_072 };
+pub(super) const CAPACITY: Capacity = Capacity {
+    accounts: 16_384,
+    prefixes: 1_048_576,
+    sources: 262_144,
+    flows: 16_384,
+    caller_ids: 131_072,
+    calls: 131_072,
+};
 
 /// A server answers within milliseconds, and a session sends an `enquire_link` each minute or more often.
 pub(super) const SMPP: Smpp = Smpp {

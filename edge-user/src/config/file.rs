@@ -61,6 +61,7 @@ pub(super) struct CapacityFile {
     pub(super) sources: Field<u32>,
     pub(super) flows: Field<u32>,
     pub(super) caller_ids: Field<u32>,
+    pub(super) calls: Field<u32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]

@@ -227,6 +227,8 @@ pub struct Capacity {
     pub flows: u32,
     /// Caller IDs of all accounts.
     pub caller_ids: u32,
+    /// Calls that hold slots at once.
+    pub calls: u32,
 }
 
 /// SMPP.

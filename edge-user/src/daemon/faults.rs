@@ -179,7 +179,9 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
         (MAP_FULL, map::BINDS) => {
             "binds without an entry are metered by their source, not by their system_id"
         }
-        (MAP_FULL, map::CALLS) => "calls without an entry hold no slot, and count towards no limit",
+        (MAP_FULL, map::CALLS) => {
+            "calls without an entry hold no slot, and count towards no limit; raise `capacity.calls`"
+        }
         (MAP_FULL, _) => "messages are metered as ever, but some are counted under no called prefix",
         _ => return None,
     };

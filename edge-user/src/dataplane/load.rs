@@ -120,6 +120,7 @@ pub(super) fn configured_entries(capacity: &Capacity) -> BTreeMap<&'static str, 
         (map::SOURCES, capacity.sources),
         (map::FLOWS, capacity.flows),
         (map::CALLER_IDS, capacity.caller_ids),
+        (map::CALLS, capacity.calls),
     ])
 }
 
@@ -300,7 +301,7 @@ fn compare(installed: &BTreeMap<&'static str, Shape>, wanted: &BTreeMap<&'static
 }
 
 fn configured_by_operator(name: &str) -> bool {
-    configured_entries(&Capacity { accounts: 0, prefixes: 0, sources: 0, flows: 0, caller_ids: 0 })
+    configured_entries(&Capacity { accounts: 0, prefixes: 0, sources: 0, flows: 0, caller_ids: 0, calls: 0 })
         .contains_key(name)
 }
 

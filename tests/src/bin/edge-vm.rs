@@ -36,7 +36,8 @@ fn main() -> Result<()> {
     let [receiver, sender] = &arguments[..] else { bail!("usage: edge-vm RECEIVER SENDER") };
 
     let pins = PathBuf::from(format!("/sys/fs/bpf/edge-vm-{receiver}"));
-    let capacity = Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64, caller_ids: 64 };
+    let capacity =
+        Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64, caller_ids: 64, calls: 1024 };
     let mut dataplane = Dataplane::load(&pins, &capacity).context("the programs do not load")?;
     let installed = dataplane.accounts.read()?;
     dataplane.accounts.apply(&plan(&desired(), &installed)?)?;

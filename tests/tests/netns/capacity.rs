@@ -41,6 +41,15 @@ fn a_ban_more_than_the_table_holds_is_refused_and_forgotten() {
     edge.ctl(&["ban", "192.0.2.9", "--reason", "test"]).unwrap();
 }
 
+#[test]
+fn the_table_of_calls_has_the_room_that_is_configured() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &format!("[capacity]\ncalls = 2048\n{TWO}")).unwrap();
+    let status = edge.status().unwrap();
+    let calls = status.maps.iter().find(|map| map.name == "CALLS").unwrap();
+    assert_eq!(calls.capacity, 2048);
+}
+
 fn refused(edge: &Edge<'_>, arguments: &[&str], why: &str) {
     let output = edge.edgectl(arguments).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
