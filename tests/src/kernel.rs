@@ -275,7 +275,8 @@ impl Kernel {
         EgressOutcome::from_index(index).with_context(|| format!("outcome {index} has no name"))
     }
 
-    fn egress_outcomes(&self) -> Result<[u64; EgressOutcome::SLOTS]> {
+    /// Packets on the way out by outcome, over all CPUs.
+    pub fn egress_outcomes(&self) -> Result<[u64; EgressOutcome::SLOTS]> {
         let map = self.ebpf.map(map::EGRESS_OUTCOMES).context(map::EGRESS_OUTCOMES)?;
         let counters: PerCpuArray<_, [u64; EgressOutcome::SLOTS]> = PerCpuArray::try_from(map)?;
         let mut sum = [0; EgressOutcome::SLOTS];

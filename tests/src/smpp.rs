@@ -80,3 +80,15 @@ pub fn enquire_link(sequence: u32) -> Vec<u8> {
 pub fn submits(count: u32, destination: &str) -> Vec<u8> {
     (1..=count).flat_map(|sequence| submit_sm(sequence, destination, b"")).collect()
 }
+
+/// As many `enquire_link` one after the other, sequence numbers from 1.
+#[must_use]
+pub fn enquire_links(count: u32) -> Vec<u8> {
+    (1..=count).flat_map(enquire_link).collect()
+}
+
+/// The answers to them (4.11.2).
+#[must_use]
+pub fn enquire_link_responses(count: u32) -> Vec<u8> {
+    (1..=count).flat_map(|sequence| pdu(command::ENQUIRE_LINK | 0x8000_0000, 0, sequence, &[])).collect()
+}

@@ -116,6 +116,14 @@ pub mod bench {
     pub const SIP: &str = "edge_bench_sip";
     /// Puts the frame back and nothing else: what is subtracted from [`SIP`].
     pub const RESTORE: &str = "edge_bench_restore";
+    /// Puts the frame back and takes the refusal of its messages back, then judges the segment.
+    pub const REFUSED: &str = "edge_bench_refused";
+    /// Puts that back and nothing else: what is subtracted from [`REFUSED`].
+    pub const TAKE_BACK: &str = "edge_bench_take_back";
+    /// Puts the server's frame back and makes its answers unheard, then hears them.
+    pub const ANSWERED: &str = "edge_bench_answered";
+    /// Puts that back and nothing else: what is subtracted from [`ANSWERED`].
+    pub const UNHEAR: &str = "edge_bench_unhear";
     /// A classifier that passes everything: what is subtracted from the way out.
     pub const EMPTY_EGRESS: &str = "edge_bench_empty_egress";
 }

@@ -295,6 +295,17 @@ impl Refusals {
         self.refused.wrapping_sub(self.answered)
     }
 
+    /// Makes an answer unheard, for a benchmark that hears it again.
+    #[cfg(feature = "bench")]
+    #[inline(always)]
+    pub fn unhear(&mut self, index: usize) {
+        if let Some(place) = self.places.get_mut(index)
+            && place.is(Stage::Answered)
+        {
+            place.stage = Stage::Waiting as u32;
+        }
+    }
+
     /// Refusals that the server has not answered.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -6,19 +6,23 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use edge_ebpf::abi::{bench, program};
+use anyhow::{Result, bail, ensure};
+use edge_ebpf::abi::{Class, EgressOutcome, Limit, Outcome, bench, program};
 use edge_tests::fixtures::packets::row;
+use edge_tests::fixtures::smpp_refusal_rows::server_says;
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario};
 use edge_tests::kernel::Kernel;
 use edge_tests::packet::Frame;
 use edge_tests::sip;
+use edge_tests::smpp::enquire_link_responses;
 use serde::Serialize;
 
 /// Runs of one packet in one round.
 const REPEAT: u32 = 200_000;
 /// Rounds; the median of them is told.
 const ROUNDS: usize = 7;
+/// A limit that nothing here reaches.
+const AMPLE: Limit = Limit { interval_ns: 1, burst_ns: 1_000_000_000 };
 /// What one host serves in the row `sip_invite_1m_sources`.
 const MANY_ACCOUNTS: u32 = 100_000;
 /// See [`MANY_ACCOUNTS`].
@@ -46,8 +50,14 @@ const ROWS: &[Plan] = &[
     Plan::of("sip_egress_response", "sip_invite_474").answered_by_server(),
     Plan::of("smpp_submit_1", "smpp_submit_1").rewound(),
     Plan::of("smpp_submit_10", "smpp_submit_10").rewound(),
+    Plan::of("smpp_submit_13", "smpp_submit_13").rewound(),
     Plan::of("smpp_submit_30", "smpp_submit_30").rewound(),
+    Plan::of("smpp_enquire_91", "smpp_enquire_91").rewound(),
     Plan::of("smpp_over_limit", "smpp_over_limit"),
+    Plan::of("smpp_refused_1", "smpp_refused_1").taken_back(),
+    Plan::of("smpp_refused_10", "smpp_refused_10").taken_back(),
+    Plan::of("smpp_egress_resp_1", "smpp_refused_1").refusals_answered(1),
+    Plan::of("smpp_egress_resp_10", "smpp_refused_10").refusals_answered(10),
 ];
 
 /// One row of the report.
@@ -65,6 +75,8 @@ struct Plan {
     is_repeated: bool,
     /// Whether what is timed is the server's 200 to it.
     is_response: bool,
+    /// Refused messages whose answers are timed; 0 where none are.
+    answers: u32,
 }
 
 impl Plan {
@@ -77,6 +89,7 @@ impl Plan {
             many: false,
             is_repeated: false,
             is_response: false,
+            answers: 0,
         }
     }
 
@@ -105,6 +118,11 @@ impl Plan {
         self
     }
 
+    /// Whether each run finds the state that the first found, and so must end alike.
+    fn is_put_back(&self) -> bool {
+        [bench::SMPP, bench::REFUSED, bench::ANSWERED].contains(&self.program)
+    }
+
     const fn program(mut self, program: &'static str) -> Self {
         self.program = program;
         self
@@ -113,6 +131,21 @@ impl Plan {
     const fn rewound(mut self) -> Self {
         self.program = bench::SMPP;
         self.twin = Some(bench::REWIND);
+        self
+    }
+
+    /// Refused each time, in memory that is warm.
+    const fn taken_back(mut self) -> Self {
+        self.program = bench::REFUSED;
+        self.twin = Some(bench::TAKE_BACK);
+        self
+    }
+
+    /// The packet is the server's: its answers to so many messages that were refused.
+    const fn refusals_answered(mut self, answers: u32) -> Self {
+        self.program = bench::ANSWERED;
+        self.twin = Some(bench::UNHEAR);
+        self.answers = answers;
         self
     }
 
@@ -201,7 +234,11 @@ fn run(kernel: &mut Kernel, plan: &Plan) -> Result<(f64, f64)> {
     let row = row(plan.packet);
     // Without a window nothing is a retransmission, but each request is still remembered: the path of a new call.
     let repeat_window_ns = if plan.is_repeated { row.before.repeat_window_ns } else { 0 };
-    let before = Scenario { repeat_window_ns, ..row.before };
+    let mut before = Scenario { repeat_window_ns, ..row.before };
+    if plan.program == bench::SMPP {
+        // Its buckets are part of what a message costs.
+        before = before.account_limit(Class::SmppSubmit, AMPLE).source_limit(Class::SmppSubmit, AMPLE);
+    }
     if !plan.many {
         kernel.prepare(&before)?;
     }
@@ -211,12 +248,28 @@ fn run(kernel: &mut Kernel, plan: &Plan) -> Result<(f64, f64)> {
         let payload = sip::response(200, "OK", "INVITE");
         frame = Frame::ipv4(SERVER, ACME_SOURCE).udp(SIP_PORT, SIP_PORT).payload(&payload).bytes();
     }
-    if plan.program == bench::SIP {
+    if plan.answers != 0 {
+        ensure!(kernel.send(&frame)?.outcome == Outcome::SmppRefused, "{}: not refused", plan.name);
+        frame = server_says(&enquire_link_responses(plan.answers));
+    }
+    if [bench::SIP, bench::REFUSED, bench::ANSWERED].contains(&plan.program) {
         kernel.set_bench_frame(&frame)?;
     }
+    let before = outcomes(kernel, plan, row.outcome)?;
     let time = kernel.time(plan.program, &frame, REPEAT)?;
+    let judged = outcomes(kernel, plan, row.outcome)? - before;
+    ensure!(!plan.is_put_back() || judged == u64::from(REPEAT), "{}: {judged} of {REPEAT} runs", plan.name);
     let twin = plan.twin.map_or(Ok(Duration::ZERO), |twin| kernel.time(twin, &frame, REPEAT))?;
     Ok((nanoseconds(time), nanoseconds(twin)))
+}
+
+/// How many packets have ended as those of the row are to end.
+fn outcomes(kernel: &Kernel, plan: &Plan, outcome: Outcome) -> Result<u64> {
+    Ok(if plan.program == bench::ANSWERED {
+        kernel.egress_outcomes()?[EgressOutcome::SmppAnswered.index()]
+    } else {
+        kernel.outcomes()?[outcome.index()]
+    })
 }
 
 fn load_many() -> Result<Kernel> {

@@ -5,16 +5,20 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes};
+use aya_ebpf::helpers::generated::{
+    bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
+};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use edge_ebpf::abi::{BenchFrame, FlowKey};
+use edge_ebpf::packet::Packet;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire;
 
+use crate::skb_packet::SkbPacket;
 use crate::xdp_packet::XdpPacket;
-use crate::{calls, ingress, maps};
+use crate::{calls, connection, egress, ingress, maps, smpp_out};
 
 /// Written by the benchmark.
 #[map]
@@ -88,26 +92,130 @@ pub(crate) fn edge_bench_rewind(ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// Takes back that the segment's messages were refused, and judges the segment.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn edge_bench_refused(ctx: XdpContext) -> u32 {
+    restore(&ctx);
+    take_back(&ctx);
+    ingress::verdict(&ctx)
+}
+
+/// Takes back that the segment's messages were refused.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn edge_bench_take_back(ctx: XdpContext) -> u32 {
+    restore(&ctx);
+    take_back(&ctx);
+    xdp_action::XDP_PASS
+}
+
+/// Makes the server's answers to refused messages unheard, and hears them.
+#[classifier]
+pub(crate) fn edge_bench_answered(ctx: TcContext) -> i32 {
+    unhear(&ctx);
+    egress::verdict(&ctx)
+}
+
+/// Makes the server's answers to refused messages unheard.
+#[classifier]
+pub(crate) fn edge_bench_unhear(ctx: TcContext) -> i32 {
+    unhear(&ctx);
+    TC_ACT_UNSPEC
+}
+
 /// Makes the segment the next that is due. A function of its own: where the way in begins, no stack is left for a key.
 #[inline(never)]
 fn rewind(ctx: &XdpContext) {
-    let Some(headers) = maps::HEADERS.get_ptr_mut(0) else { return };
-    // SAFETY: this CPU's own value.
-    let headers = unsafe { &mut *headers };
-    if wire::parse(&XdpPacket(ctx), headers).is_err() {
+    let mut names = Names::new();
+    if names.read(&XdpPacket(ctx)) {
+        rewind_flow(&names);
+    }
+}
+
+/// As [`rewind`], and the places of the messages that the segment brings are free again.
+#[inline(never)]
+fn take_back(ctx: &XdpContext) {
+    let mut names = Names::new();
+    if !names.read(&XdpPacket(ctx)) {
         return;
     }
-    let key = FlowKey {
-        source: headers.ip.source,
-        destination: headers.ip.destination,
-        source_port: headers.transport.source_port,
-        destination_port: headers.transport.destination_port,
-    };
-    if let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
+    rewind_flow(&names);
+    if let Some(refusals) = maps::REFUSALS.get_ptr_mut(&names.key) {
+        for index in 1..=MESSAGES_MAX {
+            // SAFETY: as in `rewind_flow`.
+            unsafe { (*refusals).undo(index, names.sequence) };
+        }
+    }
+}
+
+/// Puts the server's frame back, and rewinds its flow and what was heard in it.
+#[inline(never)]
+fn unhear(ctx: &TcContext) {
+    let Some(frame) = BENCH_FRAME.get_ptr_mut(0) else { return };
+    // SAFETY: as in `restore`.
+    let frame = unsafe { &mut *frame };
+    let last = opaque(u64::from(frame.length).wrapping_sub(1));
+    if last >= BenchFrame::BYTES_MAX as u64 {
+        return;
+    }
+    // SAFETY: a helper on the packet at hand, which reads `length` bytes of the map's value.
+    unsafe {
+        bpf_skb_store_bytes(smpp_out::skb(ctx), 0, frame.bytes.as_ptr().cast(), (last + 1) as u32, 0);
+    }
+    let mut names = Names::new();
+    if !names.read(&SkbPacket(ctx)) {
+        return;
+    }
+    rewind_flow(&names);
+    if let Some(refusals) = maps::REFUSALS.get_ptr_mut(&names.reverse) {
+        for index in 1..=MESSAGES_MAX {
+            // SAFETY: as in `rewind_flow`.
+            unsafe { (*refusals).unhear(index) };
+        }
+    }
+}
+
+/// Most messages of a segment that is put back: their sequence numbers are those from 1 on.
+const MESSAGES_MAX: usize = 10;
+
+/// What a segment's connection is called, and where the segment begins.
+struct Names {
+    key: FlowKey,
+    reverse: FlowKey,
+    sequence: u32,
+}
+
+impl Names {
+    #[inline(always)]
+    fn new() -> Self {
+        let nobody =
+            FlowKey { source: [0; 16], destination: [0; 16], source_port: [0; 2], destination_port: [0; 2] };
+        Self { key: nobody, reverse: nobody, sequence: 0 }
+    }
+
+    /// `false` if the packet has no such names.
+    #[inline(always)]
+    fn read<P: Packet>(&mut self, packet: &P) -> bool {
+        let Some(headers) = maps::HEADERS.get_ptr_mut(0) else { return false };
+        // SAFETY: this CPU's own value.
+        let headers = unsafe { &mut *headers };
+        if wire::parse(packet, headers).is_err() {
+            return false;
+        }
+        connection::name(headers, &mut self.key, &mut self.reverse);
+        self.sequence = headers.transport.sequence;
+        true
+    }
+}
+
+#[inline(always)]
+fn rewind_flow(names: &Names) {
+    if let Some(flow) = maps::FLOWS.get_ptr_mut(&names.key) {
         // SAFETY: a map value that nothing else works on during a bench.
         unsafe {
-            (*flow).main.start = headers.transport.sequence;
-            (*flow).main.end = headers.transport.sequence;
+            (*flow).main.start = names.sequence;
+            (*flow).main.end = names.sequence;
         }
     }
 }

@@ -16,9 +16,15 @@ use crate::{accounts, calls, clock, counters, events, maps, sip, smpp_out, world
 /// unchanged and cannot be changed: TCP sends that again.
 #[classifier]
 pub(crate) fn edge_egress(ctx: TcContext) -> i32 {
-    let mut index = judge(&ctx) as u64;
+    verdict(&ctx)
+}
+
+/// Hears a packet and counts what was seen in it.
+#[inline(always)]
+pub(crate) fn verdict(ctx: &TcContext) -> i32 {
+    let mut index = judge(ctx) as u64;
     if index == EgressOutcome::SmppSegment as u64 {
-        index = smpp_out::edge_hear_segment(smpp_out::skb(&ctx));
+        index = smpp_out::edge_hear_segment(smpp_out::skb(ctx));
     }
     counters::egress_outcome(index);
     if EgressOutcome::drops(index as usize) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }

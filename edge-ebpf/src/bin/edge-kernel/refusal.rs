@@ -4,6 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_loop, bpf_xdp_load_bytes, bpf_xdp_store_bytes};
+use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{
     AccountState, Class, EventKind, FullMap, Limit, Listener, Ports, RefusalMode, Settings, SourceState,
     refusal_of,
@@ -15,6 +16,7 @@ use edge_ebpf::stream;
 use edge_ebpf::verifier::opaque;
 
 use crate::smpp::{Scratch, Segment};
+use crate::xdp_packet::XdpPacket;
 use crate::{accounts, atomic, clock, events, maps};
 
 /// Octets that are summed up at once: as many as `bpf_csum_diff` takes before kernel 6.13.
@@ -316,6 +318,16 @@ extern "C" fn edge_rewrite(frame: *mut xdp_md, offset: u64, len: u64, octets: u6
         return 0;
     }
     let len = last + 1;
+    if len == 4
+        && let Some(old) = XdpPacket(&XdpContext::new(frame)).replace(offset, octets as u32)
+    {
+        if old == octets as u32 {
+            return 0;
+        }
+        // SAFETY: this CPU's own value.
+        unsafe { (*scratch).delta.add(old, octets as u32, offset & 1 != 0) };
+        return 1;
+    }
     let (mut old, new) = (0_u32, octets as u32 & (u32::MAX >> (8 * (4 - len as u32))));
     // SAFETY: the helpers read and write at most four octets; they fail where the frame ends before.
     unsafe {

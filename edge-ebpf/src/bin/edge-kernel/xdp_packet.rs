@@ -70,6 +70,26 @@ impl Packet for XdpPacket<'_> {
 }
 
 impl XdpPacket<'_> {
+    /// Writes four octets, the first in the lowest, and returns what was there. `None` beyond the frame's first buffer.
+    #[inline(always)]
+    pub(crate) fn replace(&self, offset: u64, octets: u32) -> Option<u32> {
+        let offset = opaque(offset) as usize;
+        if offset > HEADER_OFFSET_MAX {
+            return None;
+        }
+        let place = self.0.data() + offset;
+        if place + 4 > self.0.data_end() {
+            return None;
+        }
+        let place = place as *mut u32;
+        // SAFETY: four bytes between data and data_end, as was just checked.
+        unsafe {
+            let before = place.read_unaligned();
+            place.write_unaligned(octets);
+            Some(before)
+        }
+    }
+
     /// Copies what the frame's first buffer has from `start` on, at most `N` bytes; how many, comes back. The last
     /// message of a segment is as a rule shorter than the buffer, and the helper costs four returns.
     #[inline(always)]
