@@ -20,11 +20,14 @@ NAMES = {
     0x21: "submit_multi", 0x103: "data_sm", 0x80000005: "deliver_sm_resp", 0x80000015: "enquire_link_resp",
 }
 RESPONSE = 0x80000000
+BINDS = (0x01, 0x02, 0x09)
 
 
 class Smsc:
-    def __init__(self, report):
+    def __init__(self, report, mute, reject):
         self.report = report
+        self.mute = mute
+        self.reject = reject
         self.commands = collections.Counter()
         self.submits_at = []
         self.started = time.monotonic()
@@ -37,7 +40,10 @@ class Smsc:
                 self.commands[NAMES.get(command, f"0x{command:08x}")] += 1
                 if command == 0x04:
                     self.submits_at.append(time.monotonic() - self.started)
-                if command & RESPONSE == 0:
+                if self.reject and command in BINDS:
+                    writer.write(struct.pack(">LLLL", 16, command | RESPONSE, 0x0E, sequence))
+                    await writer.drain()
+                elif command & RESPONSE == 0 and not (self.mute and command == 0x15):
                     writer.write(answer(command, sequence, body))
                     await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -58,7 +64,7 @@ class Smsc:
 
 
 def answer(command, sequence, body):
-    if command in (0x01, 0x02, 0x09):
+    if command in BINDS:
         content = body[: body.index(b"\0") + 1]
     elif command in (0x04, 0x21, 0x103):
         content = b"%d\0" % sequence
@@ -73,8 +79,10 @@ async def main():
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, default=2775)
     parser.add_argument("--report", required=True)
+    parser.add_argument("--mute", action="store_true", help="leave every enquire_link unanswered")
+    parser.add_argument("--reject", action="store_true", help="answer every bind with ESME_RINVPASWD")
     arguments = parser.parse_args()
-    smsc = Smsc(arguments.report)
+    smsc = Smsc(arguments.report, arguments.mute, arguments.reject)
     server = await asyncio.start_server(smsc.serve, arguments.host, arguments.port)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

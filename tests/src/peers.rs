@@ -180,6 +180,10 @@ pub struct SmscReport {
 pub enum SmscKind {
     /// A plain one of our own, which answers everything.
     Plain,
+    /// The same, but it leaves `enquire_link` unanswered.
+    Mute,
+    /// The same, but it rejects every bind.
+    Rejecting,
     /// npm's `smpp`.
     Npm,
     /// PyPI's `smpp34`.
@@ -203,7 +207,7 @@ impl Smsc {
     pub fn start_kind(lab: &Lab, directory: &Path, kind: SmscKind) -> Result<Self> {
         let report = directory.join(crate::netns::unique("smsc"));
         let (program, script) = match kind {
-            SmscKind::Plain => ("python3", "peers/smpp_server.py"),
+            SmscKind::Plain | SmscKind::Mute | SmscKind::Rejecting => ("python3", "peers/smpp_server.py"),
             SmscKind::Npm => ("node", "peers/smpp_server.js"),
             SmscKind::Smpp34 => ("python3", "peers/smpp34_server.py"),
         };
@@ -212,6 +216,11 @@ impl Smsc {
             command.env("NODE_PATH", Path::new(&peers).join("node/node_modules"));
         }
         command.arg(data(script)).args(["--host", SERVER, "--report"]).arg(&report);
+        match kind {
+            SmscKind::Mute => drop(command.arg("--mute")),
+            SmscKind::Rejecting => drop(command.arg("--reject")),
+            _ => {}
+        }
         let mut process = Process::start("the SMPP server", &mut command, &report.with_extension("log"))?;
         wait_until("the SMPP server listens", Duration::from_secs(10), || {
             report.exists() || matches!(process.ended(), Ok(Some(_)))

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_tests::edge::Edge;
-use edge_tests::netns::{ACME, ACME_OTHER, Lab, STRANGER};
+use edge_tests::netns::{ACME, ACME_OTHER, Lab, SERVER, STRANGER};
 use edge_tests::peers::{Esme, Smsc, SmscKind};
 use edge_tests::process::wait_until;
-use edge_user::api::types::LiveBind;
+use edge_tests::smpp;
+use edge_user::api::types::{LiveBind, Measure};
 
 use crate::limited;
 
@@ -50,6 +51,79 @@ fn binds_outlive_a_daemon_that_is_killed_and_the_exchange_of_the_program_under_l
     // Ten and thirty a second, over as long as the first began before the last.
     assert!((340..=430).contains(&passed), "{passed} passed");
     wait_until("binds that have ended are listed no more", SOON, || bound(&edge).is_empty());
+}
+
+/// A server that leaves refusals unanswered: the port drops in their place and everybody is told, until a person says
+/// that it may try again; a daemon that starts anew does not.
+#[test]
+fn a_port_whose_server_leaves_refusals_unanswered_drops_until_a_reload() {
+    let lab = Lab::make().unwrap();
+    let rates = limited("smpp.submit = '10/s burst 5'");
+    let native = "[smpp]\nrefusal = 'native'\nanswer_within = '1s'\n";
+    let mut edge = Edge::start(&lab, &format!("{native}{rates}")).unwrap();
+    let server = Smsc::start_kind(&lab, edge.directory(), SmscKind::Mute).unwrap();
+    let arguments = ["--count", "1000000", "--window", "0", "--rate", "50", "--seconds", "40"];
+    let client = Esme::start(&lab, edge.directory(), ACME, &arguments).unwrap();
+    let listener = |edge: &Edge<'_>| edge.status().unwrap().listeners[0].clone();
+    let alerts = |edge: &Edge<'_>| edge.ctl(&["alerts", "list", "--open"]).unwrap();
+
+    wait_until("the port drops", SOON, || listener(&edge).fallen_back_at.is_some());
+    assert!(edge.ctl(&["status"]).unwrap().contains("PORT 2775 DROPS"));
+    wait_until("an alert tells", SOON, || alerts(&edge).contains("refusals_unanswered"));
+    let refused = listener(&edge).refused;
+    assert!(refused > 0 && listener(&edge).answered == 0, "{:?}", listener(&edge));
+
+    edge.kill().unwrap();
+    edge.start_daemon().unwrap();
+    assert!(listener(&edge).fallen_back_at.is_some(), "a restart is no reason to try again");
+    assert_eq!(listener(&edge).refused, refused, "nothing more is refused that nobody would answer");
+    drop(client);
+    drop(server.stop().unwrap());
+    edge.ctl(&["reload"]).unwrap();
+    assert_eq!(listener(&edge).fallen_back_at, None);
+    wait_until("the alert is over", SOON, || !alerts(&edge).contains("refusals_unanswered"));
+}
+
+/// Who guesses binds from an address that no account has is banned, also when the name belongs to somebody.
+#[test]
+fn a_stranger_that_guesses_binds_is_banned_and_a_customer_with_a_wrong_password_is_not() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(
+        &lab,
+        "[plans.open]\n[unknown]\nplan = 'open'\nmode = 'enforce'\n\
+         [accounts.acme]\nsources = ['203.0.113.0/24']\nplan = 'open'\nsystem_ids = ['acme']\n\
+         [detect.scanning]\naction = 'ban'\nthreshold = 8\n",
+    )
+    .unwrap();
+    let server = Smsc::start_kind(&lab, edge.directory(), SmscKind::Rejecting).unwrap();
+    guess(&lab, ACME, 20);
+    guess(&lab, STRANGER, 20);
+    let bans = || -> Vec<Measure> { edge.read(&["measures", "list"]).unwrap() };
+    wait_until("the guesser is banned", SOON, || !bans().is_empty());
+    let prefixes: Vec<String> = bans().into_iter().map(|ban| ban.prefix).collect();
+    assert_eq!(prefixes, ["192.0.2.7/32"]);
+    wait_until("an alert tells", SOON, || {
+        edge.ctl(&["alerts", "list", "--open"]).unwrap().contains("scanning")
+    });
+    drop(server.stop().unwrap());
+}
+
+/// As many binds under acme's name, each on a connection of its own, each answered.
+fn guess(lab: &Lab, source: &str, times: u32) {
+    const GUESS: &str = "import socket, sys\n\
+        for _ in range(int(sys.argv[3])):\n\
+        \x20   with socket.create_connection((sys.argv[2], 2775), 10, (sys.argv[1], 0)) as it:\n\
+        \x20       it.sendall(bytes(map(int, sys.argv[4:])))\n\
+        \x20       assert it.recv(16)[11] == 0x0e\n";
+    let octets = smpp::bind(0x9, 1, "acme");
+    let times = times.to_string();
+    let mut python = lab.peer.command("python3");
+    let ended = python
+        .args(["-c", GUESS, source, SERVER, &times])
+        .args(octets.iter().map(u8::to_string))
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// Ids of the binds of acme that the server has said yes to.
