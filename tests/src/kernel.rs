@@ -100,7 +100,7 @@ impl Mirror {
 /// The programs and maps of one load. Nothing is pinned or attached: dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub(crate) ebpf: Ebpf,
     generation: u32,
     standings: Vec<Prefix>,
     caller_ids: Vec<(u32, CallerId)>,

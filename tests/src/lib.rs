@@ -19,6 +19,7 @@ pub mod judge;
 pub mod kamailio;
 pub mod kernel;
 pub mod lent;
+pub mod live;
 pub mod netns;
 pub mod object;
 pub mod packet;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{build_ebpf, command, workspace};
+use crate::{build_ebpf, command, setup, workspace};
 
 /// How to print.
 #[derive(clap::Args)]
@@ -10,6 +10,9 @@ pub(crate) struct Args {
     /// An array of `{"row", "ns", "net_ns", "verified_insns"}` on standard output instead of a table
     #[arg(long)]
     json: bool,
+    /// What a refused INVITE costs: Edge beside nftables, iptables and Kamailio, with live frames
+    #[arg(long, conflicts_with = "rows")]
+    peers: bool,
     /// Only these rows; all of them when missing
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
@@ -21,9 +24,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     build_ebpf::run()?;
     let object = build_ebpf::run_for_bench()?;
     // What is timed is in the kernel: the host's profile does not matter, and this one is built already.
-    command::run(command::cargo().args(["build", "--package", "edge-tests", "--bin", "edge-bench"]))?;
-    let mut bench = command::privileged_path(&workspace::target().join("debug/edge-bench"))?;
-    bench.env("EDGE_KERNEL_OBJECT", object);
+    let program = if args.peers { "edge-peers" } else { "edge-bench" };
+    if args.peers {
+        setup::ensure_refusers()?;
+    }
+    command::run(command::cargo().args(["build", "--package", "edge-tests", "--bin", program]))?;
+    let mut bench = command::privileged_path(&workspace::target().join("debug").join(program))?;
+    bench
+        .env("EDGE_KERNEL_OBJECT", object)
+        .env("EDGE_PEERS", workspace::peers())
+        .env("PATH", setup::peer_programs()?);
     if args.json {
         bench.arg("--json");
     }

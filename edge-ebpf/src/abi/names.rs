@@ -124,6 +124,12 @@ pub mod bench {
     pub const ANSWERED: &str = "edge_bench_answered";
     /// Puts that back and nothing else: what is subtracted from [`ANSWERED`].
     pub const UNHEAR: &str = "edge_bench_unhear";
+    /// Puts the frame back and sends it.
+    pub const TRANSMIT: &str = "edge_bench_transmit";
+    /// Puts the frame back and drops it: what is subtracted from [`TRANSMIT`].
+    pub const SWALLOW: &str = "edge_bench_swallow";
+    /// Drops.
+    pub const DROP: &str = "edge_bench_drop";
     /// A classifier that passes everything: what is subtracted from the way out.
     pub const EMPTY_EGRESS: &str = "edge_bench_empty_egress";
 }

@@ -15,7 +15,7 @@ use self::peers::{ensure as ensure_peers, ensure_talkers};
 pub(crate) use self::{
     apt::{unpack as unpack_debian_package, update as update_debian_lists},
     kernel_toolchain::{ensure as ensure_kernel_toolchain, ensure_clippy as ensure_kernel_clippy},
-    peers::programs as peer_programs,
+    peers::{ensure_refusers, programs as peer_programs},
 };
 use crate::{command, workspace};
 

@@ -51,6 +51,16 @@ pub(crate) fn ensure() -> Result<()> {
     all([programs, ensure_node_peers(), ensure_kamailio(), ensure_promtool(), ensure_nextest()])
 }
 
+/// Makes sure of those that the bench compares Edge with.
+pub(crate) fn ensure_refusers() -> Result<()> {
+    let programs = ensure_programs(&[
+        Need { program: "nft", package: "nftables" },
+        Need { program: "iptables-legacy", package: "iptables" },
+        Need { program: "taskset", package: "util-linux" },
+    ]);
+    all([programs, ensure_kamailio()])
+}
+
 /// `PATH` with our own peers first, for what is started with them.
 pub(crate) fn programs() -> Result<OsString> {
     let peers = workspace::peers();

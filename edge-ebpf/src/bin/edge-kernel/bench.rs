@@ -49,6 +49,28 @@ pub(crate) fn edge_bench_restore(ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// Sends a fresh frame out of the interface that it is said to have come from: the generator of the comparison with peers.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn edge_bench_transmit(ctx: XdpContext) -> u32 {
+    restore(&ctx);
+    xdp_action::XDP_TX
+}
+
+/// The same, sent nowhere: what is subtracted.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn edge_bench_swallow(ctx: XdpContext) -> u32 {
+    restore(&ctx);
+    xdp_action::XDP_DROP
+}
+
+/// Takes the answers.
+#[xdp(frags)]
+pub(crate) fn edge_bench_drop(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
 /// What a classifier costs that does nothing.
 #[classifier]
 pub(crate) fn edge_bench_empty_egress(_ctx: TcContext) -> i32 {
