@@ -26,7 +26,7 @@ const PACED: u32 = 20_000;
 /// Frames in a turn that is paced.
 const TURN: u32 = 64;
 /// Rounds; their median is told.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// One row of the report; `--json` prints an array of these.
 #[derive(Debug, Serialize)]
