@@ -16,7 +16,7 @@ const NOW_NS: u64 = 1_000_000_000_000;
 
 #[test]
 fn every_truncation_of_every_row_ends_as_on_the_host() {
-    // As many threads as there are processors: where they are emulated this test is most of the suite's time.
+    // Two threads, as an emulated machine has two processors: there this test is most of the suite's time.
     let rows = table();
     let (one, other) = rows.split_at(rows.len() / 2);
     std::thread::scope(|scope| {

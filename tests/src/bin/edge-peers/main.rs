@@ -21,7 +21,7 @@ use crate::refusers::{EDGE, REFUSERS, Refuser, SENDER};
 
 /// Frames of one round, where the refuser is in the kernel.
 const FRAMES: u32 = 400_000;
-/// Frames a second and rounds of a proxy, which cannot be asked for more without losing most of them.
+/// Frames a second for a proxy, which cannot be asked for more without losing most of them.
 const PACED: u32 = 20_000;
 /// Frames in a turn that is paced.
 const TURN: u32 = 64;
