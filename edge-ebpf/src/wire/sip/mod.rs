@@ -18,7 +18,7 @@ mod party;
 mod spans;
 mod start_line;
 mod to_tag;
-mod walk;
+pub(crate) mod walk;
 
 use core::ops::ControlFlow;
 
@@ -29,9 +29,8 @@ pub use self::caller::{CALLER_STEPS_MAX, Caller};
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
 use self::spans::Spans;
-use self::start_line::request_method;
+pub(crate) use self::start_line::{request_method, status_code};
 use self::to_tag::Tag;
-use super::number;
 use super::words::{LOW_40, repeated, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
@@ -435,17 +434,8 @@ impl Scratch {
     #[inline(always)]
     fn begin_response(&mut self, start: u32, status: u64) -> ControlFlow<()> {
         // Status-Code is three digits, then SP (RFC 3261 25.1).
-        let Some(with_one) = number::prefix(status, 3) else { return ControlFlow::Break(()) };
-        let method = match with_one {
-            1100..=1199 => Method::Status1xx,
-            1200..=1299 => Method::Status2xx,
-            1300..=1399 => Method::Status3xx,
-            1400..=1499 => Method::Status4xx,
-            1500..=1599 => Method::Status5xx,
-            1600..=1699 => Method::Status6xx,
-            _ => return ControlFlow::Break(()),
-        };
-        if self.length < 12 || status >> 24 & 0xff != u64::from(b' ') {
+        let Some((method, status)) = status_code(status) else { return ControlFlow::Break(()) };
+        if self.length < 12 {
             return ControlFlow::Break(());
         }
         self.method = method as u32;
@@ -453,8 +443,8 @@ impl Scratch {
         if !self.hears {
             return ControlFlow::Break(());
         }
-        self.status = with_one - 1000;
-        if (1200..=1299).contains(&with_one) {
+        self.status = status;
+        if matches!(method, Method::Status2xx) {
             self.wanted = header::CALL | header::SESSION_EXPIRES;
         }
         let Some(end) = self.line_end(start) else { return self.doubtful() };

@@ -4,6 +4,7 @@
 use super::Scratch;
 use crate::abi::Method;
 use crate::verifier::{forgotten, word};
+use crate::wire::number;
 use crate::wire::words::{
     HIGH_BITS, LOW_16, LOW_32, LOW_40, LOW_48, LOW_56, before, exact_zero_bytes, in_range, lane, lowest_bit,
     repeated, text, zero_bytes,
@@ -47,7 +48,7 @@ impl Scratch {
 /// Names of methods have a case (RFC 3261 7.1), but servers take `invite` for INVITE: methods with a limit of
 /// their own are known in any case, or the limit could be walked around.
 #[inline(always)]
-pub(super) fn request_method(first: u64, second: u64) -> (Method, u32) {
+pub(crate) fn request_method(first: u64, second: u64) -> (Method, u32) {
     let seven = first & LOW_56;
     if seven | text(b"      \0\0") == text(b"invite \0") {
         (Method::Invite, 7)
@@ -80,6 +81,22 @@ pub(super) fn request_method(first: u64, second: u64) -> (Method, u32) {
     } else {
         extension_method(first, second)
     }
+}
+
+/// A status and its hundred: three digits, then SP (RFC 3261 25.1). `None` for what is none.
+#[inline(always)]
+pub(crate) fn status_code(text: u64) -> Option<(Method, u32)> {
+    let with_one = number::prefix(text, 3)?;
+    let method = match with_one {
+        1100..=1199 => Method::Status1xx,
+        1200..=1299 => Method::Status2xx,
+        1300..=1399 => Method::Status3xx,
+        1400..=1499 => Method::Status4xx,
+        1500..=1599 => Method::Status5xx,
+        1600..=1699 => Method::Status6xx,
+        _ => return None,
+    };
+    if text >> 24 & 0xff == u64::from(b' ') { Some((method, with_one - 1000)) } else { None }
 }
 
 /// An extension method: a token of at most 15 letters, digits, `-` and `.`, then SP.

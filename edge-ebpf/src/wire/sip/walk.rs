@@ -1,17 +1,21 @@
 //! The byte-by-byte reading of a To value: quoted strings with escapes (RFC 3261 25.1, quoted-string), angle
 //! brackets, and the parameter name after each semicolon, white space allowed around it.
 
+/// Nothing has begun.
+pub(crate) const OUTSIDE: u32 = 0;
 /// The tag parameter was found.
-pub(super) const FOUND: u32 = 5;
+pub(crate) const FOUND: u32 = 5;
 /// How far into `; tag =` the walk is: 1 after the semicolon, then `t`, `ta`, `tag`.
 const PROGRESS: u32 = 7;
-const QUOTED: u32 = 8;
+/// In a quoted string.
+pub(crate) const QUOTED: u32 = 8;
 const ESCAPED: u32 = 16;
-const BRACKETED: u32 = 32;
+/// In angle brackets.
+pub(crate) const BRACKETED: u32 = 32;
 
 /// The next state.
 #[inline(always)]
-pub(super) const fn step(state: u32, byte: u8) -> u32 {
+pub(crate) const fn step(state: u32, byte: u8) -> u32 {
     if state & QUOTED != 0 {
         if state & ESCAPED != 0 {
             return QUOTED;

@@ -1,0 +1,23 @@
+//! Stages: programs in which another goes on by a tail call. Each has the verifier's million instructions for itself.
+
+use super::indexed_enum;
+
+indexed_enum! {
+    /// Where the way in goes on. Index of the map `INGRESS_STAGES`; the name is the program's.
+    IngressStage {
+        /// Segments of SIP over TCP.
+        SipStream = 0, "edge_sip_stream";
+        /// A segment that has passed, with messages that leave a record.
+        NoteMessages = 1, "edge_note_messages";
+    }
+}
+
+indexed_enum! {
+    /// Where the way out goes on. Index of the map `EGRESS_STAGES`; the name is the program's.
+    EgressStage {
+        /// A segment that has passed, with answers to such messages.
+        RecordMessages = 0, "edge_record_messages";
+        /// A segment that has passed, with delivery receipts. It goes on in the other, where that is called for.
+        CountReceipts = 1, "edge_count_receipts";
+    }
+}

@@ -1,0 +1,301 @@
+//! The machine: from one octet of the stream to the next that matters, eight at a time where that is certain.
+//!
+//! Every decision is made from octets that are all there, or not at all yet: so it is the same however the stream was cut.
+
+use super::cursor::{Phase, seen};
+use super::reader::Reader;
+use super::{HEADERS_BYTES_MAX, HISTORY_BYTES};
+use crate::abi::Method;
+use crate::verifier::{byte, opaque, word};
+use crate::wire::sip::{request_method, status_code, walk};
+use crate::wire::words::{HIGH_BITS, LOW_48, exact_zero_bytes, lane, lowest_bit, repeated, text, zero_bytes};
+
+/// Words that one step looks through for the end of a line.
+const WORDS: u32 = 16;
+
+/// States of the reading of a Content-Length.
+mod digits {
+    pub(super) const NONE: u32 = 0;
+    pub(super) const SOME: u32 = 1;
+    /// White space after them.
+    pub(super) const OVER: u32 = 2;
+}
+
+impl Reader {
+    /// Reads on from where the cursor stands. `false`: it needs more octets, or it is lost.
+    #[inline(always)]
+    pub(super) fn advance(&mut self) -> bool {
+        if self.position >= self.end {
+            return false;
+        }
+        match opaque(u64::from(self.cursor.phase)) {
+            1 => self.between(),
+            2 => self.start_line(),
+            3 => self.line(),
+            4 => self.skipped(),
+            5 => self.to(),
+            6 => self.length(),
+            _ => self.lose(),
+        }
+    }
+
+    /// Empty lines go before a message (RFC 3261 7.5, RFC 5626 3.5.1).
+    #[inline(always)]
+    fn between(&mut self) -> bool {
+        let first = word(&self.bytes, self.position);
+        let ends = exact_zero_bytes(first ^ repeated(b'\r')) | exact_zero_bytes(first ^ repeated(b'\n'));
+        let others = !ends & HIGH_BITS;
+        let empty = if others == 0 { 8 } else { lane(lowest_bit(others)) };
+        if empty != 0 {
+            self.over(empty);
+            return true;
+        }
+        if !self.has_name() {
+            return false;
+        }
+        let second = word(&self.bytes, self.position + 8);
+        let message = if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
+            match status_code(second) {
+                Some((method, _)) => method as u32 | seen::RESPONSE,
+                None => return self.lose(),
+            }
+        } else {
+            let (method, uri) = request_method(first, second);
+            if uri == 0 {
+                return self.lose();
+            }
+            method as u32
+        };
+        self.cursor.message = message;
+        self.cursor.begun = self.here();
+        self.cursor.body = opaque(0) as u32;
+        self.cursor.phase = Phase::StartLine as u32;
+        true
+    }
+
+    #[inline(always)]
+    fn start_line(&mut self) -> bool {
+        let Some(end) = self.line_end() else { return self.is_not_over() };
+        if self.cursor.message & seen::RESPONSE == 0 {
+            // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), or with LF alone.
+            let line = end - u32::from(byte(&self.bytes, end - 1) == b'\r');
+            if word(&self.bytes, line - 8) | text(b"\0   \0\0\0\0") != text(b" sip/2.0") {
+                return self.lose();
+            }
+        }
+        self.unproven = opaque(0) as u32;
+        self.begin_line(end, Phase::Skipped)
+    }
+
+    /// The start of a header line.
+    #[inline(always)]
+    fn line(&mut self) -> bool {
+        if !self.has_name() {
+            return false;
+        }
+        let first = word(&self.bytes, self.position);
+        let initial = (first & 0xff) as u8;
+        if initial == b'\n' {
+            self.position += 1;
+            return self.end_headers();
+        }
+        if first & 0xffff == u64::from(u16::from_le_bytes(*b"\r\n")) {
+            self.position += 2;
+            return self.end_headers();
+        }
+        if initial == b' ' || initial == b'\t' {
+            self.cursor.phase = self.cursor.folded;
+            return true;
+        }
+        if self.here().wrapping_sub(self.cursor.begun) > HEADERS_BYTES_MAX {
+            return self.lose();
+        }
+        let (phase, value) = self.header(first);
+        if value != 0 && matches!(phase, Phase::Length) {
+            // Two lengths: which one holds depends on who reads them.
+            if self.cursor.message & seen::LENGTH != 0 {
+                return self.lose();
+            }
+            self.cursor.message |= seen::LENGTH;
+            self.cursor.walk = digits::NONE;
+        } else if value != 0 {
+            self.cursor.message |= seen::TO;
+            self.cursor.walk = opaque(0) as u32;
+        }
+        self.position += value;
+        self.cursor.phase = phase as u32;
+        self.cursor.folded = phase as u32;
+        true
+    }
+
+    /// What a line is, and how far its value is from its start; 0 for one that does not matter.
+    #[inline(always)]
+    fn header(&self, first: u64) -> (Phase, u32) {
+        let second = word(&self.bytes, self.position + 8);
+        let is_length = first | text(b"       \0") == text(b"content-")
+            && (second | repeated(b' ')) & LOW_48 == text(b"length\0\0");
+        let (phase, name) = if is_length {
+            (Phase::Length, 14)
+        } else {
+            match (first & 0xff) as u8 | 0x20 {
+                b'l' => (Phase::Length, 1),
+                b't' if (first >> 8 & 0xff) as u8 | 0x20 == b'o' => (Phase::To, 2),
+                b't' => (Phase::To, 1),
+                _ => return (Phase::Skipped, 0),
+            }
+        };
+        if matches!(phase, Phase::To) && self.cursor.message & seen::TO != 0 {
+            return (Phase::Skipped, 0);
+        }
+        // White space may stand before the colon (RFC 3261 25.1); up to seven characters are looked at.
+        let here = word(&self.bytes, self.position + name);
+        let blanks = zero_bytes(here ^ repeated(b' ')) | zero_bytes(here ^ repeated(b'\t'));
+        let lowest = lowest_bit(!blanks & HIGH_BITS);
+        if lowest == 0 || here >> (8 * lane(lowest)) & 0xff != u64::from(b':') {
+            return (Phase::Skipped, 0);
+        }
+        (phase, name + lane(lowest) + 1)
+    }
+
+    #[inline(always)]
+    fn skipped(&mut self) -> bool {
+        match self.line_end() {
+            Some(end) => self.begin_line(end, Phase::Skipped),
+            None => self.is_not_over(),
+        }
+    }
+
+    /// Over a To header, up to its tag.
+    #[inline(always)]
+    fn to(&mut self) -> bool {
+        let here = word(&self.bytes, self.position);
+        let ends = zero_bytes(here ^ repeated(b'\n'));
+        let state = self.cursor.walk;
+        let has = |octet| zero_bytes(here ^ repeated(octet));
+        let marks = match state {
+            walk::OUTSIDE => has(b'"') | has(b'<') | has(b';'),
+            walk::QUOTED => has(b'"') | has(b'\\'),
+            walk::BRACKETED => has(b'>'),
+            _ => HIGH_BITS,
+        };
+        let marks = marks | ends;
+        let plain = if marks == 0 { 8 } else { lane(lowest_bit(marks)) };
+        if plain != 0 {
+            self.over(plain);
+            return true;
+        }
+        let octet = (here & 0xff) as u8;
+        self.position += 1;
+        if octet == b'\n' {
+            self.cursor.phase = Phase::Line as u32;
+        } else if octet != b'\r' {
+            let next = walk::step(state, octet);
+            self.cursor.walk = next;
+            if next == walk::FOUND {
+                self.cursor.message |= seen::TAG;
+                self.cursor.phase = Phase::Skipped as u32;
+            }
+        }
+        true
+    }
+
+    /// An octet of a Content-Length.
+    #[inline(always)]
+    fn length(&mut self) -> bool {
+        let octet = byte(&self.bytes, self.position);
+        self.position += 1;
+        let walk = self.cursor.walk;
+        let digit = octet.wrapping_sub(b'0');
+        if digit <= 9 && walk != digits::OVER {
+            self.cursor.body = self.cursor.body * 10 + u32::from(digit);
+            self.cursor.walk = digits::SOME;
+            self.cursor.message |= seen::DIGITS;
+            return self.has_sane_length() || self.lose();
+        }
+        match octet {
+            b'\n' => self.cursor.phase = Phase::Line as u32,
+            b' ' | b'\t' | b'\r' if walk != digits::NONE => self.cursor.walk = digits::OVER,
+            b' ' | b'\t' | b'\r' => {}
+            _ => return self.lose(),
+        }
+        true
+    }
+
+    /// The message is complete but for its body.
+    #[inline(always)]
+    fn end_headers(&mut self) -> bool {
+        let message = self.cursor.message;
+        if message & seen::LENGTH != 0 && message & seen::DIGITS == 0 {
+            return self.lose();
+        }
+        let method = match Method::from_index((message & seen::METHOD) as usize) {
+            Some(method) => method,
+            None => Method::Extension,
+        };
+        // The To of a REGISTER names no dialog (RFC 3261 10.2).
+        let is_tagged = message & seen::TAG != 0 && !matches!(method, Method::Register);
+        self.tally.count(method, message & seen::RESPONSE != 0, is_tagged);
+        let phase = if self.cursor.body == 0 { Phase::Between } else { Phase::Body };
+        self.cursor.phase = phase as u32;
+        true
+    }
+
+    #[inline(always)]
+    fn begin_line(&mut self, end: u32, before: Phase) -> bool {
+        self.position = end + 1;
+        self.cursor.phase = Phase::Line as u32;
+        self.cursor.folded = before as u32;
+        true
+    }
+
+    /// Whether all is there of what tells a line: its whole name with what follows up to the colon, or its end.
+    #[inline(always)]
+    fn has_name(&self) -> bool {
+        let there = self.end - self.position;
+        if there >= HISTORY_BYTES {
+            return true;
+        }
+        let ends = |at: u32| {
+            let marks = zero_bytes(word(&self.bytes, self.position + at) ^ repeated(b'\n'));
+            if marks == 0 { HISTORY_BYTES } else { at + lane(lowest_bit(marks)) }
+        };
+        ends(0).min(ends(8)).min(ends(16)) < there
+    }
+
+    /// Where the line at hand ends, if it does within what one step looks at; the position is then or else behind what
+    /// was looked at.
+    #[inline(always)]
+    fn line_end(&mut self) -> Option<u32> {
+        let mut position = self.position;
+        for _ in 0..WORDS {
+            if position >= self.end {
+                break;
+            }
+            let marks = zero_bytes(word(&self.bytes, position) ^ repeated(b'\n'));
+            if marks != 0 {
+                let end = position + lane(lowest_bit(marks));
+                if end < self.end {
+                    return Some(end);
+                }
+                position = self.end;
+                break;
+            }
+            position += 8;
+        }
+        self.position = if position < self.end { position } else { self.end };
+        None
+    }
+
+    /// Whether octets that are there are still to be looked at.
+    #[inline(always)]
+    const fn is_not_over(&self) -> bool {
+        self.position < self.end
+    }
+
+    /// Over octets, as many as there are.
+    #[inline(always)]
+    fn over(&mut self, octets: u32) {
+        let there = self.end - self.position;
+        self.position += if octets < there { octets } else { there };
+    }
+}

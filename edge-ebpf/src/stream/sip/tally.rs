@@ -1,0 +1,127 @@
+//! Which messages a segment completes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::abi::{Class, Method};
+use crate::verifier::opaque;
+use crate::wire::sip;
+
+/// Classes of SIP, the first ones of [`Class`].
+pub const CLASSES: usize = 5;
+
+/// Room by method; a power of two, so that a mask bounds the index.
+const METHODS: usize = 32;
+/// Room by class; as above.
+const CLASS_SLOTS: usize = 8;
+
+const _: () = assert!(Method::SLOTS <= METHODS && CLASSES <= CLASS_SLOTS);
+const _: () = assert!(Class::SipOther.index() + 1 == CLASSES);
+
+/// The messages whose headers a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tally {
+    /// Bit `n`: `methods[n]` is valid; else it is 0.
+    pub methods_seen: u32,
+    /// Bit `n`: `initial[n]` is valid; bit `8 + n`: `in_dialog[n]` is.
+    pub classes_seen: u32,
+    /// Responses.
+    pub responses: u32,
+    /// Whether the segment ends a body whose message was let through before.
+    pub goes_on: u32,
+    /// Bit `n`: the class was over a limit; while the segment is judged.
+    pub over: u32,
+    /// Not 0 if that was the account's.
+    pub over_account: u32,
+    methods: [u32; METHODS],
+    initial: [u32; CLASS_SLOTS],
+    in_dialog: [u32; CLASS_SLOTS],
+}
+
+impl Tally {
+    /// Messages by the index of their [`Method`].
+    #[must_use]
+    #[inline(always)]
+    pub fn method(&self, index: usize) -> u32 {
+        let index = opaque(index as u64) as usize;
+        if index >= METHODS || self.methods_seen >> index & 1 == 0 { 0 } else { self.methods[index] }
+    }
+
+    /// Requests outside dialogs by the index of their [`Class`].
+    #[must_use]
+    #[inline(always)]
+    pub fn initial(&self, index: usize) -> u32 {
+        let index = opaque(index as u64) as usize;
+        if index >= CLASS_SLOTS || self.classes_seen >> index & 1 == 0 { 0 } else { self.initial[index] }
+    }
+
+    /// Requests within dialogs by the index of their [`Class`].
+    #[must_use]
+    #[inline(always)]
+    pub fn in_dialog(&self, index: usize) -> u32 {
+        let index = opaque(index as u64) as usize;
+        if index >= CLASS_SLOTS || self.classes_seen >> 8 >> index & 1 == 0 {
+            0
+        } else {
+            self.in_dialog[index]
+        }
+    }
+
+    /// Whether there are requests outside dialogs.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_initial(&self) -> bool {
+        self.classes_seen & 0xff != 0
+    }
+
+    /// Whether there are requests within dialogs.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_in_dialog(&self) -> bool {
+        self.classes_seen >> 8 != 0
+    }
+
+    /// Whether the whole segment may be refused: it brings nothing that must get through.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_refusable(&self) -> bool {
+        !self.has_in_dialog() && self.responses == 0 && self.goes_on == 0
+    }
+
+    #[inline(always)]
+    pub(super) fn clear(&mut self) {
+        self.methods_seen = opaque(0) as u32;
+        self.classes_seen = opaque(0) as u32;
+        self.responses = opaque(0) as u32;
+        self.goes_on = opaque(0) as u32;
+        self.over = opaque(0) as u32;
+        self.over_account = opaque(0) as u32;
+    }
+
+    #[inline(always)]
+    pub(super) fn count(&mut self, method: Method, is_response: bool, is_tagged: bool) {
+        let index = opaque(method.index() as u64) as usize;
+        if index < METHODS {
+            let so_far = if self.methods_seen >> index & 1 == 0 { 0 } else { self.methods[index] };
+            self.methods[index] = so_far + 1;
+            self.methods_seen |= 1 << index;
+        }
+        if is_response {
+            self.responses += 1;
+            return;
+        }
+        let class = opaque(sip::class(method).index() as u64) as usize;
+        if class >= CLASS_SLOTS {
+            return;
+        }
+        if is_tagged || matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
+            let so_far = if self.classes_seen >> 8 >> class & 1 == 0 { 0 } else { self.in_dialog[class] };
+            self.in_dialog[class] = so_far + 1;
+            self.classes_seen |= 0x100 << class;
+        } else {
+            let so_far = if self.classes_seen >> class & 1 == 0 { 0 } else { self.initial[class] };
+            self.initial[class] = so_far + 1;
+            self.classes_seen |= 1 << class;
+        }
+    }
+}
