@@ -3,20 +3,25 @@
 //! [`judge`] is generic over the [`World`], which is all that it needs of state, so that the kernel programs
 //! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
 
+mod connection;
 mod datagram;
 mod segment;
+mod stream;
 
 use network_types::ip::IpProto;
 
+use self::connection::{continues, judge_connection, judge_tls, reset};
 use self::datagram::judge_datagram;
 pub use self::datagram::{Refusal, Slot};
-use self::segment::spare_allowed;
+pub use self::segment::spare_allowed;
 pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
+pub use self::stream::{count_passed, settle_stream};
 
 use crate::abi::{
     Allowance, Class, FullMap, Limit, Method, Outcome, RefusalMode, Service, SourceKey, StandingKind,
 };
 use crate::packet::Packet;
+use crate::stream::sip::Tally;
 use crate::wire::{self, Headers, Reason, sip, transport};
 
 /// Whose bucket is charged.
@@ -52,9 +57,9 @@ impl Origin {
 pub enum Course {
     /// There.
     Ends(Outcome),
-    /// It is a segment for [`open_segment`] and [`settle_segment`], under this origin and at this time: parts of their
-    /// own, because the kernel's stack has no room for all at once.
-    Segment(Origin, u64),
+    /// It is a segment of SMPP for [`open_segment`] and [`settle_segment`], or one of SIP for [`settle_stream`], under this
+    /// origin and at this time: parts of their own, because the kernel's stack has no room for all at once.
+    Segment(Origin, Service, u64),
 }
 
 /// State, clock and maps, as [`judge`] needs them. One value lives for one packet.
@@ -78,9 +83,28 @@ pub trait World {
     /// Gives back what [`Self::charge`] took.
     fn refund(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32);
 
+    /// Charges a bucket that [`Self::charge`] has just found full: what passes over a limit is owed
+    /// ([`crate::meter::owe`]).
+    fn owe(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64);
+
+    /// Whether segments of SIP over TCP are dropped over a limit.
+    fn refuses_streams(&self) -> bool;
+
+    /// Counts SIP messages by the index of their [`Method`].
+    fn count_methods(&mut self, method: usize, messages: u32);
+
     /// Counts messages of the account and the source. Under [`Class::Packets`] only what a flood or a ban
     /// brought is counted: an admitted packet is counted as the message that it carries.
     fn count(&mut self, class: Class, allowance: Allowance, messages: u32);
+
+    /// [`count_passed`]. The kernel does it apart, so that it is proven once and not for each way that leads to it.
+    #[inline(always)]
+    fn count_passed(&mut self, tally: &Tally, is_allowed: bool)
+    where
+        Self: Sized,
+    {
+        count_passed(self, tally, is_allowed);
+    }
 
     /// Counts a SIP message by method.
     fn count_method(&mut self, method: Method);
@@ -97,6 +121,9 @@ pub trait World {
     /// Whether the source may have another refusal recorded and answered: a bucket of its own, so that neither
     /// answers nor records can be had in floods.
     fn attend(&mut self, now_ns: u64) -> bool;
+
+    /// Whether connections that are to end are reset.
+    fn resets(&self) -> bool;
 
     /// Whether refused requests of a class are to be answered.
     fn answers(&self, class: Class) -> bool;
@@ -167,7 +194,7 @@ pub(crate) fn is_foreign_port(protocol: u8, port: u16, services: impl FnOnce(u16
     let ours = if protocol == IpProto::Udp as u8 {
         bit(Service::SipUdp)
     } else if protocol == IpProto::Tcp as u8 {
-        bit(Service::SipTcp) | bit(Service::SmppTcp)
+        bit(Service::SipTcp) | bit(Service::SmppTcp) | bit(Service::SipTls) | bit(Service::SmppTls)
     } else {
         0
     };
@@ -196,15 +223,21 @@ pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Head
         return Course::Ends(Outcome::Unjudged);
     };
     if let Some(outcome) = judge_source(world, origin, now_ns) {
-        return Course::Ends(outcome);
+        let ends = matches!(outcome, Outcome::Banned) && continues(headers);
+        return Course::Ends(if ends && reset(world, now_ns) { Outcome::ResetBanned } else { outcome });
     }
     if headers.ip.is_fragment {
         return Course::Ends(Outcome::Fragment);
     }
+    if transport.opens()
+        && let Some(outcome) = judge_connection(world, origin, service, now_ns)
+    {
+        return Course::Ends(outcome);
+    }
     match service {
         Service::SipUdp => Course::Ends(judge_datagram(world, origin, headers, now_ns)),
-        Service::SipTcp => Course::Ends(spare_allowed(origin, Outcome::SipStream)),
-        Service::SmppTcp => Course::Segment(origin, now_ns),
+        Service::SipTcp | Service::SmppTcp => Course::Segment(origin, service, now_ns),
+        Service::SipTls | Service::SmppTls => Course::Ends(judge_tls(world, origin, headers, now_ns)),
     }
 }
 
@@ -216,6 +249,10 @@ pub(crate) const fn service(is_tcp: bool, services: u8) -> Option<Service> {
             Some(Service::SmppTcp)
         } else if services & bit(Service::SipTcp) != 0 {
             Some(Service::SipTcp)
+        } else if services & bit(Service::SipTls) != 0 {
+            Some(Service::SipTls)
+        } else if services & bit(Service::SmppTls) != 0 {
+            Some(Service::SmppTls)
         } else {
             None
         }

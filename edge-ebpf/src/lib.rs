@@ -33,6 +33,7 @@ pub mod binds;
 pub mod calls;
 pub mod decide;
 pub mod hash;
+pub mod messages;
 pub mod meter;
 pub mod native;
 pub mod outbound;

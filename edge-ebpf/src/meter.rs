@@ -39,6 +39,23 @@ pub fn charge(tat_ns: u64, limit: Limit, cost: u32, now_ns: u64) -> Option<u64> 
     None
 }
 
+/// What the bucket should hold after messages that do not conform and pass all the same. They are owed, up to one burst:
+/// so much longer it takes until the bucket has room again, and no longer.
+#[must_use]
+#[inline(always)]
+pub const fn owe(tat_ns: u64, limit: Limit, cost: u32, now_ns: u64) -> u64 {
+    let start_ns = if tat_ns > now_ns { tat_ns } else { now_ns };
+    let next_ns = start_ns.saturating_add(price_ns(limit, cost));
+    let most_ns = now_ns.saturating_add(limit.burst_ns).saturating_add(limit.burst_ns);
+    if next_ns < most_ns {
+        next_ns
+    } else if tat_ns > most_ns {
+        tat_ns
+    } else {
+        most_ns
+    }
+}
+
 /// What `cost` messages cost, saturating. Written out because BPF has no 128-bit product to tell an overflow by.
 #[must_use]
 #[inline(always)]

@@ -51,6 +51,7 @@ pub fn judge<O: Outbound>(world: &mut O, parsed: Result<(), Reason>, headers: &H
         Service::SipUdp => judge_datagram(world, headers),
         Service::SipTcp => EgressOutcome::SipStream,
         Service::SmppTcp => EgressOutcome::SmppSegment,
+        Service::SipTls | Service::SmppTls => EgressOutcome::TlsStream,
     }
 }
 

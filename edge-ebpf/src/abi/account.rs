@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{BindCount, indexed_enum, pod};
+use super::{BindCount, ReceiptKind, ResponseKind, indexed_enum, pod};
 
 indexed_enum! {
     /// What a limit is set for. Configuration and metrics use the names.
@@ -17,18 +17,27 @@ indexed_enum! {
         SipMessage = 3, "sip.message";
         /// Any other SIP request outside a dialog.
         SipOther = 4, "sip.other";
-        /// `submit_sm`, `submit_multi`, `data_sm` (SMPP 3.4, 4.4, 4.5, 4.7), weighted by PDU: messages per second.
+        /// `submit_sm`, `submit_multi`, `data_sm` (SMPP 3.4, 4.4, 4.5, 4.7), each destination one: messages per second.
         SmppSubmit = 5, "smpp.submit";
         /// `bind_transmitter`, `bind_receiver`, `bind_transceiver` (SMPP 3.4, 4.1).
         SmppBind = 6, "smpp.bind";
         /// Packets to our ports, judged before the payload is read.
         Packets = 7, "packets";
+        /// New TCP connections to our ports: SYN, each one that comes.
+        Connections = 8, "connections";
     }
 }
 
 impl Class {
     /// Number of classes.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
+
+    /// Whether it is of messages, and not of what carries them.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_of_messages(self) -> bool {
+        !matches!(self, Self::Packets | Self::Connections)
+    }
 }
 
 indexed_enum! {
@@ -214,21 +223,25 @@ impl Policy {
         answered: 0,
         binds_max: 0,
         reserved: 0,
-        account: [Limit::NONE; 8],
-        source: [Limit::NONE; 8],
-        registered: [Limit::NONE; 8],
+        account: [Limit::NONE; Class::COUNT],
+        source: [Limit::NONE; Class::COUNT],
+        registered: [Limit::NONE; Class::COUNT],
     };
 }
 
 /// Bits of [`Policy::flags`].
 pub mod policy_flag {
     /// The account is suspended: its SIP requests outside dialogs are refused, with 403 where they are answered, and
-    /// so are its SMPP binds and messages.
+    /// so are its SMPP binds and messages, and its connections to ports of TLS.
     pub const SUSPENDED: u32 = 1;
     /// The caller IDs of its calls and messages are looked up among those that it may show.
     pub const CALLER_IDS_CHECKED: u32 = 2;
     /// And a call or message with another one is refused, with 403 where it is answered.
     pub const CALLER_IDS_ENFORCED: u32 = 4;
+    /// The source addresses of its SMPP messages are looked up among the sender IDs that it may show.
+    pub const SENDER_IDS_CHECKED: u32 = 8;
+    /// And a message with another one is refused with `ESME_RINVSRCADR`, where messages are refused in SMPP's own words.
+    pub const SENDER_IDS_ENFORCED: u32 = 16;
 }
 
 indexed_enum! {
@@ -272,10 +285,17 @@ pub struct AccountCounters {
     pub calls: [u64; CallCount::SLOTS],
     /// Binds by [`BindCount`].
     pub binds: [u64; BindCount::SLOTS],
+    /// The server's responses to SMPP messages by [`ResponseKind`]; those of Edge's own making are not among them.
+    pub responses: [u64; ResponseKind::SLOTS],
+    /// Delivery receipts of the server by [`ReceiptKind`].
+    pub receipts: [u64; ReceiptKind::SLOTS],
     /// Messages refused in SMPP's own words: of those refused, the ones that were not dropped.
     pub smpp_refused: u64,
     /// Calls and messages whose caller ID is none that the account may show, whatever became of them.
     pub foreign_callers: u64,
+    /// SMPP messages that have passed or were refused in SMPP's own words, whose source address is none that the account may
+    /// show.
+    pub foreign_senders: u64,
 }
 
 impl AccountCounters {
@@ -286,8 +306,11 @@ impl AccountCounters {
         smpp: [0; Command::SLOTS],
         calls: [0; CallCount::SLOTS],
         binds: [0; BindCount::SLOTS],
+        responses: [0; ResponseKind::SLOTS],
+        receipts: [0; ReceiptKind::SLOTS],
         smpp_refused: 0,
         foreign_callers: 0,
+        foreign_senders: 0,
     };
 }
 

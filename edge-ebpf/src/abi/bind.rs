@@ -66,8 +66,10 @@ pub struct BindState {
     pub requested_ns: u64,
     /// When the server said yes; 0 while it has not.
     pub bound_ns: u64,
-    /// Reserved: when the client was last heard is in its [`crate::stream::Flow`].
-    pub touched_ns: u64,
+    /// How long the server took for the client's last `enquire_link`; 0 is not known.
+    pub server_link_ns: u64,
+    /// How long the client took for the server's last `enquire_link`, the way there and back included; 0 is not known.
+    pub client_link_ns: u64,
 }
 
 indexed_enum! {

@@ -13,16 +13,19 @@ pub type Number = [u8; NUMBER_DIGITS];
 /// Digits of a caller ID that are looked up; more make no number.
 pub const CALLER_ID_DIGITS: usize = 32;
 
-/// Leading digits of a caller ID that an account may show. Data of the keys of the map `CALLER_IDS` (trie): the whole
-/// account and as many digits as are given.
+/// What an account may show as a caller or a sender. Data of the keys of the map `CALLER_IDS` (trie): the whole account and as
+/// many characters as are given; a sender ID of letters with the zero at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CallerId {
-    /// Account number.
+    /// Account number; with [`SENDER_ID`] a sender ID of the account.
     pub account: u32,
-    /// ASCII digits as E.164 writes them, country code first; zero-padded.
+    /// ASCII digits as E.164 writes them, country code first; of a sender ID its characters. Zero-padded.
     pub digits: [u8; CALLER_ID_DIGITS],
 }
+
+/// In [`CallerId::account`]: for SMPP messages.
+pub const SENDER_ID: u32 = 1 << 31;
 
 /// One call of one account. Key of the map `CALLS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -30,6 +30,10 @@ indexed_enum! {
         /// A stranger's User-Agent is that of a known scanner; `detail` is its first eight characters, the first in the
         /// lowest byte. Told of a source once in ten seconds at most.
         ScannerAgent = 8, "scanner_agent";
+        /// An account sent SMPP messages under a sender ID that is none of its own: for the 1st, 2nd, 4th, 8th … time, and at
+        /// times after that; `value` is the count, `detail` the last one's first eight characters, the first in the lowest
+        /// byte.
+        ForeignSender = 9, "foreign_sender";
     }
 }
 

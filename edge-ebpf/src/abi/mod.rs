@@ -13,10 +13,12 @@ mod bench_frame;
 mod bind;
 mod call;
 mod event;
+mod message;
 mod names;
 mod outcome;
 mod settings;
 mod source;
+mod stage;
 mod table;
 
 pub use account::{
@@ -30,20 +32,25 @@ pub use bind::{
 };
 pub use call::{
     CALLER_ID_DIGITS, CallCause, CallKey, CallPhase, CallRecord, CallState, CallerId, EndedBy, NUMBER_DIGITS,
-    Number, TrunkPolicy, TrunkState,
+    Number, SENDER_ID, TrunkPolicy, TrunkState,
 };
 pub use event::{Event, EventKind, FullMap};
+pub use message::{
+    ADDRESS_BYTES, DATA_CODING_UNKNOWN, MessageAddress, MessageNote, MessageRecord, NoteKey, ReceiptKind,
+    ResponseKind,
+};
 pub use names::{bench, map, program};
 pub use outcome::{EgressOutcome, Outcome, Verdict};
 pub use settings::{Ports, Service, Settings};
 pub use source::{FlowKey, Member, SourceKey, SourceState, Standing, StandingKind};
+pub use stage::{EgressStage, IngressStage};
 pub use table::{
     PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, PrefixCount, PrefixPage, PrefixSet, REPEAT_SETS_DEFAULT,
-    REPEAT_WAYS, Repeat, RepeatSet, prefix_key, prefix_key_parts,
+    REPEAT_WAYS, Repeat, RepeatSet, prefix_key, prefix_key_parts, receipt_digits,
 };
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 5;
 
 /// Declares a fieldless enum that crosses the boundary as its index: numbered, named and countable.
 macro_rules! indexed_enum {

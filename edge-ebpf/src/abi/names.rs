@@ -25,6 +25,8 @@ pub mod map {
     pub const PREFIXES: &str = "PREFIXES";
     /// LRU: [`crate::abi::FlowKey`] to [`crate::stream::Flow`].
     pub const FLOWS: &str = "FLOWS";
+    /// LRU: [`crate::abi::FlowKey`] of the client's direction to [`crate::stream::sip::SipFlow`].
+    pub const SIP_FLOWS: &str = "SIP_FLOWS";
     /// [`crate::abi::FlowKey`] of the client's direction to [`crate::abi::BindState`].
     pub const BINDS: &str = "BINDS";
     /// [`crate::abi::SystemId`] to account number.
@@ -51,10 +53,25 @@ pub mod map {
     pub const RECORDS: &str = "RECORDS";
     /// Per CPU, one entry: records that the ring buffer had no room for.
     pub const RECORDS_LOST: &str = "RECORDS_LOST";
+    /// LRU: [`crate::abi::NoteKey`] to [`crate::abi::MessageNote`].
+    pub const NOTES: &str = "NOTES";
+    /// Ring buffer of [`crate::abi::MessageRecord`].
+    pub const MESSAGES: &str = "MESSAGES";
+    /// Per CPU, one entry: records of messages that the ring buffer had no room for.
+    pub const MESSAGES_LOST: &str = "MESSAGES_LOST";
     /// Ring buffer of [`crate::abi::Event`].
     pub const EVENTS: &str = "EVENTS";
     /// Per CPU, one entry: events that the ring buffer had no room for.
     pub const EVENTS_LOST: &str = "EVENTS_LOST";
+
+    /// [`crate::abi::IngressStage`] to program. Each load has its own, see `dataplane/stages.rs`.
+    pub const INGRESS_STAGES: &str = "INGRESS_STAGES";
+
+    /// [`crate::abi::EgressStage`] to program. As [`INGRESS_STAGES`].
+    pub const EGRESS_STAGES: &str = "EGRESS_STAGES";
+
+    /// The maps of stages.
+    pub const STAGES: &[&str] = &[INGRESS_STAGES, EGRESS_STAGES];
 
     /// The maps that are pinned, so that limits, buckets and counters outlive the daemon.
     pub const PINNED: &[&str] = &[
@@ -69,6 +86,7 @@ pub mod map {
         REPEATS,
         PREFIXES,
         FLOWS,
+        SIP_FLOWS,
         BINDS,
         SYSTEM_IDS,
         REFUSALS,
@@ -82,6 +100,9 @@ pub mod map {
         CALLER_IDS,
         RECORDS,
         RECORDS_LOST,
+        NOTES,
+        MESSAGES,
+        MESSAGES_LOST,
         EVENTS,
         EVENTS_LOST,
     ];

@@ -41,7 +41,7 @@ indexed_enum! {
         SipMalformed = 16, "sip_malformed";
         /// CRLF or empty keep-alive, STUN (RFC 5626 3.5).
         SipKeepalive = 17, "sip_keepalive";
-        /// A TCP segment to a SIP port.
+        /// A TCP segment to a SIP port that completes no message's headers.
         SipStream = 18, "sip_stream";
         /// A segment with metered PDUs, within limits.
         SmppAdmitted = 19, "smpp_admitted";
@@ -94,6 +94,23 @@ indexed_enum! {
         SipForeignCaller = 42, "sip_foreign_caller";
         /// The same, answered 403 by Edge.
         SipAnsweredCaller = 43, "sip_answered_caller";
+        /// A segment to a port of TLS: limited by source and account, and never read.
+        TlsStream = 44, "tls_stream";
+        /// A new connection to a port of TLS, of an account that is suspended.
+        ConnectionSuspended = 45, "connection_suspended";
+        /// A new connection over the source's limit.
+        ConnectionOverSource = 46, "connection_over_source";
+        /// A new connection over the account's limit.
+        ConnectionOverAccount = 47, "connection_over_account";
+        /// A segment of a banned source's connection, turned into a reset for the server.
+        ResetBanned = 48, "reset_banned";
+        /// A segment of a suspended account's connection to a port of TLS, or one of SIP with a request outside a dialog,
+        /// turned into a reset for the server.
+        ResetSuspended = 49, "reset_suspended";
+        /// A segment of a SIP connection whose message boundaries are not known (yet), or which is no SIP.
+        SipUnframed = 50, "sip_unframed";
+        /// A segment of a SIP connection behind one that Edge has dropped: dropped, TCP sends it again.
+        SipBeyondHole = 51, "sip_beyond_hole";
     }
 }
 
@@ -128,6 +145,8 @@ indexed_enum! {
         SmppBeyondHole = 12, "smpp_beyond_hole";
         /// The flow, with refused messages, is being worked on by another CPU: dropped, TCP sends it again.
         SmppBusy = 13, "smpp_busy";
+        /// A TCP segment from a port of TLS.
+        TlsStream = 14, "tls_stream";
     }
 }
 
@@ -153,6 +172,8 @@ pub enum Verdict {
     Drop,
     /// Turned into its answer, and back out where it came in.
     Answer,
+    /// Turned into a reset of its connection, and on to the stack; dropped where it cannot be.
+    Reset,
 }
 
 impl Outcome {
@@ -185,6 +206,8 @@ impl Outcome {
             | Self::SmppUnsynchronised
             | Self::SmppMalformed
             | Self::SmppRefused
+            | Self::TlsStream
+            | Self::SipUnframed
             | Self::Unjudged => Verdict::Pass,
             Self::Banned
             | Self::FloodSource
@@ -196,18 +219,23 @@ impl Outcome {
             | Self::SipOverTrunk
             | Self::SipSuspended
             | Self::SipForeignCaller
+            | Self::SipBeyondHole
             | Self::SmppOverSource
             | Self::SmppOverAccount
             | Self::SmppOverBinds
             | Self::SmppSuspended
             | Self::SmppBeyondHole
-            | Self::SmppBusy => Verdict::Drop,
+            | Self::SmppBusy
+            | Self::ConnectionSuspended
+            | Self::ConnectionOverSource
+            | Self::ConnectionOverAccount => Verdict::Drop,
             Self::SipAnsweredSource
             | Self::SipAnsweredAccount
             | Self::SipAnsweredCalls
             | Self::SipAnsweredTrunk
             | Self::SipAnsweredSuspended
             | Self::SipAnsweredCaller => Verdict::Answer,
+            Self::ResetBanned | Self::ResetSuspended => Verdict::Reset,
         }
     }
 }

@@ -13,6 +13,10 @@ indexed_enum! {
         SipTcp = 1, "sip_tcp";
         /// SMPP over TCP.
         SmppTcp = 2, "smpp_tcp";
+        /// SIP over TLS: never read.
+        SipTls = 3, "sip_tls";
+        /// SMPP over TLS: never read.
+        SmppTls = 4, "smpp_tls";
     }
 }
 
@@ -57,6 +61,14 @@ pub struct Settings {
     pub refusals_armed_ns: u64,
     /// How long a bind may go without being heard of before its place is taken back. 0 is without end.
     pub bind_idle_ns: u64,
+    /// Not 0 if segments of connections that are to end become resets for the server.
+    pub resets: u32,
+    /// Not 0 if SIP over TCP is judged and counted, and passes over a limit.
+    pub sip_streams_observed: u32,
+    /// How many of 2^32 messages of SMPP leave a record; 0 none, `u32::MAX` all.
+    pub message_records: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
 }
 
 /// Which service listens on a port, and how. Map `PORTS`, one entry, written by the daemon.

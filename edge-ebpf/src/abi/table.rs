@@ -3,7 +3,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::pod;
+use super::{ReceiptKind, pod};
 
 /// Entries in a [`RepeatSet`]: 4 x 16 bytes, one cache line.
 pub const REPEAT_WAYS: usize = 4;
@@ -71,10 +71,26 @@ pub const fn prefix_key(account: u32, digits: u32) -> u64 {
     (account as u64) << 32 | digits as u64
 }
 
-/// The account and the digits (with the 1 before them) of a [`prefix_key`].
+/// Nine digits are below 2^28: what lies above them says of what kind of receipt they are, plus one.
+const RECEIPT_SHIFT: u32 = 28;
+
+/// Digits for [`prefix_key`] under which not messages to the prefix are counted, but receipts for them.
 #[must_use]
-pub const fn prefix_key_parts(key: u64) -> (u32, u32) {
-    ((key >> 32) as u32, key as u32)
+#[inline(always)]
+pub const fn receipt_digits(kind: ReceiptKind, digits: u32) -> u32 {
+    (kind as u32 + 1) << RECEIPT_SHIFT | digits
+}
+
+/// The account and the digits (with the 1 before them) of a [`prefix_key`], and of what kind of receipt they are; `None` for
+/// messages.
+#[must_use]
+pub const fn prefix_key_parts(key: u64) -> (u32, u32, Option<ReceiptKind>) {
+    let digits = key as u32;
+    let kind = match digits >> RECEIPT_SHIFT {
+        0 => None,
+        above => ReceiptKind::from_index(above as usize - 1),
+    };
+    ((key >> 32) as u32, digits & ((1 << RECEIPT_SHIFT) - 1), kind)
 }
 
 pod!(Repeat, RepeatSet, PrefixCount, PrefixSet, PrefixPage);

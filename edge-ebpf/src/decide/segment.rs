@@ -44,7 +44,7 @@ pub enum Found {
 pub struct Framed {
     /// What it is.
     pub found: Found,
-    /// `submit_sm`, `submit_multi`, `data_sm`.
+    /// Messages: `submit_sm`, `data_sm`, and each destination of `submit_multi`.
     pub submits: u32,
     /// `bind_*`.
     pub binds: u32,
@@ -58,17 +58,18 @@ impl Framed {
     #[inline(always)]
     pub fn by(walk: &Walk, judged: &Judged, is_judged: bool) -> Self {
         let (submits, binds) = (walk.tally.submits, walk.tally.binds);
+        let messages = submits + walk.tally.destinations;
         let found = match walk.finding() {
             Finding::BeyondHole => Found::BeyondHole,
             Finding::Withheld => Found::Withheld,
             Finding::Unsynchronised => Found::Unsynchronised,
             // PDUs before the garbage are metered like any others, and the garbage with them.
             Finding::Malformed if submits == 1 && binds == 0 => Found::Malformed,
-            _ if submits | binds == 0 => Found::Carried,
+            _ if messages | binds == 0 => Found::Carried,
             _ if is_judged => Found::Judged,
             _ => Found::Metered,
         };
-        Self { found, submits, binds, judged: *judged }
+        Self { found, submits: messages, binds, judged: *judged }
     }
 }
 
@@ -124,7 +125,8 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
     let (submits, binds, within) = match framed.found {
         Found::Metered => (framed.submits, framed.binds, Outcome::SmppAdmitted),
         Found::Unsynchronised => (1, 0, Outcome::SmppUnsynchronised),
-        Found::Malformed => (1, 0, Outcome::SmppMalformed),
+        // With the further destinations of a message before the garbage.
+        Found::Malformed => (framed.submits, 0, Outcome::SmppMalformed),
         Found::Judged => return settle(world, origin, &framed.judged, framed.binds, now_ns),
         Found::Carried => {
             world.keep_segment();
@@ -256,8 +258,9 @@ fn count_pdus<W: World>(world: &mut W, allowance: Allowance, submits: u32, binds
 }
 
 /// The name of a pass: that of the allow-list, where the source is on it.
+#[must_use]
 #[inline(always)]
-pub(super) const fn spare_allowed(origin: Origin, outcome: Outcome) -> Outcome {
+pub const fn spare_allowed(origin: Origin, outcome: Outcome) -> Outcome {
     match origin.standing {
         StandingKind::Allowed => Outcome::Allowed,
         StandingKind::Metered | StandingKind::Banned => outcome,

@@ -3,7 +3,7 @@
 use super::refusals::Refusals;
 use super::rewrite::Rewrite;
 use crate::stream::{Finding, Sighting, Witness};
-use crate::wire::smpp::RESPONSE;
+use crate::wire::smpp::{PREFIX_ROOM, RESPONSE};
 
 /// Looks at every response in the server's segment.
 pub struct Answerer<'a, R: Rewrite> {
@@ -15,12 +15,21 @@ pub struct Answerer<'a, R: Rewrite> {
     pub status: u32,
 }
 
+impl<R: Rewrite> Answerer<'_, R> {
+    /// What the client is told, if the PDU, whose whole header is in sight, answers a refused message.
+    #[inline(always)]
+    pub(crate) fn answers(&mut self, pdu: Sighting) -> Option<u32> {
+        if pdu.header.id & RESPONSE == 0 {
+            return None;
+        }
+        self.refusals.answer(pdu, self.status, self.rewrite)
+    }
+}
+
 impl<R: Rewrite> Witness for Answerer<'_, R> {
     #[inline(always)]
-    fn see(&mut self, pdu: Sighting) -> Result<(), Finding> {
-        if pdu.header.id & RESPONSE != 0 {
-            self.refusals.answer(pdu, self.status, self.rewrite);
-        }
+    fn see(&mut self, pdu: Sighting, _octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding> {
+        self.answers(pdu);
         Ok(())
     }
 }

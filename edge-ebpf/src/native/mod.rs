@@ -16,6 +16,9 @@
 //! * What cannot be refused this way is dropped ([`crate::stream::Finding::Withheld`]), never passed: it comes
 //!   again. That is so where no room is left to remember it, where its name has gone ahead in an earlier segment,
 //!   and wherever it is not certain to be a PDU.
+//! * One message of a segment that fills a hole passes all the same, and is owed: the one that lies across the hole's
+//!   end, if any before it was within the limit. It would be held back for ever, each time behind those that take the
+//!   room first.
 //! * A server that does not answer fills the room, and what is over the limit is then dropped: the refusal falls
 //!   back to backpressure by itself, connection by connection.
 

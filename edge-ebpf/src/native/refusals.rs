@@ -53,6 +53,10 @@ pub struct Refusal {
     answer: u32,
     /// [`Stage`] as integer; anything else counts as free.
     stage: u32,
+    /// `command_status` that the client is told; 0 is the listener's.
+    status: u32,
+    /// Not 0 if it was refused before all octets had come that are changed: what comes of them is disguised when it is read.
+    is_cut: u32,
 }
 
 impl Refusal {
@@ -79,11 +83,13 @@ impl Refusal {
         }
     }
 
-    /// Makes of the answer the response that the client waits for.
+    /// Makes of the answer the response that the client waits for; what it says comes back.
     #[inline(always)]
-    fn respond<R: Rewrite>(&self, rewrite: &mut R, status: u32) {
+    fn respond<R: Rewrite>(&self, rewrite: &mut R, listener: u32) -> u32 {
+        let status = if self.status == 0 { listener } else { self.status };
         rewrite.write(self.answer.wrapping_add(4), (self.id | RESPONSE).to_be_bytes());
         rewrite.write(self.answer.wrapping_add(8), status.to_be_bytes());
+        status
     }
 }
 
@@ -113,9 +119,16 @@ impl Refusals {
         &mut self.places[place_of(sequence)]
     }
 
-    /// Takes a place for a message. `false`: there is none. `acknowledged`: the client's acknowledgement.
+    /// Takes a place for a message. `false`: there is none. `acknowledged`: the client's acknowledgement. `status`: what the
+    /// client is told, 0 for what the listener says.
     #[inline(always)]
-    pub(super) fn refuse<R: Rewrite>(&mut self, pdu: Sighting, acknowledged: u32, rewrite: &mut R) -> bool {
+    pub(super) fn refuse<R: Rewrite>(
+        &mut self,
+        pdu: Sighting,
+        acknowledged: u32,
+        status: u32,
+        rewrite: &mut R,
+    ) -> bool {
         let Header { length, id, .. } = pdu.header;
         self.expect(pdu);
         let sequence = if pdu.is_whole() { pdu.header.sequence } else { 0 };
@@ -127,6 +140,8 @@ impl Refusals {
         place.length = length;
         place.id = id;
         place.sequence = sequence;
+        place.status = status;
+        place.is_cut = u32::from(pdu.seen < CHANGED);
         place.answer = 0;
         place.stage = Stage::Waiting as u32;
         place.disguise(rewrite);
@@ -149,10 +164,26 @@ impl Refusals {
         place.length = cut.length;
         place.id = cut.id;
         place.sequence = pdu.header.sequence;
+        place.status = cut.status;
+        place.is_cut = cut.is_cut;
         place.answer = 0;
         place.stage = Stage::Waiting as u32;
         self.places[CUT].stage = Stage::Placed as u32;
         true
+    }
+
+    /// Whether the message that begins at `start` was refused before all of it had come that is changed.
+    #[inline(always)]
+    pub(super) fn disguises(&self, start: u32, sequence: u32) -> bool {
+        let place = &self.places[place_of(sequence)];
+        place.is_cut != 0 && place.seq == start && place.sequence == sequence
+    }
+
+    /// Whether the message that begins at `start` was refused.
+    #[inline(always)]
+    pub(super) fn has_refused(&self, start: u32, sequence: u32) -> bool {
+        let place = &self.places[place_of(sequence)];
+        place.is(Stage::Waiting) && place.seq == start && place.sequence == sequence
     }
 
     /// The segment was dropped after all: what was refused in it did not pass, and will be judged anew. With every
@@ -227,9 +258,10 @@ impl Refusals {
         }
     }
 
-    /// The server's PDU, if it answers a refusal, becomes the response that the client waits for.
+    /// The server's PDU, if it answers a refusal, becomes the response that the client waits for. What that says, if it does
+    /// answer one, once its whole header is in sight. `status`: the listener's.
     #[inline(always)]
-    pub(super) fn answer<R: Rewrite>(&mut self, pdu: Sighting, status: u32, rewrite: &mut R) {
+    pub(super) fn answer<R: Rewrite>(&mut self, pdu: Sighting, status: u32, rewrite: &mut R) -> Option<u32> {
         let Header { length, sequence, .. } = pdu.header;
         if !pdu.is_whole() {
             let next = self.next;
@@ -249,11 +281,12 @@ impl Refusals {
                 }
                 self.answered = self.answered.wrapping_add(1);
             }
-            return;
+            return None;
         }
         self.next = sequence.wrapping_add(1);
         if !pdu.is_first() && self.settle_guess(pdu) {
-            return;
+            let own = self.place(self.guess).status;
+            return Some(if own == 0 { status } else { own });
         }
         let place = self.place(sequence);
         if length == HEADER_BYTES as u32
@@ -262,13 +295,17 @@ impl Refusals {
             && place.is_answer(pdu.header)
         {
             let is_in_time = place.take(pdu);
+            // In another's words, where it is too late for the client's.
+            let mut told = pdu.header.status;
             if is_in_time {
-                place.respond(rewrite, status);
+                told = place.respond(rewrite, status);
             } else {
                 self.unmatched = self.unmatched.wrapping_add(1);
             }
             self.answered = self.answered.wrapping_add(1);
+            return Some(told);
         }
+        None
     }
 
     /// Whether the PDU was taken for the answer to a refusal before its `sequence_number` was in sight, and is it.

@@ -6,7 +6,11 @@ use super::refusals::{Refusals, first_changed};
 use super::rewrite::Rewrite;
 use crate::decide::Scope;
 use crate::stream::{Finding, Sighting, Witness};
-use crate::verifier::opaque;
+use crate::verifier::{opaque, zero};
+use crate::wire::smpp::{self, HEADER_BYTES, Header, PREFIX_ROOM};
+
+/// `ESME_RINVSRCADR` (SMPP 3.4, 5.1.3).
+const INVALID_SOURCE: u32 = 0x0a;
 
 /// How the messages of a segment are judged: bits.
 pub mod judging {
@@ -18,6 +22,16 @@ pub mod judging {
     pub const EXEMPT: u32 = 4;
     /// Everything is over its limit.
     pub const SUSPENDED: u32 = 8;
+    /// What comes from a sender that the account may not show is refused.
+    pub const SENDERS: u32 = 16;
+
+    /// With [`SENDERS`], if the account's policy says so. `is_lenient`: see [`crate::stream::Flow::lenient`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_senders(judging: u32, policy_flags: u32, is_lenient: bool) -> u32 {
+        let asks = policy_flags & crate::abi::policy_flag::SENDER_IDS_ENFORCED != 0;
+        if asks && !is_lenient && judging & (OBSERVE | EXEMPT) == 0 { judging | SENDERS } else { judging }
+    }
 }
 
 /// What became of a segment's messages, each on its own.
@@ -34,6 +48,10 @@ pub struct Judged {
     pub over_account: u32,
     /// Not 0 if a message could have been refused in SMPP's words, had there been [`Refusals`].
     pub wants_refusals: u32,
+    /// Not 0 if the message at hand is one of those observed.
+    pub is_observed: u32,
+    /// What the client is told of the message at hand, if it is refused; 0 is what the listener says.
+    pub status: u32,
 }
 
 impl Judged {
@@ -46,6 +64,7 @@ impl Judged {
         self.observed = opaque(0) as u32;
         self.over_account = opaque(0) as u32;
         self.wants_refusals = opaque(0) as u32;
+        self.is_observed = opaque(0) as u32;
     }
 }
 
@@ -57,8 +76,31 @@ pub trait Judge: Rewrite {
     /// Gives back what [`Self::charge`] took.
     fn refund(&mut self, scope: Scope);
 
+    /// Charges messages to a bucket, whether it has room or not.
+    fn owe(&mut self, scope: Scope, messages: u32);
+
     /// Whether the source may have another message refused in SMPP's words.
     fn may_refuse(&mut self) -> bool;
+
+    /// Whether a message comes from a sender that its account may not show; `octets` begin with the first `seen` of it. What is
+    /// not in sight is nobody's.
+    #[inline(always)]
+    fn is_foreign(&mut self, octets: &[u8; PREFIX_ROOM], seen: u32) -> bool {
+        let _ = (octets, seen);
+        false
+    }
+
+    /// See [`Witness::weigh`].
+    #[inline(always)]
+    fn weigh(&mut self, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
+        smpp::further_destinations(octets, header.length)
+    }
+
+    /// See [`Witness::read`].
+    #[inline(always)]
+    fn read(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) {
+        let _ = (start, header, octets);
+    }
 }
 
 /// Judges every message of the client's segment.
@@ -99,10 +141,27 @@ impl<J: Judge> Refuser<'_, J> {
         }
     }
 
+    /// Whether the message is one that may be refused in SMPP's words.
+    #[inline(always)]
+    const fn is_refusable(&self, pdu: Sighting) -> bool {
+        // The first octet that differs from an enquire_link's must not have gone ahead.
+        self.judging & judging::NATIVE != 0 && pdu.certain && pdu.held <= first_changed(pdu.header.id)
+    }
+
+    /// Whether the message is to be refused for its sender. Only where it can be: a message that is dropped for that would
+    /// come again for ever.
+    #[inline(always)]
+    fn is_foreign(&mut self, pdu: Sighting, octets: &[u8; PREFIX_ROOM]) -> bool {
+        let asks = self.judging & (judging::SENDERS | judging::SUSPENDED) == judging::SENDERS;
+        let is_heard = self.refusals.as_ref().is_none_or(|refusals| refusals.is_deaf == 0);
+        // What is in sight may go on with the next PDU.
+        let seen = pdu.seen.min(pdu.header.length);
+        asks && is_heard && self.is_refusable(pdu) && self.judge.is_foreign(octets, seen)
+    }
+
     #[inline(always)]
     fn refuse(&mut self, pdu: Sighting) -> bool {
-        // The first octet that differs from an enquire_link's must not have gone ahead.
-        if self.judging & judging::NATIVE == 0 || !pdu.certain || pdu.held > first_changed(pdu.header.id) {
+        if !self.is_refusable(pdu) {
             return false;
         }
         let Some(refusals) = &mut self.refusals else {
@@ -111,13 +170,46 @@ impl<J: Judge> Refuser<'_, J> {
         };
         refusals.is_deaf == 0
             && self.judge.may_refuse()
-            && refusals.refuse(pdu, self.acknowledged, self.judge)
+            && refusals.refuse(pdu, self.acknowledged, self.judged.status, self.judge)
     }
 }
 
 impl<J: Judge> Witness for Refuser<'_, J> {
     #[inline(always)]
-    fn see(&mut self, pdu: Sighting) -> Result<(), Finding> {
+    fn read(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) {
+        // What follows the header of a disguised one is not what the client wrote.
+        let length = if self.is_disguised(start, header) { HEADER_BYTES as u32 } else { header.length };
+        self.judge.read(start, Header { length, ..header }, octets);
+    }
+
+    #[inline(always)]
+    fn is_disguised(&self, start: u32, header: Header) -> bool {
+        self.refusals.as_ref().is_some_and(|refusals| refusals.disguises(start, header.sequence))
+    }
+
+    /// It was let through where there was room for one message, and owes the others: before its first octets are there nobody
+    /// knows how many it stands for, and then its name has gone ahead. Of a suspended account, too: what is admitted is given
+    /// back with a segment that is dropped, and must have been taken.
+    #[inline(always)]
+    fn weigh(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
+        if self.refusals.as_ref().is_some_and(|refusals| refusals.has_refused(start, header.sequence)) {
+            return 0;
+        }
+        let further = self.judge.weigh(header, octets);
+        if self.judged.is_observed != 0 {
+            self.judged.observed += further;
+            return further;
+        }
+        if self.judging & judging::EXEMPT == 0 && further != 0 {
+            self.judge.owe(Scope::Source, further);
+            self.judge.owe(Scope::Account, further);
+        }
+        self.judged.admitted += further;
+        further
+    }
+
+    #[inline(always)]
+    fn see(&mut self, pdu: Sighting, octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding> {
         if !pdu.header.is_submit() {
             return Ok(());
         }
@@ -128,7 +220,16 @@ impl<J: Judge> Witness for Refuser<'_, J> {
             };
             return if has_place { Ok(()) } else { Err(Finding::Withheld) };
         }
-        let over = if self.judging & judging::EXEMPT == 0 { self.over() } else { None };
+        zero(&mut self.judged.status);
+        zero(&mut self.judged.is_observed);
+        let over = if self.is_foreign(pdu, octets) {
+            self.judged.status = INVALID_SOURCE;
+            Some(Scope::Account)
+        } else if self.judging & judging::EXEMPT == 0 {
+            self.over()
+        } else {
+            None
+        };
         let Some(scope) = over else {
             self.judged.admitted += 1;
             self.expect(pdu);
@@ -136,12 +237,21 @@ impl<J: Judge> Witness for Refuser<'_, J> {
         };
         if self.judging & judging::OBSERVE != 0 {
             self.judged.observed += 1;
+            self.judged.is_observed = 1;
             self.expect(pdu);
             return Ok(());
         }
         self.judged.over_account = u32::from(matches!(scope, Scope::Account));
         if self.refuse(pdu) {
             self.judged.refused += 1;
+            return Ok(());
+        }
+        if pdu.is_ahead && self.judging & judging::NATIVE != 0 && self.judged.admitted != 0 {
+            // What fills a hole before it has taken the room, and would each time that the segment comes again.
+            self.judge.owe(Scope::Source, 1);
+            self.judge.owe(Scope::Account, 1);
+            self.judged.admitted += 1;
+            self.expect(pdu);
             return Ok(());
         }
         Err(Finding::Withheld)

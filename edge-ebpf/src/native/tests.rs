@@ -5,7 +5,9 @@
     reason = "lengths and sequence numbers of test streams are small"
 )]
 
+mod destinations;
 mod half;
+mod senders;
 mod session;
 
 use self::half::Conditions;
@@ -92,4 +94,18 @@ fn where_no_place_is_left_messages_are_held_back_and_none_is_lost() {
     let report =
         hold(1, 3000, |_| (Conditions { step: 20_000, ..Conditions::perfect() }, down.clone()), counted);
     assert!(report.refused > 100 && report.withheld > 10, "{report:?}");
+}
+
+/// The bucket is full again each time that a segment comes, and has room for two: those in front.
+#[test]
+fn a_message_that_lies_across_the_end_of_a_hole_is_not_held_back_for_ever() {
+    let mut refused = 0;
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let up =
+            Conditions { step: 1500, cut: 700..=700, lost_before: 8, reordered: 20, ..Conditions::perfect() };
+        let session = Session::new(up, Conditions::perfect(), ServerKind::Answers, 30);
+        refused += session.with_burst(2).hold(60, &mut random).refused;
+    }
+    assert!(refused > 1000, "{refused}");
 }

@@ -19,7 +19,7 @@ const WINDOW_MAX: u32 = 1 << 30;
 /// A segment beyond a hole that was dropped this many times will not be helped by TCP: the hole is ours.
 /// (The program was detached for a while, or the missing bytes took another way.)
 /// Drops are counted only while nothing comes for the hole itself.
-const HOLE_DROPS_MAX: u32 = 4;
+pub(super) const HOLE_DROPS_MAX: u32 = 4;
 
 indexed_enum! {
     /// Whether PDU boundaries are known.
@@ -79,6 +79,8 @@ pub struct Flow {
     pub lock: u64,
     /// When its last segment came.
     pub touched_ns: u64,
+    /// When the `enquire_link` under [`Self::enquired`] came; 0 is that none waits.
+    pub enquired_ns: u64,
     /// [`FlowState`] as integer; any other value counts as malformed.
     pub state: u32,
     /// Initial sequence number; 0 if the SYN was not seen.
@@ -91,10 +93,11 @@ pub struct Flow {
     pub hole_drops: u32,
     /// Bit `n`: `islands[n]` is in use.
     pub islands_used: u32,
-    /// Bit 0: an island once turned out to be a wrong guess; this flow gets no more of them.
+    /// Not 0 if the flow gets no more islands: one turned out to be a wrong guess, or what is behind a hole must not go ahead
+    /// of the answers to refused messages.
     pub strict: u32,
     /// Of the client's direction: the account of its bind's `system_id`, under which it is metered; 0 is none, and its
-    /// source's account holds.
+    /// source's account holds. Of the server's: the account that its responses are counted for.
     pub account: u32,
     /// [`crate::abi::Settings::generation`] under which that was looked up.
     pub generation: u32,
@@ -102,8 +105,17 @@ pub struct Flow {
     pub bound: u32,
     /// Not 0 if the connection may have an entry in the map `REFUSALS`.
     pub refusing: u32,
+    /// Of the client's direction: messages that have passed, those that were refused in SMPP's words included.
+    pub messages: u32,
+    /// Of the server's direction: responses to messages that have passed. The difference is outstanding.
+    pub responses: u32,
+    /// `sequence_number` of the last `enquire_link` of this side that waits for its answer.
+    pub enquired: u32,
     /// Reserved, zero.
-    pub reserved: u32,
+    reserved: u32,
+    /// Not 0 if refusals could not be told on the connection: no message is refused for its sender then, for what is dropped
+    /// instead would come again for ever.
+    pub lenient: u32,
     /// Data without a hole.
     pub main: Cursor,
     /// Data beyond holes.
@@ -202,7 +214,11 @@ impl Flow {
         self.generation = 0;
         self.bound = 0;
         self.refusing = 0;
-        self.reserved = 0;
+        self.messages = 0;
+        self.responses = 0;
+        self.lenient = 0;
+        self.enquired = 0;
+        self.enquired_ns = 0;
         self.main.start = first;
         self.main.end = first;
     }

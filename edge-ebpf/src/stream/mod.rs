@@ -28,6 +28,7 @@
 //! the first copy counts.
 
 mod flow;
+pub mod sip;
 mod tally;
 mod walk;
 

@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::{Command, SystemId};
 use crate::verifier::opaque;
-use crate::wire::smpp::Header;
+use crate::wire::smpp::{ENQUIRE_LINK_RESP, Header, id};
 
 /// Runs of called prefixes that one segment can report. A full segment of 1448 octets holds 44 of the
 /// smallest messages; what a larger one has beyond this is counted in [`Tally::called_missed`].
@@ -24,8 +24,10 @@ pub struct Called {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Tally {
-    /// What it costs in `smpp.submit`.
+    /// Messages, by PDU.
     pub submits: u32,
+    /// Destinations of `submit_multi` beyond the first of each: a message each, too.
+    pub destinations: u32,
     /// What it costs in `smpp.bind`.
     pub binds: u32,
     /// Bit `n`: `commands[n]` is not 0.
@@ -42,6 +44,10 @@ pub struct Tally {
     pub bind_sequence: u32,
     /// Its `system_id` in memory's order, zero-padded.
     pub bind_system_id: [u32; 4],
+    /// `sequence_number` of the last `enquire_link` whose header the segment completes; 0 if there is none.
+    pub enquired: u32,
+    /// That of the last answer to one.
+    pub enquiry_answered: u32,
     /// PDUs by [`Command`]; valid where `commands_seen` has its bit.
     pub commands: [u32; Command::SLOTS],
     /// Called prefixes of messages whose first octets the segment completes.
@@ -72,13 +78,16 @@ impl Tally {
     /// than reading the PDU.
     #[inline(always)]
     pub(super) fn clear(&mut self) {
-        // Five words in one go would become a call to clear them byte by byte.
+        // Words in one go would become a call to clear them byte by byte.
         self.submits = opaque(0) as u32;
+        self.destinations = opaque(0) as u32;
         self.binds = opaque(0) as u32;
         self.commands_seen = opaque(0) as u32;
         self.called_used = opaque(0) as u32;
         self.called_missed = opaque(0) as u32;
         self.bind_command = opaque(0) as u32;
+        self.enquired = opaque(0) as u32;
+        self.enquiry_answered = opaque(0) as u32;
     }
 
     #[inline(always)]
@@ -93,6 +102,16 @@ impl Tally {
         self.command_last = index as u32;
         self.submits += u32::from(header.is_submit());
         self.binds += u32::from(header.is_bind());
+    }
+
+    /// Its header is whole.
+    #[inline(always)]
+    pub(super) const fn note_enquiry(&mut self, header: Header) {
+        if header.id == id::ENQUIRE_LINK {
+            self.enquired = header.sequence;
+        } else if header.id == ENQUIRE_LINK_RESP {
+            self.enquiry_answered = header.sequence;
+        }
     }
 
     #[inline(always)]

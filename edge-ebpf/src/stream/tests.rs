@@ -23,11 +23,12 @@ use crate::abi::Command;
 /// Digits of called numbers that make a prefix, in every test.
 const DIGITS: u32 = 4;
 
-/// PDUs by command, messages, binds, and messages by called prefix.
+/// PDUs by command, messages, further destinations of them, binds, and messages by called prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counts {
     commands: BTreeMap<&'static str, u64>,
     submits: u64,
+    destinations: u64,
     binds: u64,
     called: BTreeMap<u32, u64>,
     called_missed: u64,
@@ -42,6 +43,7 @@ impl Counts {
             }
         }
         self.submits += u64::from(tally.submits);
+        self.destinations += u64::from(tally.destinations);
         self.binds += u64::from(tally.binds);
         self.called_missed += u64::from(tally.called_missed);
         for called in tally.called() {
@@ -174,6 +176,7 @@ fn a_flow_joined_in_the_middle_counts_every_pdu_from_the_first_header_in_sight()
             let expected = stream.reference_from(report.first_header);
             assert_eq!(counts.commands, expected.commands, "cut {cut:?}, seed {seed}");
             assert_eq!(counts.submits, expected.submits, "cut {cut:?}, seed {seed}");
+            assert_eq!(counts.destinations, expected.destinations, "cut {cut:?}, seed {seed}");
         }
     }
 }

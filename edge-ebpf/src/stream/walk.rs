@@ -2,6 +2,7 @@
 
 #[cfg(not(target_arch = "bpf"))]
 mod host;
+mod message;
 mod scan;
 mod settle;
 mod witness;
@@ -277,9 +278,10 @@ impl Walk {
         }
         if held < HEADER {
             let goes_ahead = self.nearest.wrapping_sub(self.start) < CHANGED;
-            let certain = self.target == MAIN && self.begun == 0 && !goes_ahead;
-            let sighting = Sighting { start: self.start, header, held, seen: total, certain };
-            if let Err(finding) = witness.see(sighting) {
+            let is_sure = self.target == MAIN && self.begun == 0;
+            let (certain, is_ahead) = (is_sure && !goes_ahead, is_sure && goes_ahead);
+            let sighting = Sighting { start: self.start, header, held, seen: total, certain, is_ahead };
+            if let Err(finding) = witness.see(sighting, &self.prefix) {
                 return self.stop(finding);
             }
         }
@@ -287,15 +289,10 @@ impl Walk {
             self.end = self.limit;
             return ControlFlow::Continue(());
         }
-        if header.is_submit() {
-            let wanted = header.length.min(PREFIX);
-            if total < wanted {
-                self.end = self.limit;
-                return ControlFlow::Continue(());
-            }
-            if let Some(prefix) = smpp::called_prefix(&self.prefix, header, wanted, self.digits) {
-                self.tally.count_called(prefix);
-            }
+        self.tally.note_enquiry(header);
+        if header.is_submit() && !self.read_message(header, total, witness) {
+            self.end = self.limit;
+            return ControlFlow::Continue(());
         }
         if header.is_bind() {
             if total < header.length.min(smpp::BIND_BYTES) {

@@ -10,7 +10,7 @@ pub mod number;
 pub mod sip;
 pub mod smpp;
 pub mod transport;
-mod words;
+pub(crate) mod words;
 
 use core::mem::offset_of;
 

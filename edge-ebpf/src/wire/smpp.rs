@@ -1,7 +1,8 @@
 //! SMPP (Short Message Peer-to-Peer, versions 3.3, 3.4 and 5.0): headers of PDUs, and the called number.
 
 use super::number;
-use crate::abi::{Command, SYSTEM_ID_BYTES};
+use crate::abi::{ADDRESS_BYTES, Command, SYSTEM_ID_BYTES};
+use crate::stream::PREFIX_BYTES;
 use crate::verifier;
 
 /// Octets of a PDU's header (SMPP 3.4, 3.2).
@@ -65,10 +66,10 @@ pub mod id {
 /// Type of number: letters and digits, not a number (SMPP 3.4, 5.2.5).
 const TON_ALPHANUMERIC: u8 = 5;
 /// `dest_flag`: an address, not the name of a distribution list (SMPP 3.4, 4.5.1.1).
-const DEST_FLAG_ADDRESS: u8 = 1;
+pub(crate) const DEST_FLAG_ADDRESS: u8 = 1;
 /// Words of a C-octet string that are searched for its end: 24 octets hold any address of a `submit_sm`
 /// (21, SMPP 3.4, 4.4.1). `data_sm` allows 65 (4.7.1), which no numbering plan uses.
-const ADDRESS_WORDS: usize = 3;
+pub(crate) const ADDRESS_WORDS: usize = ADDRESS_BYTES / 8;
 
 /// A PDU's header (SMPP 3.4, 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,8 +218,17 @@ pub fn system_id(pdu: &[u8; PREFIX_ROOM]) -> [u64; 2] {
 
 /// The lowest `octets` of a word, at most 8.
 #[inline(always)]
-const fn lowest(word: u64, octets: u32) -> u64 {
+pub(crate) const fn lowest(word: u64, octets: u32) -> u64 {
     if octets >= 8 { word } else { word & ((1 << (8 * octets)) - 1) }
+}
+
+/// Whether it answers a message.
+#[must_use]
+#[inline(always)]
+pub const fn is_message_resp(command_id: u32) -> bool {
+    const SUBMIT_SM_RESP: u32 = id::SUBMIT_SM | RESPONSE;
+    const SUBMIT_MULTI_RESP: u32 = id::SUBMIT_MULTI | RESPONSE;
+    matches!(command_id, SUBMIT_SM_RESP | SUBMIT_MULTI_RESP | DATA_SM_RESP)
 }
 
 /// Whether it answers a request for a session.
@@ -227,6 +237,77 @@ const fn lowest(word: u64, octets: u32) -> u64 {
 pub const fn is_bind_resp(command_id: u32) -> bool {
     command_id & RESPONSE != 0
         && matches!(command_id & !RESPONSE, id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER)
+}
+
+/// Whether the source address of a message is there to be looked up among sender IDs; `put` gets its octets with the zero at
+/// their end, zero-padded, as words in memory's order.
+///
+/// `pdu` holds the first `held` octets of the PDU. Not there: not within them, longer than the specification allows, or
+/// empty, which leaves it to the server.
+#[must_use]
+#[inline(always)]
+pub fn sender(pdu: &[u8; PREFIX_ROOM], held: u32, mut put: impl FnMut(usize, u64)) -> bool {
+    let service = first_zero(verifier::prefix_word(pdu, HEADER_BYTES as u32));
+    if service >= 6 {
+        return false;
+    }
+    // service_type with its zero, source_addr_ton, source_addr_npi.
+    let at = HEADER_BYTES as u32 + service + 3;
+    let (mut length, mut has_ended) = (0, false);
+    for index in 0..ADDRESS_WORDS {
+        let octets = verifier::prefix_word(pdu, at + 8 * index as u32);
+        let step = first_zero(octets);
+        put(index, if has_ended { 0 } else { lowest(octets, step) });
+        if !has_ended {
+            length += step;
+        }
+        has_ended |= step < 8;
+    }
+    has_ended && length != 0 && at + length < held
+}
+
+/// The destinations of a `submit_multi` beyond the first (SMPP 3.4, 4.5.1: `number_of_dests`, 1 to 254); a distribution list
+/// counts as one, because how many it names is the server's to know.
+///
+/// `pdu` holds the first [`PREFIX_BYTES`] octets of the PDU, or all of it, of that `length`. Zero where the number is not
+/// within them.
+#[must_use]
+#[inline(always)]
+pub fn further_destinations(pdu: &[u8; PREFIX_ROOM], length: u32) -> u32 {
+    let held = if length < PREFIX_BYTES as u32 { length } else { PREFIX_BYTES as u32 };
+    match destination(pdu) {
+        Some(at) if at < held => u32::from(verifier::prefix_byte(pdu, at)).saturating_sub(1),
+        _ => 0,
+    }
+}
+
+/// Where the destination of a message begins, or for `submit_multi` the number of them: behind service type and source
+/// address (SMPP 3.4, 4.4.1, 4.5.1, 4.7.1).
+#[inline(always)]
+fn destination(pdu: &[u8; PREFIX_ROOM]) -> Option<u32> {
+    // service_type: a C-octet string of at most 6; then source_addr_ton and source_addr_npi.
+    let service = first_zero(verifier::prefix_word(pdu, HEADER_BYTES as u32));
+    if service >= 6 {
+        return None;
+    }
+    let at = HEADER_BYTES as u32 + service + 3;
+    let source = string_length(|after| verifier::prefix_word(pdu, at + after));
+    if source < ADDRESS_BYTES as u32 { Some(at + source + 1) } else { None }
+}
+
+/// The length of a C-octet string without its zero; [`ADDRESS_BYTES`] if it does not end before that many octets.
+/// `word_at` gives the eight octets that stand so many behind its beginning.
+#[inline(always)]
+pub(crate) fn string_length(word_at: impl Fn(u32) -> u64) -> u32 {
+    let mut length = 0;
+    for _ in 0..ADDRESS_WORDS {
+        let step = first_zero(word_at(length));
+        length += step;
+        if step < 8 {
+            break;
+        }
+    }
+    length
 }
 
 /// The first `digits` digits of the called number of a message, as [`number::prefix`] gives them.
@@ -238,24 +319,7 @@ pub const fn is_bind_resp(command_id: u32) -> bool {
 #[must_use]
 #[inline(always)]
 pub fn called_prefix(pdu: &[u8; PREFIX_ROOM], header: Header, held: u32, digits: u32) -> Option<u32> {
-    // service_type: a C-octet string of at most 6; then source_addr_ton and source_addr_npi.
-    let service = first_zero(verifier::prefix_word(pdu, HEADER_BYTES as u32));
-    if service >= 6 {
-        return None;
-    }
-    let mut at = HEADER_BYTES as u32 + service + 3;
-    let mut step = 8;
-    for _ in 0..ADDRESS_WORDS {
-        step = first_zero(verifier::prefix_word(pdu, at));
-        at += step;
-        if step < 8 {
-            break;
-        }
-    }
-    if step == 8 {
-        return None;
-    }
-    at += 1;
+    let mut at = destination(pdu)?;
     if header.id == id::SUBMIT_MULTI {
         // number_of_dests, dest_flag.
         if verifier::prefix_byte(pdu, at + 1) != DEST_FLAG_ADDRESS {
@@ -289,7 +353,7 @@ pub const fn first_zero(word: u64) -> u32 {
 
 /// Bytes before the first digit, if a digit comes before the string's end; else 0.
 #[inline(always)]
-const fn leading_signs(word: u64) -> u32 {
+pub(crate) const fn leading_signs(word: u64) -> u32 {
     // A byte is a digit if, with the high half of '0' taken off, it is below 10; the mark is the carry.
     let bare = word ^ 0x3030_3030_3030_3030;
     let digits = !((bare & !MARKS).wrapping_add(0x7676_7676_7676_7676) | bare) & MARKS;
@@ -313,144 +377,4 @@ const fn first_marked(marks: u64) -> u32 {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on panics where it stands")]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A `submit_sm`, `submit_multi` or `data_sm` up to its destination address.
-    fn message(command: u32, service: &[u8], source: &[u8], ton: u8, called: &[u8]) -> Vec<u8> {
-        let mut body = Vec::new();
-        body.extend(service);
-        body.extend([0, 1, 1]);
-        body.extend(source);
-        body.push(0);
-        if command == id::SUBMIT_MULTI {
-            body.extend([1, DEST_FLAG_ADDRESS]);
-        }
-        body.extend([ton, 1]);
-        body.extend(called);
-        body.extend([0; 12]);
-        let mut pdu = Vec::new();
-        pdu.extend(u32::try_from(HEADER_BYTES + body.len()).unwrap().to_be_bytes());
-        pdu.extend(command.to_be_bytes());
-        pdu.extend([0, 0, 0, 0, 0, 0, 0, 1]);
-        pdu.extend(body);
-        pdu
-    }
-
-    fn prefix_of(pdu: &[u8], digits: u32) -> Option<u32> {
-        // What lies behind the PDU must not matter.
-        let mut room = [b'7'; PREFIX_ROOM];
-        let held = pdu.len().min(96);
-        room[..held].copy_from_slice(&pdu[..held]);
-        let header = Header::parse(pdu[..HEADER_BYTES].try_into().unwrap());
-        called_prefix(&room, header, u32::try_from(held).unwrap(), digits)
-    }
-
-    #[test]
-    fn the_called_number_is_found_in_every_kind_of_message() {
-        for command in [id::SUBMIT_SM, id::SUBMIT_MULTI, id::DATA_SM] {
-            assert_eq!(prefix_of(&message(command, b"", b"ACME", 1, b"447700900123"), 4), Some(1_4477));
-            assert_eq!(prefix_of(&message(command, b"CMT", b"", 1, b"+447700900123"), 3), Some(1_447));
-            assert_eq!(
-                prefix_of(&message(command, b"CMT", b"12345678901234567890", 1, b"99"), 2),
-                Some(1_99)
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_number_has_no_prefix() {
-        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"", b"1", 5, b"4477009"), 3), None, "alphanumeric");
-        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"", b"1", 1, b""), 1), None, "empty");
-        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"", b"1", 1, b"44"), 3), None, "too short");
-        assert_eq!(prefix_of(&message(id::SUBMIT_SM, b"SERVICE", b"1", 1, b"4477"), 3), None, "service_type");
-        let list = {
-            let mut pdu = message(id::SUBMIT_MULTI, b"", b"1", 1, b"4477");
-            pdu[16 + 1 + 2 + 2 + 1] = 2;
-            pdu
-        };
-        assert_eq!(prefix_of(&list, 3), None, "distribution list");
-    }
-
-    #[test]
-    fn a_pdu_that_ends_early_has_no_prefix_from_behind_its_end() {
-        let whole = message(id::SUBMIT_SM, b"", b"12345", 1, b"4477");
-        let digits_end = 16 + 3 + 6 + 2 + 4;
-        for end in HEADER_BYTES..whole.len() {
-            let expected = (end >= digits_end).then_some(1_4477);
-            assert_eq!(prefix_of(&whole[..end], 4), expected, "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn every_command_has_its_name_and_is_known() {
-        for (command_id, command) in [
-            (0x0000_0001, Command::BindReceiver),
-            (0x0000_0002, Command::BindTransmitter),
-            (0x0000_0009, Command::BindTransceiver),
-            (0x0000_0006, Command::Unbind),
-            (0x8000_0006, Command::UnbindResp),
-            (0x0000_0004, Command::SubmitSm),
-            (0x0000_0021, Command::SubmitMulti),
-            (0x0000_0103, Command::DataSm),
-            (0x8000_0103, Command::DataSmResp),
-            (0x8000_0005, Command::DeliverSmResp),
-            (0x0000_0003, Command::QuerySm),
-            (0x0000_0008, Command::CancelSm),
-            (0x0000_0007, Command::ReplaceSm),
-            (0x0000_0015, Command::EnquireLink),
-            (0x8000_0015, Command::EnquireLinkResp),
-            (0x8000_0000, Command::GenericNack),
-            (0x0000_000b, Command::OtherRequest),
-            (0x8000_0004, Command::OtherResponse),
-        ] {
-            let header = Header { length: 16, id: command_id, status: 0, sequence: 1 };
-            assert_eq!(header.command(), command, "{command_id:#010x}");
-            assert!(is_known(command_id), "{command_id:#010x}");
-        }
-        for unknown in [0, 0x0a, 0x16, 0x0001_0300, 0x4745_5420, 0x1603_0102] {
-            assert!(!is_known(unknown), "{unknown:#010x}");
-        }
-    }
-
-    #[test]
-    fn a_text_before_a_header_is_not_taken_for_one() {
-        let mut octets = vec![0x00, 0x00, 0x47, 0x11, 0x80];
-        octets.extend(message(id::SUBMIT_SM, b"", b"1", 1, b"4477"));
-        octets[5..9].copy_from_slice(&[0x00, 0x00, 0x01, 0xc8]);
-        let at = |start: usize| Header::parse(octets[start..start + 16].try_into().unwrap());
-        assert_eq!(at(0).id, id::BIND_RECEIVER | RESPONSE);
-        assert!(!at(0).is_plausible());
-        assert!(at(5).is_plausible());
-    }
-
-    proptest! {
-        #[test]
-        fn the_first_zero_is_found_in_any_word(bytes: [u8; 8], zero in 0_usize..9) {
-            let mut bytes = bytes;
-            if let Some(byte) = bytes.get_mut(zero) {
-                *byte = 0;
-            }
-            let expected = bytes.iter().position(|&byte| byte == 0).unwrap_or(8);
-            prop_assert_eq!(first_zero(u64::from_le_bytes(bytes)) as usize, expected);
-        }
-
-        #[test]
-        fn signs_are_skipped_as_a_plain_reading_does(text in "[+( a\u{0}]{0,4}[0-9\u{0}a]{0,8}") {
-            let mut bytes = [0_u8; 8];
-            let length = text.len().min(8);
-            bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
-            let first = bytes.iter().position(u8::is_ascii_digit).unwrap_or(8);
-            let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(8);
-            let expected = if first < end { first } else { 0 };
-            prop_assert_eq!(leading_signs(u64::from_le_bytes(bytes)) as usize, expected);
-        }
-
-        #[test]
-        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 96), digits in 1_u32..9) {
-            let _ = prefix_of(&bytes, digits);
-        }
-    }
-}
+mod tests;

@@ -17,6 +17,8 @@ pub mod flag {
     pub const SYN: u8 = 0x02;
     /// Reset the connection.
     pub const RST: u8 = 0x04;
+    /// The acknowledgement number is meant.
+    pub const ACK: u8 = 0x10;
 }
 
 /// What the transport header says.
@@ -41,6 +43,20 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether it asks for a new connection.
+    #[must_use]
+    #[inline(always)]
+    pub const fn opens(&self) -> bool {
+        self.is_tcp && self.flags & (flag::SYN | flag::ACK | flag::RST) == flag::SYN
+    }
+
+    /// Whether it belongs to a connection that there is, for all that one can see in it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn continues(&self) -> bool {
+        self.is_tcp && self.flags & flag::SYN == 0
+    }
+
     /// To be filled by [`parse`].
     pub const EMPTY: Self = Self {
         is_tcp: false,

@@ -4,65 +4,65 @@
 //! high bit, so that they combine with `&` and `|`.
 
 /// The lowest two bytes.
-pub(super) const LOW_16: u64 = 0xffff;
+pub(crate) const LOW_16: u64 = 0xffff;
 /// The lowest three bytes.
-pub(super) const LOW_24: u64 = 0xff_ffff;
+pub(crate) const LOW_24: u64 = 0xff_ffff;
 /// The lowest four bytes.
-pub(super) const LOW_32: u64 = 0xffff_ffff;
+pub(crate) const LOW_32: u64 = 0xffff_ffff;
 /// The lowest five bytes.
-pub(super) const LOW_40: u64 = 0xff_ffff_ffff;
+pub(crate) const LOW_40: u64 = 0xff_ffff_ffff;
 /// The lowest six bytes.
-pub(super) const LOW_48: u64 = 0xffff_ffff_ffff;
+pub(crate) const LOW_48: u64 = 0xffff_ffff_ffff;
 /// The lowest seven bytes.
-pub(super) const LOW_56: u64 = 0xff_ffff_ffff_ffff;
+pub(crate) const LOW_56: u64 = 0xff_ffff_ffff_ffff;
 /// The mark of every byte.
-pub(super) const HIGH_BITS: u64 = repeated(0x80);
+pub(crate) const HIGH_BITS: u64 = repeated(0x80);
 
 /// Eight characters as [`word`] reads them. Or-ed with blanks, letters become lower case.
 #[inline(always)]
-pub(super) const fn text(characters: &[u8; 8]) -> u64 {
+pub(crate) const fn text(characters: &[u8; 8]) -> u64 {
     u64::from_le_bytes(*characters)
 }
 
 /// One byte in all eight places.
 #[inline(always)]
-pub(super) const fn repeated(byte: u8) -> u64 {
+pub(crate) const fn repeated(byte: u8) -> u64 {
     byte as u64 * 0x0101_0101_0101_0101
 }
 
 /// The high bit of each byte that is zero. Exact for the lowest such byte, which is all that is asked of it.
 #[inline(always)]
-pub(super) const fn zero_bytes(word: u64) -> u64 {
+pub(crate) const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(repeated(1)) & !word & HIGH_BITS
 }
 
 /// The high bit of each byte that is zero, exact for all.
 #[inline(always)]
-pub(super) const fn exact_zero_bytes(word: u64) -> u64 {
+pub(crate) const fn exact_zero_bytes(word: u64) -> u64 {
     !(((word & !HIGH_BITS) + !HIGH_BITS) | word) & HIGH_BITS
 }
 
 /// The lowest bit that is set, alone.
 #[inline(always)]
-pub(super) const fn lowest_bit(word: u64) -> u64 {
+pub(crate) const fn lowest_bit(word: u64) -> u64 {
     word & word.wrapping_neg()
 }
 
 /// Which of the eight places a high bit is in. BPF cannot count zeros.
 #[inline(always)]
-pub(super) const fn lane(high_bit: u64) -> u32 {
+pub(crate) const fn lane(high_bit: u64) -> u32 {
     ((high_bit >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
 }
 
 /// All bits of the places below a high bit's.
 #[inline(always)]
-pub(super) const fn before(high_bit: u64) -> u64 {
+pub(crate) const fn before(high_bit: u64) -> u64 {
     (high_bit >> 7).wrapping_sub(1)
 }
 
 /// The high bit of each byte that lies in a range of ASCII.
 #[inline(always)]
-pub(super) const fn in_range(word: u64, low: u8, high: u8) -> u64 {
+pub(crate) const fn in_range(word: u64, low: u8, high: u8) -> u64 {
     let ascii = word & !HIGH_BITS;
     let from_low = ascii + repeated(0x80 - low);
     let past_high = ascii + repeated(0x7f - high);

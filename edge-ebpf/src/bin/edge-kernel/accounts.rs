@@ -151,6 +151,14 @@ impl Party {
         }
     }
 
+    /// Charges a bucket that has just refused, beyond its limit.
+    #[inline(always)]
+    pub(crate) fn owe(&self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) {
+        if let Some(bucket) = self.bucket(scope, class) {
+            edge_owe(bucket, limit.interval_ns, limit.burst_ns, u64::from(cost), now_ns);
+        }
+    }
+
     /// Charges the source's bucket of answers and records.
     #[inline(always)]
     pub(crate) fn attend(&self, limit: Limit, now_ns: u64) -> bool {
@@ -203,6 +211,26 @@ pub(crate) extern "C" fn edge_charge(
     let mut tat_ns = atomic::load(bucket);
     for _ in 0..CHARGE_TRIES {
         let Some(next_ns) = meter::charge(tat_ns, limit, cost as u32, now_ns) else { return 0 };
+        let (before_ns, charged) = atomic::compare_exchange(bucket, tat_ns, next_ns);
+        if charged {
+            return 1;
+        }
+        tat_ns = before_ns;
+    }
+    0
+}
+
+/// Charges a bucket beyond its limit. A function beside [`edge_charge`], whose stack has no room for more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_owe(bucket: *mut u64, interval_ns: u64, burst_ns: u64, cost: u64, now_ns: u64) -> u64 {
+    if bucket.is_null() {
+        return 1;
+    }
+    let limit = Limit { interval_ns, burst_ns };
+    let mut tat_ns = atomic::load(bucket);
+    for _ in 0..CHARGE_TRIES {
+        let next_ns = meter::owe(tat_ns, limit, cost as u32, now_ns);
         let (before_ns, charged) = atomic::compare_exchange(bucket, tat_ns, next_ns);
         if charged {
             return 1;

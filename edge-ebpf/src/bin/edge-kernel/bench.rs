@@ -13,6 +13,7 @@ use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use edge_ebpf::abi::{BenchFrame, FlowKey};
 use edge_ebpf::packet::Packet;
+use edge_ebpf::stream::sip::Phase;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire;
 
@@ -238,6 +239,15 @@ fn rewind_flow(names: &Names) {
         unsafe {
             (*flow).main.start = names.sequence;
             (*flow).main.end = names.sequence;
+        }
+    }
+    if let Some(flow) = maps::SIP_FLOWS.get_ptr_mut(&names.key) {
+        // SAFETY: as above.
+        unsafe {
+            (*flow).main.next = names.sequence;
+            (*flow).main.phase = Phase::Between as u32;
+            (*flow).main.kept = 0;
+            (*flow).base = names.sequence;
         }
     }
 }

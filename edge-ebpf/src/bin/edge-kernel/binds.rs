@@ -8,7 +8,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::stream::Tally;
 
-use crate::smpp::Scratch;
+use crate::segment::Scratch;
 use crate::{accounts, atomic, clock, counters, events, maps, refusal, world};
 
 /// Whether the account of the bind in the segment has a place for it: 0 yes, 1 no, 2 it is suspended. `number`: the
@@ -54,7 +54,8 @@ pub(crate) extern "C" fn edge_note_bind(number: u64, now_ns: u64) -> u64 {
     bind.system_id = *system_id;
     bind.requested_ns = now_ns;
     bind.bound_ns = 0;
-    bind.touched_ns = now_ns;
+    bind.server_link_ns = 0;
+    bind.client_link_ns = 0;
     let account = bind.account;
     let bind: &BindState = bind;
     if maps::BINDS.insert(key, bind, 0).is_ok() {
@@ -89,6 +90,29 @@ pub(crate) extern "C" fn edge_resolve_bind() -> u64 {
         bind.account = number;
     }
     KNOWN | u64::from(number)
+}
+
+/// The account that the responses of the server in the scratch are counted for: that of the client's bind, or of its
+/// source.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn edge_resolve_server() -> u64 {
+    let (Some(scratch), Some(headers), Some(settings)) =
+        (maps::SMPP_SCRATCH.get_ptr(0), maps::HEADERS.get_ptr(0), maps::SETTINGS.get(0))
+    else {
+        return 0;
+    };
+    // SAFETY: this CPU's own values.
+    let (client, headers) = unsafe { (&(*scratch).reverse, &*headers) };
+    if let Some(bind) = maps::BINDS.get_ptr(client) {
+        // SAFETY: a map value, whose words each stand for themselves.
+        let (phase, number) = unsafe { ((*bind).phase, (*bind).account) };
+        if phase == BindPhase::Bound as u32 {
+            return u64::from(number);
+        }
+    }
+    let key = world::aggregated(&headers.ip.destination, &settings.ipv6_mask);
+    u64::from(accounts::peer(&key, settings).0)
 }
 
 /// The server has answered a bind.
@@ -143,6 +167,42 @@ pub(crate) extern "C" fn edge_hear_bind() -> u64 {
             (*flow).account = named.unwrap_or(0);
             (*flow).bound = 1;
         }
+    }
+    let server = &scratch.key;
+    if let Some(flow) = maps::FLOWS.get_ptr_mut(server) {
+        // SAFETY: as above; the way out reads them.
+        unsafe {
+            (*flow).generation = settings.generation;
+            (*flow).account = number;
+        }
+    }
+    1
+}
+
+/// The segment in the scratch brings the answer to an `enquire_link` of the other side: if it is the last that waits, the bind
+/// learns how long it took. `outward` is not 0 on the way out.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn edge_hear_link(outward: u64, now_ns: u64) -> u64 {
+    let Some(scratch) = maps::SMPP_SCRATCH.get_ptr(0) else { return 0 };
+    // SAFETY: this CPU's own value.
+    let Scratch { walk, key, reverse, .. } = unsafe { &*scratch };
+    let client = if outward != 0 { reverse } else { key };
+    let (Some(asking), Some(bind)) = (maps::FLOWS.get_ptr_mut(reverse), maps::BINDS.get_ptr_mut(client))
+    else {
+        return 0;
+    };
+    // SAFETY: map values, whose words each stand for themselves.
+    let (asking, bind) = unsafe { (&mut *asking, &mut *bind) };
+    if asking.enquired_ns == 0 || asking.enquired != walk.tally.enquiry_answered {
+        return 0;
+    }
+    let took_ns = now_ns.saturating_sub(asking.enquired_ns);
+    asking.enquired_ns = 0;
+    if outward != 0 {
+        bind.server_link_ns = took_ns;
+    } else {
+        bind.client_link_ns = took_ns;
     }
     1
 }

@@ -12,9 +12,9 @@ use crate::accounts::Party;
 use crate::{atomic, events, maps};
 
 /// Bits of a key that names an account and all digits.
-const KEY_BITS: u32 = 32 + 8 * CALLER_ID_DIGITS as u32;
+pub(crate) const KEY_BITS: u32 = 32 + 8 * CALLER_ID_DIGITS as u32;
 /// Violations between two events, once they are many.
-const TELL_EVERY: u64 = 1024;
+pub(crate) const TELL_EVERY: u64 = 1024;
 
 /// What the loop's body is given: on the stack, where `bpf_loop` wants it.
 struct Turn {

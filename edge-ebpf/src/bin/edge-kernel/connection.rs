@@ -61,7 +61,18 @@ pub(crate) fn find(key: &FlowKey) -> Option<*mut Flow> {
 #[inline(always)]
 pub(crate) fn lock(flow: *mut Flow) -> bool {
     // SAFETY: within the map value.
-    let lock = unsafe { &raw mut (*flow).lock };
+    take(unsafe { &raw mut (*flow).lock })
+}
+
+#[inline(always)]
+pub(crate) fn unlock(flow: *mut Flow) {
+    // SAFETY: within the map value.
+    release(unsafe { &raw mut (*flow).lock });
+}
+
+/// Takes a lock. `false` if another CPU holds it.
+#[inline(always)]
+pub(crate) fn take(lock: *mut u64) -> bool {
     for _ in 0..LOCK_TRIES {
         if atomic::compare_exchange(lock, 0, 1).1 {
             return true;
@@ -70,10 +81,9 @@ pub(crate) fn lock(flow: *mut Flow) -> bool {
     false
 }
 
+/// Gives it back.
 #[inline(always)]
-pub(crate) fn unlock(flow: *mut Flow) {
-    // SAFETY: within the map value.
-    let lock = unsafe { &raw mut (*flow).lock };
+pub(crate) fn release(lock: *mut u64) {
     // With full ordering: what was written to the flow is seen by whoever locks it next.
     atomic::compare_exchange(lock, 1, 0);
 }

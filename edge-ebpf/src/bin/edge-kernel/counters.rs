@@ -2,7 +2,7 @@
 
 use edge_ebpf::abi::{
     AccountState, Allowance, BindCount, CallCount, Class, Command, EgressOutcome, EventKind, Method, Outcome,
-    PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, SourceState, prefix_key,
+    PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, ResponseKind, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::outbound::is_rejection;
@@ -65,7 +65,7 @@ extern "C" fn edge_count(
     }
     // SAFETY: within the map value that `account` points to; the indexes were checked.
     atomic::add(unsafe { &raw mut (*account).counters.messages[class][allowance] }, messages);
-    if class != Class::Packets.index() {
+    if class < Class::Packets.index() {
         // SAFETY: within the map value that `source` points to.
         atomic::add(unsafe { &raw mut (*source).messages[allowance] }, messages);
     } else if allowance == Allowance::Refused.index() {
@@ -82,6 +82,16 @@ pub(crate) fn method(account: *mut AccountState, method: Method) {
     if method < Method::SLOTS {
         // SAFETY: within the map value that `account` points to.
         atomic::add(unsafe { &raw mut (*account).counters.sip[method] }, 1);
+    }
+}
+
+/// Counts SIP messages of an account, by the index of their method.
+#[inline(always)]
+pub(crate) fn methods(account: *mut AccountState, method: usize, messages: u64) {
+    let method = opaque(method as u64) as usize;
+    if method < Method::SLOTS {
+        // SAFETY: within the map value that `account` points to.
+        atomic::add(unsafe { &raw mut (*account).counters.sip[method] }, messages);
     }
 }
 
@@ -126,6 +136,26 @@ pub(crate) fn bind(account: *mut AccountState, count: BindCount) {
         // SAFETY: within the map value that `account` points to.
         atomic::add(unsafe { &raw mut (*account).counters.binds[count] }, 1);
     }
+}
+
+/// Counts the server's responses in the scratch for an account. A global function, as [`edge_count`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn edge_count_responses(number: u32) -> u64 {
+    let (Some(scratch), Some(account)) = (maps::SMPP_SCRATCH.get_ptr(0), maps::ACCOUNTS.get_ptr_mut(number))
+    else {
+        return 0;
+    };
+    // SAFETY: this CPU's own value.
+    let responses = unsafe { &(*scratch).responses };
+    for kind in ResponseKind::ALL {
+        let heard = responses.of_kind(kind.index());
+        if heard != 0 {
+            // SAFETY: within the map value that `account` points to.
+            atomic::add(unsafe { &raw mut (*account).counters.responses[kind.index()] }, u64::from(heard));
+        }
+    }
+    1
 }
 
 /// Counts SMPP PDUs of an account by command.

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use edge_ebpf::abi::{EgressOutcome, Method, Ports, Settings, SourceKey};
+use edge_ebpf::abi::{EgressOutcome, EgressStage, Method, Ports, Settings, SourceKey};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::wire::sip::Heard;
 use edge_ebpf::wire::{self, transport};
@@ -27,7 +27,19 @@ pub(crate) fn verdict(ctx: &TcContext) -> i32 {
         index = smpp_out::edge_hear_segment(smpp_out::skb(ctx));
     }
     counters::egress_outcome(index);
-    if EgressOutcome::drops(index as usize) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+    if EgressOutcome::drops(index as usize) {
+        return TC_ACT_SHOT;
+    }
+    if index == EgressOutcome::SmppSegment as u64 || index == EgressOutcome::SmppAnswered as u64 {
+        if smpp_out::has_receipts() {
+            // SAFETY: nothing is left to be done here; without the stage they are not counted, and there are no records.
+            unsafe { maps::EGRESS_STAGES.tail_call(ctx, EgressStage::CountReceipts as u32) };
+        } else if smpp_out::has_answers() {
+            // SAFETY: as above; without the stage there are no records.
+            unsafe { maps::EGRESS_STAGES.tail_call(ctx, EgressStage::RecordMessages as u32) };
+        }
+    }
+    TC_ACT_UNSPEC
 }
 
 /// A function beside that for segments and not around it: the stack has no room for both at once.

@@ -8,17 +8,18 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use edge_ebpf::abi::{
-    AccountState, BindState, CallKey, CallRecord, CallState, CallerId, EgressOutcome, FlowKey, Listener,
-    Member, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage, REPEAT_SETS_DEFAULT, RepeatSet, Settings,
-    SourceState, Standing, SystemId, TrunkPolicy, TrunkState,
+    AccountState, BindState, CallKey, CallRecord, CallState, CallerId, EgressOutcome, EgressStage, FlowKey,
+    IngressStage, Listener, Member, MessageNote, NoteKey, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage,
+    REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState, Standing, SystemId, TrunkPolicy, TrunkState,
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
+use edge_ebpf::stream::sip::SipFlow;
 use edge_ebpf::wire::{Headers, sip};
 
-use crate::{calls, smpp};
+use crate::{calls, messages, segment, sip_stream};
 
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
@@ -47,8 +48,23 @@ const CALLS_DEFAULT: u32 = 131_072;
 const TRUNKS_DEFAULT: u32 = 16_384;
 /// Prefixes of caller IDs, of all accounts; a trie node is about 100 bytes and is allocated with its prefix.
 const CALLER_IDS_DEFAULT: u32 = 131_072;
+/// Messages that wait for their response and will leave a record: 65,536 x about 200 bytes = 13 MiB, allocated at load.
+const NOTES_DEFAULT: u32 = 65_536;
+/// Messages that were answered: 2 MiB holds 10,000 records of 200 bytes and their headers.
+const MESSAGES_BYTES: u32 = 2 * 1024 * 1024;
 /// Calls that ended: 1 MiB holds 8,192 records of 120 bytes and their headers.
 const RECORDS_BYTES: u32 = 1024 * 1024;
+
+/// Programs that the way in goes on in. Filled at load, each load its own: what a stage is handed lies in maps of the same
+/// load. The kernel empties it when nobody has it open or pinned any more; without a stage its packets pass.
+#[map]
+pub(crate) static INGRESS_STAGES: ProgramArray =
+    ProgramArray::with_max_entries(IngressStage::ALL.len() as u32, 0);
+
+/// Programs that the way out goes on in. As [`INGRESS_STAGES`].
+#[map]
+pub(crate) static EGRESS_STAGES: ProgramArray =
+    ProgramArray::with_max_entries(EgressStage::ALL.len() as u32, 0);
 
 /// What holds for the whole program. Written by the daemon, read with every packet. One entry.
 #[map]
@@ -101,6 +117,10 @@ pub(crate) static PREFIXES: Array<PrefixPage> = Array::with_max_entries(2 * PREF
 /// longest is forgotten and is framed again from a plausible header.
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// SIP connections over TCP, the client's direction. Written by the kernel under the flow's own lock. LRU: as [`FLOWS`].
+#[map]
+pub(crate) static SIP_FLOWS: LruHashMap<FlowKey, SipFlow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
 
 /// SMPP sessions. Written by the kernel. HASH and not LRU: an entry that went silently would leave its account's place
 /// taken for ever. Full: the bind is metered by its source, counted, and an event says so.
@@ -160,6 +180,20 @@ pub(crate) static RECORDS: RingBuf = RingBuf::with_byte_size(RECORDS_BYTES, 0);
 #[map]
 pub(crate) static RECORDS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// Messages that leave a record and are not answered yet. Written by the kernel. LRU: when full, the message that waits
+/// longest is forgotten and leaves no record.
+#[map]
+pub(crate) static NOTES: LruHashMap<NoteKey, MessageNote> = LruHashMap::with_max_entries(NOTES_DEFAULT, 0);
+
+/// Messages that were answered, for the daemon. A buffer of its own, as [`RECORDS`]. Full: the record is lost and counted in
+/// [`MESSAGES_LOST`].
+#[map]
+pub(crate) static MESSAGES: RingBuf = RingBuf::with_byte_size(MESSAGES_BYTES, 0);
+
+/// Records of messages that found no room. Per CPU.
+#[map]
+pub(crate) static MESSAGES_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Rare facts for the daemon. Full: the event is lost and counted in [`EVENTS_LOST`].
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENTS_BYTES, 0);
@@ -187,7 +221,19 @@ pub(crate) static SWEPT_RECORD: Array<CallRecord> = Array::with_max_entries(1, 0
 
 /// Where an SMPP segment is walked, and what one part of its journey hands to the next. Per CPU, safe because XDP runs with bottom halves off.
 #[map]
-pub(crate) static SMPP_SCRATCH: PerCpuArray<smpp::Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static SMPP_SCRATCH: PerCpuArray<segment::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Notes and records of messages in the making: too large for the stack. Per CPU, as [`SMPP_SCRATCH`].
+#[map]
+pub(crate) static MESSAGE_SCRATCH: PerCpuArray<messages::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a segment of a SIP connection is read. Per CPU, as [`SMPP_SCRATCH`].
+#[map]
+pub(crate) static SIP_STREAM: PerCpuArray<sip_stream::Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// A SIP connection that is new, before it is inserted. Per CPU.
+#[map]
+pub(crate) static FRESH_SIP_FLOW: PerCpuArray<SipFlow> = PerCpuArray::with_max_entries(1, 0);
 
 /// A connection that is new, before it is inserted: too large for the stack. Per CPU.
 #[map]

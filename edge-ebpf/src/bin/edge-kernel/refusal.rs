@@ -12,12 +12,16 @@ use edge_ebpf::abi::{
 use edge_ebpf::decide::Scope;
 use edge_ebpf::meter::price_ns;
 use edge_ebpf::native::{Judge, Refusals, Rewrite, fold, overlap, pseudo_sum};
-use edge_ebpf::stream;
+use edge_ebpf::packet::Packet as _;
+use edge_ebpf::stream::{self, Witness as _};
 use edge_ebpf::verifier::opaque;
+use edge_ebpf::wire::smpp::{Header, PREFIX_ROOM};
 
-use crate::smpp::{Scratch, Segment};
+use crate::messages::Reader;
+use crate::segment::Scratch;
+use crate::smpp::Segment;
 use crate::xdp_packet::XdpPacket;
-use crate::{accounts, atomic, clock, events, maps};
+use crate::{accounts, atomic, clock, events, maps, messages, senders};
 
 /// Octets that are summed up at once: as many as `bpf_csum_diff` takes before kernel 6.13.
 const SUM_BYTES: u32 = 512;
@@ -26,12 +30,14 @@ const SUMS_MAX: u32 = 65_536 / SUM_BYTES + 1;
 /// Where TCP's checksum lies in its header (RFC 9293 3.1).
 const CHECKSUM_AT: usize = 16;
 
-/// What one message costs.
+/// What one message costs, and whether it is read.
 pub(crate) struct Prices {
     pub(crate) source: Limit,
     pub(crate) account: Limit,
     pub(crate) refusals: Limit,
     pub(crate) now_ns: u64,
+    /// Not 0 if messages are read.
+    pub(crate) reads: u32,
 }
 
 /// A client's segment, as [`edge_ebpf::native::Refuser`] needs it.
@@ -64,6 +70,29 @@ impl Judge for XdpSegment<'_> {
         if limit != Limit::NONE {
             atomic::add(bucket, price_ns(limit, 1).wrapping_neg());
         }
+    }
+
+    #[inline(always)]
+    fn owe(&mut self, scope: Scope, messages: u32) {
+        let (limit, bucket) = self.bucket(scope);
+        if limit != Limit::NONE {
+            atomic::add(bucket, price_ns(limit, messages));
+        }
+    }
+
+    #[inline(always)]
+    fn weigh(&mut self, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
+        messages::further_destinations(header, octets)
+    }
+
+    #[inline(always)]
+    fn read(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) {
+        Reader { reads: self.prices.reads }.read(start, header, octets);
+    }
+
+    #[inline(always)]
+    fn is_foreign(&mut self, octets: &[u8; PREFIX_ROOM], seen: u32) -> bool {
+        senders::is_foreign(octets, seen)
     }
 
     #[inline(always)]
@@ -107,6 +136,8 @@ pub(crate) fn mode(ports: &Ports, settings: &Settings, port: u16, now_ns: u64) -
     }
     let limit_ns = settings.refusal_answer_ns;
     if limit_ns == 0
+        // What went unanswered before refusals were armed again is not held against the server a second time.
+        || since_ns < settings.refusals_armed_ns
         || waiting.cast_signed() <= 0
         || now_ns.wrapping_sub(since_ns).cast_signed() <= limit_ns.cast_signed()
     {
@@ -146,10 +177,12 @@ pub(crate) fn count_refused(
     atomic::add(unsafe { &raw mut (*account).counters.smpp_refused }, u64::from(refused));
     let port = u16::from_be_bytes(scratch.key.destination_port);
     let Some(listener) = maps::LISTENERS.get_ptr_mut(u32::from(port)) else { return };
+    let armed_ns = maps::SETTINGS.get(0).map_or(0, |settings| settings.refusals_armed_ns);
     // SAFETY: within the map value.
     unsafe {
         atomic::add(&raw mut (*listener).refused, u64::from(refused));
-        if atomic::add(&raw mut (*listener).waiting, u64::from(refused)).cast_signed() <= 0 {
+        let before = atomic::add(&raw mut (*listener).waiting, u64::from(refused));
+        if before.cast_signed() <= 0 || (*listener).waiting_since_ns < armed_ns {
             (*listener).waiting_since_ns = now_ns;
         }
     }
@@ -199,32 +232,45 @@ fn waiting_of(listener: *mut Listener) -> *mut u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn edge_begin_refusals() -> u64 {
-    let (Some(scratch), Some(fresh)) = (maps::SMPP_SCRATCH.get_ptr(0), maps::FRESH_REFUSALS.get_ptr(0))
-    else {
-        return 0;
-    };
-    // SAFETY: this CPU's own values; the second is zero, always.
-    let (scratch, fresh) = unsafe { (&*scratch, &*fresh) };
+    let Some(scratch) = maps::SMPP_SCRATCH.get_ptr(0) else { return 0 };
+    // SAFETY: this CPU's own value.
+    let scratch = unsafe { &*scratch };
+    let has_begun = begin(scratch);
+    let key = &scratch.key;
+    if !has_begun && let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
+        // SAFETY: the flow is locked by us.
+        unsafe { (*flow).lenient = 1 };
+    }
+    u64::from(has_begun)
+}
+
+#[inline(always)]
+fn begin(scratch: &Scratch) -> bool {
+    let Some(fresh) = maps::FRESH_REFUSALS.get_ptr(0) else { return false };
+    // SAFETY: this CPU's own value, which is zero, always.
+    let fresh = unsafe { &*fresh };
     let (key, reverse) = (&scratch.key, &scratch.reverse);
-    let Some(answers) = maps::FLOWS.get_ptr_mut(reverse) else { return 0 };
+    let Some(answers) = maps::FLOWS.get_ptr_mut(reverse) else { return false };
     // SAFETY: a map value, of which one word is read and one is written.
     if !unsafe { (*answers).is_synchronised() } {
-        return 0;
+        return false;
     }
     if maps::REFUSALS.insert(key, fresh, u64::from(BPF_NOEXIST)).is_err()
         && maps::REFUSALS.get_ptr(key).is_none()
     {
         events::send(EventKind::MapFull, 0, [0, 0], FullMap::Refusals as u64, 0, clock::now_ns());
-        return 0;
+        return false;
     }
     if let Some(flow) = maps::FLOWS.get_ptr_mut(key) {
         // SAFETY: as above; this flow is locked by us.
         unsafe {
             (*answers).refusing = 1;
+            // What comes behind a hole may begin with the rest of an answer, which would go ahead as it is.
+            (*answers).strict = 1;
             (*flow).refusing = 1;
         }
     }
-    1
+    true
 }
 
 /// Gives back what messages of the segment in the scratch were charged.
@@ -354,12 +400,12 @@ pub(crate) extern "C" fn edge_seal(frame: *mut xdp_md) -> u64 {
     };
     // SAFETY: this CPU's own values.
     let (delta, ip) = unsafe { ((*scratch).delta, &(*headers).ip) };
-    let at = (ip.offset + CHECKSUM_AT) as u32;
-    let mut field = 0_u16;
-    // SAFETY: the helper writes two octets, or fails.
-    if unsafe { bpf_xdp_load_bytes(frame, at, (&raw mut field).cast(), 2) } != 0 {
-        return 0;
-    }
+    let at = ip.offset + CHECKSUM_AT;
+    let ctx = XdpContext::new(frame);
+    let packet = XdpPacket(&ctx);
+    // Headers lie in the frame's first buffer. The checksum, and the urgent pointer behind it.
+    let Ok([first, second, third, fourth]) = packet.read::<4>(at) else { return 0 };
+    let field = u16::from_le_bytes([first, second]);
     let length = (ip.end - ip.offset) as u32;
     let pseudo = pseudo_sum(&ip.source, &ip.destination, ip.is_ipv6, length);
     if field == pseudo {
@@ -369,8 +415,8 @@ pub(crate) extern "C" fn edge_seal(frame: *mut xdp_md) -> u64 {
         }
     }
     let sealed = delta.applied_to(field);
-    // SAFETY: the helper reads two octets.
-    u64::from(unsafe { bpf_xdp_store_bytes(frame, at, (&raw const sealed).cast_mut().cast(), 2) } == 0)
+    let [first, second] = sealed.to_le_bytes();
+    u64::from(packet.replace(at as u64, u32::from_le_bytes([first, second, third, fourth])).is_some())
 }
 
 /// What the loop over a packet is given.
@@ -384,7 +430,7 @@ struct Sum {
 /// The sum of a packet's 16-bit words.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_sum(frame: *mut xdp_md, at: u64, length: u64) -> u64 {
+pub(crate) extern "C" fn edge_sum(frame: *mut xdp_md, at: u64, length: u64) -> u64 {
     let mut turn = Sum { frame, at, left: length, so_far: 0 };
     // SAFETY: the helper calls `sum_part` with `turn`, which lives on this stack meanwhile.
     unsafe { bpf_loop(SUMS_MAX, sum_part as *const () as *mut c_void, (&raw mut turn).cast(), 0) };

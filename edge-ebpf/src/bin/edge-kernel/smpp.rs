@@ -3,22 +3,20 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{AccountState, BindState, Class, FlowKey, Settings, SourceState};
-use edge_ebpf::binds::BindResponse;
+use edge_ebpf::abi::{AccountState, Class, Settings, SourceState};
 use edge_ebpf::decide::{Bind, Framed, Opened, Scope};
-use edge_ebpf::native::{Delta, Judged, PLACES, Refusals, Refuser, brings_old, judging};
-use edge_ebpf::stream::{self, CALLED_MAX, Finding, Flow, Next, Nobody, SCAN_STEPS, STEPS, Walk};
+use edge_ebpf::native::{PLACES, Refusals, Refuser, brings_old, judging};
+use edge_ebpf::stream::{CALLED_MAX, Finding, Flow, Walk};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
-use edge_ebpf::wire::transport::flag;
 
 use crate::accounts::Party;
-use crate::ingress::Handover;
-use crate::refusal::{Prices, XdpSegment};
+use crate::messages::{self, Reader};
+use crate::refusal::XdpSegment;
+use crate::segment::{self, Scratch, run};
 use crate::xdp_packet::XdpPacket;
-use crate::{binds, connection, counters, maps, refusal};
+use crate::{binds, connection, counters, maps, refusal, senders};
 
 /// The segment at hand, from [`Segment::open`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
 /// locked meanwhile. On the stack, because `bpf_loop` hands it to the loops' bodies; only pointers, because everything
@@ -33,32 +31,6 @@ pub(crate) struct Segment {
     pub(crate) refusals: *mut Refusals,
     pub(crate) source: *mut SourceState,
     pub(crate) account: *mut AccountState,
-}
-
-/// What is too large for the stack.
-pub(crate) struct Scratch {
-    pub(crate) walk: Walk,
-    /// Of the way in.
-    pub(crate) handover: Handover,
-    /// The direction at hand, and the other.
-    pub(crate) key: FlowKey,
-    pub(crate) reverse: FlowKey,
-    pub(crate) prices: Prices,
-    pub(crate) judged: Judged,
-    /// Not 0 if messages are judged one by one.
-    is_judged: u32,
-    /// Bits of [`judging`].
-    pub(crate) judging: u32,
-    /// The client's acknowledgement.
-    pub(crate) acknowledged: u32,
-    /// What changes have added to the checksum.
-    pub(crate) delta: Delta,
-    /// What the server said of a bind.
-    pub(crate) response: BindResponse,
-    /// `command_status` of the response to a refused message.
-    pub(crate) status: u32,
-    /// A bind that is new, before it is inserted.
-    pub(crate) bind: BindState,
 }
 
 /// What the loop over called prefixes is given.
@@ -82,6 +54,12 @@ impl Segment {
             source: opaque(0) as *mut SourceState,
             account: opaque(0) as *mut AccountState,
         }
+    }
+
+    /// A segment whose connection was found and locked before.
+    #[inline(always)]
+    pub(crate) fn opened(frame: *mut xdp_md, scratch: *mut Scratch, flow: *mut Flow) -> Self {
+        Self { frame, scratch, flow, ..Self::none() }
     }
 
     /// A segment that was framed before.
@@ -115,9 +93,7 @@ impl Segment {
         generation: u32,
         now_ns: u64,
     ) -> Opened {
-        let transport = &headers.transport;
-        let is_plain = transport.flags & (flag::SYN | flag::RST | flag::FIN) == 0;
-        if is_plain && transport.end == transport.payload {
+        if !segment::matters(headers) {
             return Opened::Carried;
         }
         let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return Opened::Unkept };
@@ -177,6 +153,9 @@ impl Segment {
             }
         }
         scratch.judging = how;
+        // SAFETY: a map value.
+        let flags = unsafe { (*party.policy).flags };
+        scratch.prices.reads = u32::from(messages::are_read(settings, flags));
         scratch.judged.clear();
         scratch.delta.0 = 0;
         if how & judging::NATIVE == 0 && self.refusals.is_null() {
@@ -191,7 +170,7 @@ impl Segment {
         scratch.prices.now_ns = now_ns;
         walk_judging(self, settings.prefix_digits);
         if scratch.judged.wants_refusals != 0 && refusal::edge_begin_refusals() != 0 {
-            // What was admitted before the first message over the limit is judged again with it.
+            // What was admitted before the first message that is to be refused is judged again with it.
             refusal::edge_give_back(party.source, party.account);
             let key = &scratch.key;
             if let Some(refusals) = maps::REFUSALS.get_ptr_mut(key) {
@@ -236,6 +215,9 @@ impl Segment {
         if scratch.judged.refused != 0 {
             refusal::count_refused(self.refusals, party.account, scratch, now_ns);
         }
+        if scratch.prices.reads != 0 && scratch.senders.foreign != 0 {
+            senders::edge_tell_senders(party.account, party.number, now_ns);
+        }
         if scratch.walk.tally.bind_command != 0 && binds::edge_note_bind(u64::from(party.number), now_ns) != 0
         {
             // SAFETY: the flow is locked by us.
@@ -279,57 +261,32 @@ pub(crate) fn framed(scratch: &Scratch) -> Framed {
     Framed::by(&scratch.walk, &scratch.judged, scratch.is_judged != 0)
 }
 
-/// Finds the segment's flow and locks it. Null: there is no flow to keep, and the walk's finding says why.
+/// [`segment::open`] for the client's direction, whose bind's account is looked up anew where accounts have changed.
 ///
 /// A function of its own, because the stack of the program that calls it is full.
 #[inline(never)]
 fn open(headers: &Headers, scratch: *mut Scratch, generation: u32, now_ns: u64) -> *mut Flow {
-    // SAFETY: this CPU's own value.
-    let Scratch { walk: trial, key, reverse, acknowledged, .. } = unsafe { &mut *scratch };
-    connection::name(headers, key, reverse);
-    let transport = &headers.transport;
-    *acknowledged = transport.acknowledgement;
-    let key: &FlowKey = key;
-    if transport.flags & flag::RST != 0 {
-        if let Some(flow) = maps::FLOWS.get_ptr(key)
-            // SAFETY: a map value; where another CPU moves the flow on, the reset is not the next byte either.
-            && unsafe { (*flow).ends_at(transport.sequence) }
-        {
-            binds::edge_end_connection(0, 1);
-            let _ = maps::FLOWS.remove(key);
-        }
-        trial.find(Finding::Repeated);
-        return core::ptr::null_mut();
+    let flow = segment::open(headers, scratch, 0, now_ns);
+    if flow.is_null() {
+        return flow;
     }
-    let Some(flow) = connection::find(key) else {
-        trial.find(Finding::Truncated);
-        return core::ptr::null_mut();
-    };
-    if !connection::lock(flow) {
-        trial.find(Finding::BeyondHole);
-        return core::ptr::null_mut();
-    }
-
     // SAFETY: the flow is locked by us.
     let state = unsafe { &mut *flow };
-    state.touched_ns = now_ns;
-    let mut seq = transport.sequence;
-    if transport.flags & flag::SYN != 0 {
-        let was_used = state.bound | state.refusing != 0;
-        if state.syn(seq) && was_used {
-            binds::edge_end_connection(0, 1);
-        }
-        seq = seq.wrapping_add(1);
-    }
     if state.bound != 0 && state.generation != generation {
         let found = binds::edge_resolve_bind();
         state.account = found as u32;
         state.bound = (found >> 32) as u32;
         state.generation = generation;
     }
-    let len = (transport.end - transport.payload) as u32;
-    trial.aim(stream::Segment { seq, payload: transport.payload as u32, len });
     flow
+}
+
+#[inline(always)]
+fn begin_reading(segment: &Segment) {
+    // SAFETY: this CPU's own value.
+    if unsafe { (*segment.scratch).prices.reads } != 0 {
+        messages::edge_begin_reading(segment.flow);
+    }
 }
 
 /// Walks the segment.
@@ -338,14 +295,9 @@ fn walk_plainly(segment: &mut Segment, digits: u32) {
     // SAFETY: this CPU's own value, and the flow is locked by us.
     let (trial, state) = unsafe { (&mut (*segment.scratch).walk, &*segment.flow) };
     let turn = core::ptr::from_mut(segment).cast();
-    trial.start(state, trial.segment(), digits);
-    if trial.next() == Next::Scan {
-        run(SCAN_STEPS, scan_step, turn);
-        trial.scanned(&XdpPacket(&XdpContext::new(segment.frame)));
-    }
-    if trial.next() == Next::Walk {
-        run(STEPS, step, turn);
-    }
+    begin_reading(segment);
+    let packet = &XdpPacket(&XdpContext::new(segment.frame));
+    segment::walk(trial, state, digits, packet, (scan_step, step), turn);
 }
 
 /// Walks the segment, judges each message on the way, and changes what was refused before.
@@ -357,6 +309,7 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
     let at_hand = trial.segment();
     // SAFETY: as above.
     unsafe { (*segment.scratch).judged.clear() };
+    begin_reading(segment);
     if !segment.refusals.is_null() && at_hand.len != 0 {
         if brings_old(state, at_hand) {
             run(PLACES as u32 + 1, refusal::disguise_again, turn);
@@ -364,14 +317,8 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
             refusal::disguise_current(segment);
         }
     }
-    trial.start(state, at_hand, digits);
-    if trial.next() == Next::Scan {
-        run(SCAN_STEPS, scan_step, turn);
-        trial.scanned(&XdpPacket(&XdpContext::new(segment.frame)));
-    }
-    if trial.next() == Next::Walk {
-        run(STEPS, judging_step, turn);
-    }
+    let packet = &XdpPacket(&XdpContext::new(segment.frame));
+    segment::walk(trial, state, digits, packet, (scan_step, judging_step), turn);
 }
 
 // The two that follow are global functions, so that the verifier proves each once and by itself, and not
@@ -394,6 +341,9 @@ extern "C" fn edge_keep_segment(
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     let (trial, state) = unsafe { (&*walk, &mut *flow) };
     trial.commit(state);
+    if trial.tally.enquiry_answered != 0 {
+        binds::edge_hear_link(0, state.touched_ns);
+    }
     if state.bound | state.refusing != 0 && connection::ends(trial, state) {
         binds::edge_end_connection(0, 0);
         state.bound = 0;
@@ -430,18 +380,14 @@ extern "C" fn edge_forget_segment(walk: *mut Walk, flow: *mut Flow) -> u64 {
     1
 }
 
-#[inline(always)]
-pub(crate) fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: *mut c_void) {
-    // SAFETY: the helper calls `body` with `turn`, which lives on the caller's stack meanwhile.
-    unsafe { bpf_loop(turns, body as *const () as *mut c_void, turn, 0) };
-}
-
 extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `Segment`; what it points to outlives the loop.
     let turn = unsafe { &*context.cast::<Segment>() };
     // SAFETY: map values, and the flow is locked by us.
     let (walk, flow) = unsafe { (&mut (*turn.scratch).walk, &*turn.flow) };
-    i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame)), &mut Nobody).is_break())
+    // SAFETY: as above.
+    let mut witness = Reader { reads: unsafe { (*turn.scratch).prices.reads } };
+    i64::from(walk.step(flow, &XdpPacket(&XdpContext::new(turn.frame)), &mut witness).is_break())
 }
 
 extern "C" fn judging_step(_turn: u64, context: *mut c_void) -> i64 {

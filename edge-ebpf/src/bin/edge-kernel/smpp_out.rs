@@ -6,17 +6,16 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
-use edge_ebpf::abi::{EgressOutcome, FlowKey, refusal_of};
+use edge_ebpf::abi::{EgressOutcome, refusal_of};
 use edge_ebpf::binds::Hearer;
 use edge_ebpf::native::{PLACES, Refusals, Rewrite, brings_old, fold, overlap};
-use edge_ebpf::stream::{self, Finding, Flow, Next, SCAN_STEPS, STEPS, Walk};
+use edge_ebpf::stream::{self, Finding, Flow, Walk};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
-use edge_ebpf::wire::transport::flag;
 
+use crate::segment::{self, Scratch, run};
 use crate::skb_packet::SkbPacket;
-use crate::smpp::{Scratch, run};
-use crate::{binds, clock, connection, maps, refusal};
+use crate::{binds, clock, connection, counters, maps, messages, refusal};
 
 /// Where TCP's checksum lies in its header (RFC 9293 3.1).
 const CHECKSUM_AT: usize = 16;
@@ -54,11 +53,13 @@ pub(crate) extern "C" fn edge_hear_segment(frame: *mut __sk_buff) -> u64 {
     else {
         return EgressOutcome::Unjudged as u64;
     };
-    // SAFETY: this CPU's own value.
-    let headers = unsafe { &*headers };
-    let transport = &headers.transport;
-    let is_plain = transport.flags & (flag::SYN | flag::RST | flag::FIN) == 0;
-    if is_plain && transport.end == transport.payload {
+    // SAFETY: this CPU's own values.
+    let headers = unsafe {
+        (*scratch).answers.clear();
+        (*scratch).receipts.clear();
+        &*headers
+    };
+    if !segment::matters(headers) {
         return EgressOutcome::SmppSegment as u64;
     }
     let flow = open(headers, scratch);
@@ -85,6 +86,8 @@ pub(crate) extern "C" fn edge_hear_segment(frame: *mut __sk_buff) -> u64 {
         maps::PORTS.get(0).map_or(0, |ports| ports.refusals[(opaque(u64::from(port)) & 0xffff) as usize]);
     shared.status = refusal_of(octet).1.code();
     shared.response.heard = 0;
+    shared.responses.clear();
+    messages::choose(&mut shared.answers.sample, settings, shared.reverse.source_port);
     shared.delta.0 = 0;
     let before = tell(segment.refusals);
     walk(&mut segment, settings.prefix_digits);
@@ -98,12 +101,28 @@ pub(crate) extern "C" fn edge_hear_segment(frame: *mut __sk_buff) -> u64 {
     }
     if is_beyond {
         shared.walk.refuse(state);
+        shared.answers.clear();
+        shared.receipts.clear();
     } else {
-        shared.walk.commit(state);
+        keep(shared, state);
     }
     let is_known = state.is_synchronised();
     let is_over = connection::ends(&shared.walk, state);
+    let tells = !is_beyond && (shared.responses.are_any() || shared.receipts.are_any());
+    if tells && state.generation != settings.generation {
+        state.account = binds::edge_resolve_server() as u32;
+        state.generation = settings.generation;
+    }
+    let number = state.account;
+    shared.receipts.account = number;
+    if is_over {
+        // What comes after it is not the bind's.
+        state.generation = 0;
+    }
     connection::unlock(flow);
+    if tells {
+        counters::edge_count_responses(number);
+    }
     if shared.response.heard != 0 {
         binds::edge_hear_bind();
     }
@@ -137,6 +156,17 @@ pub(crate) extern "C" fn edge_hear_segment(frame: *mut __sk_buff) -> u64 {
     outcome as u64
 }
 
+/// Moves the flow on.
+#[inline(always)]
+fn keep(shared: &Scratch, state: &mut Flow) {
+    shared.walk.commit(state);
+    state.responses = state.responses.wrapping_add(shared.responses.heard);
+    // What the server says to a refused message is no answer to the client's.
+    if shared.walk.tally.enquiry_answered != 0 && shared.delta.0 == 0 {
+        binds::edge_hear_link(1, state.touched_ns);
+    }
+}
+
 /// Answered, unmatched and outstanding, as counted so far.
 #[inline(always)]
 fn tell(refusals: *mut Refusals) -> (u32, u32, u32) {
@@ -147,44 +177,27 @@ fn tell(refusals: *mut Refusals) -> (u32, u32, u32) {
     unsafe { ((*refusals).answered, (*refusals).unmatched, (*refusals).outstanding()) }
 }
 
-/// Finds the segment's flow and locks it. Null: there is none, and the walk's finding says why.
+/// Whether the segment at hand has brought delivery receipts.
+#[inline(always)]
+pub(crate) fn has_receipts() -> bool {
+    // SAFETY: this CPU's own value.
+    maps::SMPP_SCRATCH.get_ptr(0).is_some_and(|scratch| unsafe { (*scratch).receipts.are_any() })
+}
+
+/// Whether the segment at hand has brought answers to messages that leave a record.
+#[inline(always)]
+pub(crate) fn has_answers() -> bool {
+    maps::SMPP_SCRATCH.get_ptr(0).is_some_and(|scratch| {
+        // SAFETY: this CPU's own value.
+        let answers = unsafe { &(*scratch).answers };
+        answers.sample.is_on() && answers.used | answers.missed != 0
+    })
+}
+
+/// [`segment::open`] for the server's direction. A function of its own, as that of the way in.
 #[inline(never)]
 fn open(headers: &Headers, scratch: *mut Scratch) -> *mut Flow {
-    // SAFETY: this CPU's own value.
-    let Scratch { walk: trial, key, reverse, .. } = unsafe { &mut *scratch };
-    connection::name(headers, key, reverse);
-    let key: &FlowKey = key;
-    let transport = &headers.transport;
-    if transport.flags & flag::RST != 0 {
-        if let Some(flow) = maps::FLOWS.get_ptr(key)
-            // SAFETY: a map value, of which two words are read.
-            && unsafe { (*flow).ends_at(transport.sequence) }
-        {
-            binds::edge_end_connection(1, 1);
-            let _ = maps::FLOWS.remove(key);
-        }
-        trial.find(Finding::Repeated);
-        return core::ptr::null_mut();
-    }
-    let Some(flow) = connection::find(key) else {
-        trial.find(Finding::Truncated);
-        return core::ptr::null_mut();
-    };
-    if !connection::lock(flow) {
-        trial.find(Finding::BeyondHole);
-        return core::ptr::null_mut();
-    }
-    // SAFETY: the flow is locked by us.
-    let state = unsafe { &mut *flow };
-    state.touched_ns = clock::now_ns();
-    let mut seq = transport.sequence;
-    if transport.flags & flag::SYN != 0 {
-        state.syn(seq);
-        seq = seq.wrapping_add(1);
-    }
-    let len = (transport.end - transport.payload) as u32;
-    trial.aim(stream::Segment { seq, payload: transport.payload as u32, len });
-    flow
+    segment::open(headers, scratch, 1, clock::now_ns())
 }
 
 /// Walks the segment, and changes answers to what was refused, those that come again included.
@@ -201,14 +214,8 @@ fn walk(segment: &mut Segment, digits: u32) {
             respond_current(segment);
         }
     }
-    trial.start(state, at_hand, digits);
-    if trial.next() == Next::Scan {
-        run(SCAN_STEPS, scan_step, turn);
-        trial.scanned(&SkbPacket(&TcContext::new(segment.frame)));
-    }
-    if trial.next() == Next::Walk {
-        run(STEPS, step, turn);
-    }
+    let packet = &SkbPacket(&TcContext::new(segment.frame));
+    segment::walk(trial, state, digits, packet, (scan_step, step), turn);
 }
 
 #[inline(never)]
@@ -242,8 +249,16 @@ extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
         // SAFETY: a map value; its places are answered under the lock of our flow.
         Some(unsafe { &mut *turn.refusals })
     };
-    let mut witness =
-        Hearer { rewrite: &mut changes, refusals, status: scratch.status, bind: &mut scratch.response };
+    let mut witness = Hearer {
+        rewrite: &mut changes,
+        refusals,
+        status: scratch.status,
+        bind: &mut scratch.response,
+        responses: &mut scratch.responses,
+        answers: &mut scratch.answers,
+        receipts: &mut scratch.receipts,
+        segment: walk.segment(),
+    };
     i64::from(walk.step(flow, &SkbPacket(&TcContext::new(turn.frame)), &mut witness).is_break())
 }
 

@@ -8,13 +8,16 @@ use edge_ebpf::abi::{
 use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::stream::Flow;
+use edge_ebpf::stream::sip::Tally;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::Message;
 use edge_ebpf::wire::{Headers, transport};
 
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
-use crate::{agents, answer, callers, calls, clock, counters, events, refusal, sip, smpp};
+use crate::{
+    agents, answer, callers, calls, clock, counters, events, refusal, segment, sip, sip_stream, smpp,
+};
 
 /// All that one packet is judged with.
 pub(crate) struct Kernel<'a> {
@@ -50,17 +53,15 @@ impl<'a> Kernel<'a> {
         self.party = Some(party);
     }
 
-    /// Frames the segment that was opened; the number of its account comes back.
+    /// The account under which is judged; 0 if there is none yet.
     #[inline(always)]
-    pub(crate) fn frame_segment(&mut self, how: u32, now_ns: u64) -> u32 {
-        let Some(party) = &self.party else { return 0 };
-        self.segment.frame(party, how, self.settings, now_ns);
-        party.number
+    pub(crate) fn number(&self) -> u32 {
+        self.party.map_or(0, |party| party.number)
     }
 
     /// Goes on with a segment that was framed before.
     #[inline(always)]
-    pub(crate) fn resume_segment(&mut self, scratch: *mut smpp::Scratch, flow: *mut Flow) {
+    pub(crate) fn resume_segment(&mut self, scratch: *mut segment::Scratch, flow: *mut Flow) {
         self.segment.resume(self.ctx.ctx, scratch, flow);
         if let Some(party) = &self.party {
             self.segment.belongs_to(party);
@@ -136,6 +137,32 @@ impl World for Kernel<'_> {
     fn refund(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32) {
         if let Some(party) = self.party {
             party.refund(scope, class, limit, cost);
+        }
+    }
+
+    #[inline(always)]
+    fn owe(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) {
+        if let Some(party) = self.party {
+            party.owe(scope, class, limit, cost, now_ns);
+        }
+    }
+
+    #[inline(always)]
+    fn count_passed(&mut self, _tally: &Tally, is_allowed: bool) {
+        if let Some(party) = self.party {
+            sip_stream::edge_count_passed(party.source, u64::from(is_allowed));
+        }
+    }
+
+    #[inline(always)]
+    fn refuses_streams(&self) -> bool {
+        self.settings.sip_streams_observed == 0
+    }
+
+    #[inline(always)]
+    fn count_methods(&mut self, method: usize, messages: u32) {
+        if let Some(party) = self.party {
+            counters::methods(party.account, method, u64::from(messages));
         }
     }
 
@@ -218,6 +245,11 @@ impl World for Kernel<'_> {
             Some(party) if limit != Limit::NONE => party.attend(limit, now_ns),
             _ => true,
         }
+    }
+
+    #[inline(always)]
+    fn resets(&self) -> bool {
+        self.settings.resets != 0
     }
 
     #[inline(always)]

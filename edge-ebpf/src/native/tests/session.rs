@@ -7,7 +7,7 @@ use zerocopy::FromZeros as _;
 use super::half::{Conditions, Frame, Half};
 use crate::decide::Scope;
 use crate::native::{Answerer, Judge, Judged, PLACES, Refusals, Refuser, Rewrite, brings_old, judging};
-use crate::stream::tests::peer::Random;
+use crate::stream::tests::peer::{Random, messages};
 use crate::stream::{Finding, Flow, Segment, Walk};
 use crate::wire::smpp::{ENQUIRE_LINK_RESP, Header, RESPONSE, id};
 
@@ -54,6 +54,8 @@ pub(super) struct Session {
     report: Report,
     /// By `sequence_number`: the request's `command_id`, and whether the server got it as a message.
     requests: BTreeMap<u32, (u32, Option<bool>)>,
+    /// Messages that the server got, each destination one.
+    delivered: u64,
     served: usize,
     answered: usize,
 }
@@ -63,11 +65,15 @@ struct Edge {
     down: Flow,
     walk: Walk,
     refusals: Box<Refusals>,
+    /// Messages of each segment that are within the limit, the first ones; `None` where the dice say which.
+    burst: Option<u32>,
 }
 
 struct Dice<'a> {
     frame: Frame,
     random: &'a mut Random,
+    /// What the bucket has for this segment; `None` where the dice say.
+    room: Option<u32>,
 }
 
 impl Rewrite for Dice<'_> {
@@ -78,10 +84,20 @@ impl Rewrite for Dice<'_> {
 
 impl Judge for Dice<'_> {
     fn charge(&mut self, scope: Scope) -> bool {
-        scope == Scope::Source || self.random.percent(50)
+        match (scope, &mut self.room) {
+            (Scope::Source, _) => true,
+            (Scope::Account, None) => self.random.percent(50),
+            (Scope::Account, Some(room)) => {
+                let has_room = *room > 0;
+                *room = room.saturating_sub(1);
+                has_room
+            }
+        }
     }
 
     fn refund(&mut self, _scope: Scope) {}
+
+    fn owe(&mut self, _scope: Scope, _messages: u32) {}
 
     fn may_refuse(&mut self) -> bool {
         true
@@ -96,9 +112,11 @@ impl Session {
             down: Flow::new_zeroed(),
             walk: Walk::new_zeroed(),
             refusals: Box::new(Refusals::new_zeroed()),
+            burst: None,
         };
         edge.up.syn(up);
         edge.down.syn(down);
+        edge.down.strict = 1;
         Self {
             conditions,
             answers,
@@ -109,9 +127,16 @@ impl Session {
             edge,
             report: Report::default(),
             requests: BTreeMap::new(),
+            delivered: 0,
             served: 0,
             answered: 0,
         }
+    }
+
+    /// The bucket is full whenever a segment comes, and has room for so many.
+    pub(super) fn with_burst(mut self, burst: u32) -> Self {
+        self.edge.burst = Some(burst);
+        self
     }
 
     /// Sends as many requests as the window allows, until `count` or a window of them are answered.
@@ -146,8 +171,7 @@ impl Session {
             if self.answered == count {
                 self.report.unmatched = u64::from(self.edge.refusals.unmatched);
                 // What the edge counted as admitted is what the server got.
-                let got = self.requests.values().filter(|request| request.1 == Some(true)).count() as u64;
-                assert_eq!(self.report.admitted, got);
+                assert_eq!(self.report.admitted, self.delivered);
                 return self.report;
             }
         }
@@ -175,7 +199,11 @@ impl Session {
             } else {
                 pdu(header.id | RESPONSE, 0, header.sequence, b"message id\0")
             };
-            request.1 = Some(!is_disguised && header.id != id::ENQUIRE_LINK);
+            let is_message = !is_disguised && header.id != id::ENQUIRE_LINK;
+            if is_message {
+                self.delivered += messages(&stream[self.served - header.length as usize..self.served]);
+            }
+            request.1 = Some(is_message);
             self.down.sent.extend(answer);
         }
     }
@@ -214,7 +242,7 @@ impl Edge {
         random: &mut Random,
         report: &mut Report,
     ) -> Option<Vec<u8>> {
-        let mut dice = Dice { frame: Frame { segment, octets: octets.to_vec() }, random };
+        let mut dice = Dice { frame: Frame { segment, octets: octets.to_vec() }, random, room: self.burst };
         let committed = self.up.main.end;
         if brings_old(&self.up, segment) {
             for index in 0..=PLACES {

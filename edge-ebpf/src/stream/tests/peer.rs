@@ -1,6 +1,7 @@
 //! A sender's streams, and what is in them by a plain reading.
 
 use super::{Counts, DIGITS};
+use crate::stream::PREFIX_BYTES;
 use crate::wire::smpp::{Header, RESPONSE, id};
 
 /// A small generator (splitmix64), so that a seed names a whole run.
@@ -120,6 +121,7 @@ impl Stream {
             counts.binds += u64::from(header.is_bind());
             if header.is_submit() {
                 counts.submits += 1;
+                counts.destinations += messages(pdu) - 1;
                 if let Some(prefix) = called(header.id, &pdu[16..]) {
                     *counts.called.entry(prefix).or_default() += 1;
                 }
@@ -157,7 +159,7 @@ fn message(random: &mut Random, command: u32, text: &[u8]) -> Vec<u8> {
     body.extend([5, 0]);
     body.extend(random.pick(&[&b"ACME\0"[..], b"\0", b"447700900123\0", b"12345678901234567890\0"]));
     if command == id::SUBMIT_MULTI {
-        body.extend([1, 1]);
+        body.extend([random.pick(&[1, 1, 2, 17, 254]), 1]);
     }
     body.extend([1, 1]);
     let country = random.pick(&["44", "491", "+33", "8821", "1"]);
@@ -166,6 +168,19 @@ fn message(random: &mut Random, command: u32, text: &[u8]) -> Vec<u8> {
     body.push(text.len().min(254) as u8);
     body.extend(text);
     body
+}
+
+/// How many messages a PDU stands for, read octet by octet; what lies behind its first octets is not looked at.
+pub(crate) fn messages(pdu: &[u8]) -> u64 {
+    let body = &pdu[16..pdu.len().min(PREFIX_BYTES)];
+    let number = || {
+        let service = body.iter().take(6).position(|&octet| octet == 0)?;
+        let source = body.get(service + 3..)?;
+        let number = source.get(source.iter().take(24).position(|&octet| octet == 0)? + 1)?;
+        Some(u64::from(*number).max(1))
+    };
+    let is_multi = Header::parse(pdu[..16].try_into().unwrap()).id == id::SUBMIT_MULTI;
+    if is_multi { number().unwrap_or(1) } else { 1 }
 }
 
 /// The called prefix, read octet by octet.

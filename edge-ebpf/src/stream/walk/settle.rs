@@ -32,6 +32,13 @@ impl Walk {
     #[inline(always)]
     pub fn commit(&self, flow: &mut Flow) {
         let finding = self.finding;
+        if finding == Finding::Framed as u32 || finding == Finding::Lost as u32 {
+            flow.messages = flow.messages.wrapping_add(self.tally.submits);
+        }
+        if self.tally.enquired != 0 {
+            flow.enquired = self.tally.enquired;
+            flow.enquired_ns = flow.touched_ns;
+        }
         if finding == Finding::Unsynchronised as u32 {
             flow.search();
         } else if finding == Finding::Malformed as u32 {

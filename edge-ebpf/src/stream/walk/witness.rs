@@ -1,7 +1,9 @@
 //! Who is told of PDUs on the way.
 
 use super::{Finding, HEADER, NAMED};
-use crate::wire::smpp::Header;
+#[cfg(doc)]
+use crate::stream::PREFIX_BYTES;
+use crate::wire::smpp::{self, Header, PREFIX_ROOM};
 
 /// A PDU whose name has come into sight, or whose header has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Sighting {
     /// Whether it is certain to be a PDU of which nothing has gone ahead that a refusal changes: not on an island,
     /// not across the seam to one, and not where the flow has just been found.
     pub certain: bool,
+    /// Whether it is not for that reason alone that some of it has gone ahead, on an island.
+    pub is_ahead: bool,
 }
 
 impl Sighting {
@@ -37,9 +41,31 @@ impl Sighting {
 
 /// Who is told of every PDU on the way, and may stop there.
 pub trait Witness {
-    /// A PDU whose name or header has come into sight with this segment. An error ends the walk with that
-    /// finding.
-    fn see(&mut self, pdu: Sighting) -> Result<(), Finding>;
+    /// A PDU whose name or header has come into sight with this segment; `octets` begin with what is in sight of it. An error
+    /// ends the walk with that finding.
+    fn see(&mut self, pdu: Sighting, octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding>;
+
+    /// A message whose first [`PREFIX_BYTES`] octets, or all of it, have come into sight with this segment: `octets` begin
+    /// with them. `start`: sequence number of its first octet.
+    #[inline(always)]
+    fn read(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) {
+        let _ = (start, header, octets);
+    }
+
+    /// Whether what follows a message's header is not what its client wrote.
+    #[inline(always)]
+    fn is_disguised(&self, start: u32, header: Header) -> bool {
+        let _ = (start, header);
+        false
+    }
+
+    /// How many messages a `submit_multi` stands for beyond one, once its first octets have come into sight: it is read as
+    /// in [`Self::read`]. Zero for one that was refused.
+    #[inline(always)]
+    fn weigh(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
+        let _ = start;
+        smpp::further_destinations(octets, header.length)
+    }
 }
 
 /// Nobody needs to be told.
@@ -48,7 +74,7 @@ pub struct Nobody;
 
 impl Witness for Nobody {
     #[inline(always)]
-    fn see(&mut self, _pdu: Sighting) -> Result<(), Finding> {
+    fn see(&mut self, _pdu: Sighting, _octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding> {
         Ok(())
     }
 }
