@@ -1,10 +1,13 @@
-//! What the records of calls add up to, and the figures that the trade makes of that. Pure.
+//! What the records of calls and of messages add up to, and the figures that the trade makes of that. Pure.
+
+mod messages;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use edge_ebpf::abi::{CallCause, CallRecord};
 
+pub use self::messages::{MessageFigures, MessageOutcome, ResponseTimes, status_name, status_text};
 use crate::api::types::CallStats;
 
 /// An answered call of less is short: of robots and of numbers that only shall ring.
@@ -93,7 +96,13 @@ fn each(time: Duration, count: u64) -> Option<f64> {
     (count > 0).then(|| time.as_secs_f64() / as_f64(count))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shares and averages, for people to read")]
+/// A time in milliseconds, to the microsecond.
+#[must_use]
+pub fn milliseconds(time: Duration) -> f64 {
+    u64::try_from(time.as_micros()).map_or(f64::MAX, as_f64) / 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shares, averages and times, for people to read")]
 const fn as_f64(count: u64) -> f64 {
     count as f64
 }

@@ -32,7 +32,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::alert::Severity;
-use crate::figures::CallFigures;
+use crate::dataplane::Windows;
+use crate::figures::{CallFigures, ResponseTimes};
 use crate::rate::Rate;
 pub use smpp::ListenerMeasures;
 
@@ -65,6 +66,8 @@ pub struct Measures {
     pub events_lost: u64,
     /// Call records that were lost: no room in the ring buffer, or too many waiting for the database.
     pub records_lost: u64,
+    /// Records of messages that were lost, likewise.
+    pub messages_lost: u64,
     /// Reloads applied and refused since the start.
     pub reloads: [u64; 2],
     /// Whether the database answers.
@@ -82,12 +85,16 @@ pub struct AccountMeasures {
     pub calls_active: u64,
     /// Binds that the server has said yes to, now.
     pub binds_active: u64,
+    /// SMPP messages that wait for their responses, on the account's binds.
+    pub windows: Windows,
     /// Slots of the entries when they were last walked, once they were.
     pub slots_held: Option<u64>,
     /// Slots put right since the start.
     pub slots_corrected: u64,
     /// What the records of calls add up to.
     pub calls: CallFigures,
+    /// From a message to the response of its server, of messages that left records.
+    pub responses: ResponseTimes,
     /// Admitted messages per second over the last second; classes without traffic left out.
     pub admitted_per_sec: BTreeMap<Class, f64>,
 }
@@ -210,6 +217,11 @@ impl Measures {
         let mut callers = counter(encoder, "edge_caller_id_violations", help)?;
         for (name, account) in &self.accounts {
             count_if_any(&mut callers, [("account", name.as_str())], account.counters.foreign_callers)?;
+        }
+        let help = "SMPP messages that showed a sender ID which is none of the account's";
+        let mut senders = counter(encoder, "edge_sender_id_violations", help)?;
+        for (name, account) in &self.accounts {
+            count_if_any(&mut senders, [("account", name.as_str())], account.counters.foreign_senders)?;
         }
         let mut smpp = counter(encoder, "edge_smpp_pdus", "SMPP PDUs passed, by account and command")?;
         for (name, account) in &self.accounts {

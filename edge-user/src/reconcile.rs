@@ -6,13 +6,14 @@ mod slots;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use edge_ebpf::abi;
 use edge_ebpf::abi::{Class, Member, Mode, Policy, Service, StandingKind, SystemId};
 use ipnet::IpNet;
 
 use crate::api::types::Scope;
-use crate::config::{self, Config, PortSets};
+use crate::config::{self, Config, PortSets, SenderId};
 use crate::rate::Rate;
 
 /// What an answer asks for (RFC 3261 20.33).
@@ -44,7 +45,7 @@ pub struct Desired {
     pub prefix_capacity: u32,
     /// Room for trunks, number 0 for none included.
     pub trunk_capacity: u32,
-    /// Room for caller IDs.
+    /// Room for caller IDs and sender IDs.
     pub caller_id_capacity: u32,
 }
 
@@ -57,8 +58,8 @@ pub struct DesiredAccount {
     pub policy: Policy,
     /// Source prefixes, without host bits.
     pub prefixes: Vec<IpNet>,
-    /// Leading digits of the caller IDs that it may show.
-    pub caller_ids: Vec<String>,
+    /// Caller IDs and sender IDs that it may show.
+    pub shown_ids: Vec<ShownId>,
     /// Names by which it binds (SMPP).
     pub system_ids: Vec<SystemId>,
     /// By name.
@@ -74,6 +75,15 @@ pub struct DesiredTrunk {
     pub prefixes: Vec<IpNet>,
 }
 
+/// What an account may show.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ShownId {
+    /// As a caller: every number that begins with these digits.
+    Caller(String),
+    /// As the sender of an SMPP message.
+    Sender(SenderId),
+}
+
 /// What holds in the kernel, as read from its maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installed {
@@ -83,8 +93,8 @@ pub struct Installed {
     pub trunks: BTreeMap<String, InstalledTrunk>,
     /// Prefix to account and trunk.
     pub prefixes: BTreeMap<IpNet, Member>,
-    /// Account numbers with leading digits of caller IDs that they may show.
-    pub caller_ids: BTreeSet<(u32, String)>,
+    /// Account numbers with caller IDs and sender IDs that they may show.
+    pub shown_ids: BTreeSet<(u32, ShownId)>,
     /// `system_id` to account number.
     pub system_ids: BTreeMap<SystemId, u32>,
     /// Bans and allowances.
@@ -136,6 +146,12 @@ pub struct GlobalSettings {
     pub refusal_answer_ns: u64,
     /// How long a bind may go unheard.
     pub bind_idle_ns: u64,
+    /// Whether connections that are to end are reset.
+    pub resets: bool,
+    /// Whether SIP over TCP passes over its limits.
+    pub sip_streams_observed: bool,
+    /// How many of 2^32 messages of SMPP leave a record ([`config::Share`]).
+    pub message_records: u32,
 }
 
 /// A ban or an allowance of a prefix.
@@ -173,13 +189,16 @@ impl Desired {
                     policy: config.policy(account),
                     prefixes: account.sources.clone(),
                     trunks: account.trunks.iter().map(|(name, trunk)| (name.clone(), trunk.into())).collect(),
-                    caller_ids: account.caller_ids.clone(),
+                    shown_ids: shown_ids(account),
                     system_ids: account.system_ids.iter().map(|name| system_id(name)).collect(),
                 };
                 (name.clone(), desired)
             })
             .collect();
-        for set in overrides {
+        // What is said of registered sources goes before what is said of all.
+        let (of_registered, of_all): (Vec<_>, Vec<_>) =
+            overrides.iter().partition(|set| set.scope == Scope::Registered);
+        for set in of_all.into_iter().chain(of_registered) {
             if let Some(account) = accounts.get_mut(&set.account) {
                 let (class, limit) = (set.class.index(), set.limit.to_limit());
                 let policy = &mut account.policy;
@@ -192,6 +211,7 @@ impl Desired {
                         }
                         policy.source[class] = limit;
                     }
+                    Scope::Registered => policy.registered[class] = limit,
                 }
             }
         }
@@ -230,6 +250,9 @@ impl GlobalSettings {
             refusals: config.smpp.refusals.to_limit(),
             refusal_answer_ns: u64::try_from(config.smpp.answer_within.as_nanos()).unwrap_or(u64::MAX),
             bind_idle_ns: u64::try_from(config.smpp.bind_idle.as_nanos()).unwrap_or(u64::MAX),
+            resets: config.tcp_reset,
+            sip_streams_observed: config.sip_streams_observed,
+            message_records: config.records.messages.of_hashes(),
         }
     }
 
@@ -247,6 +270,9 @@ impl GlobalSettings {
             refusals: settings.refusals,
             refusal_answer_ns: settings.refusal_answer_ns,
             bind_idle_ns: settings.bind_idle_ns,
+            resets: settings.resets != 0,
+            sip_streams_observed: settings.sip_streams_observed != 0,
+            message_records: settings.message_records,
         }
     }
 
@@ -264,6 +290,9 @@ impl GlobalSettings {
         settings.refusals = self.refusals;
         settings.refusal_answer_ns = self.refusal_answer_ns;
         settings.bind_idle_ns = self.bind_idle_ns;
+        settings.resets = u32::from(self.resets);
+        settings.sip_streams_observed = u32::from(self.sip_streams_observed);
+        settings.message_records = self.message_records;
     }
 }
 
@@ -288,6 +317,8 @@ impl PortSets {
             Service::SipUdp => &self.sip_udp,
             Service::SipTcp => &self.sip_tcp,
             Service::SmppTcp => &self.smpp_tcp,
+            Service::SipTls => &self.sip_tls,
+            Service::SmppTls => &self.smpp_tls,
         }
     }
 
@@ -319,7 +350,29 @@ impl PortSets {
         let first = octets.next().unwrap_or(0);
         // Where they differ, another hand wrote them: an octet that nobody configures has them written anew.
         let smpp_refusal = if octets.all(|octet| octet == first) { first } else { u8::MAX };
-        Self { sip_udp: with(Service::SipUdp), sip_tcp: with(Service::SipTcp), smpp_tcp, smpp_refusal }
+        Self {
+            sip_udp: with(Service::SipUdp),
+            sip_tcp: with(Service::SipTcp),
+            smpp_tcp,
+            sip_tls: with(Service::SipTls),
+            smpp_tls: with(Service::SmppTls),
+            smpp_refusal,
+        }
+    }
+}
+
+fn shown_ids(account: &config::Account) -> Vec<ShownId> {
+    let callers = account.caller_ids.iter().cloned().map(ShownId::Caller);
+    callers.chain(account.sender_ids.iter().cloned().map(ShownId::Sender)).collect()
+}
+
+/// As a person reads it: `caller ID 441632`.
+impl fmt::Display for ShownId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Caller(digits) => write!(f, "caller ID {digits}"),
+            Self::Sender(id) => write!(f, "sender ID {id}"),
+        }
     }
 }
 
@@ -363,6 +416,8 @@ mod tests {
             sip_udp: vec![5060, 65535],
             sip_tcp: vec![5060],
             smpp_tcp: vec![2775, 2776],
+            sip_tls: vec![5061],
+            smpp_tls: vec![3550],
             smpp_refusal: 0x11,
         };
         assert_eq!(PortSets::from_kernel(&ports.to_kernel()), ports);

@@ -104,6 +104,8 @@ sources = ["198.51.100.0/24"]
 system_ids = ["sixteen-octets--"]
 caller_ids = ["+441632", "441632", "44-20", "1234567890123456"]
 caller_id_mode = "block"
+sender_ids = ["ACME", "+441632", "441632", "", "Twelve chars", "Größe", "1234567890123456"]
+sender_id_mode = "refuse"
 "#;
     let broken = "[accounts.other\n";
     let problems =
@@ -155,6 +157,12 @@ caller_id_mode = "block"
         "b.toml accounts.acme.caller_ids[2]",
         "b.toml accounts.acme.caller_ids[3]",
         "b.toml accounts.acme.caller_id_mode",
+        "b.toml accounts.acme.sender_ids[2]",
+        "b.toml accounts.acme.sender_ids[3]",
+        "b.toml accounts.acme.sender_ids[4]",
+        "b.toml accounts.acme.sender_ids[5]",
+        "b.toml accounts.acme.sender_ids[6]",
+        "b.toml accounts.acme.sender_id_mode",
         "b.toml accounts.acme",
     ];
     assert_eq!(fields, expected, "{problems}");
@@ -209,6 +217,9 @@ fn the_facts_say_what_would_be_right() {
     fact_of("accounts.a.plan = \"standard\"", "accounts.a.sources: no source");
     fact_of("detect.pumping.resolve_share = 0.9", "0.9 is above share, 0.5");
     fact_of("detect.spike.factor = nan", "NaN is not within");
+    fact_of("records.messages = \"few\"", "`few` is none of off, all and 1/N; write for example `1/100`");
+    fact_of("records.messages = \"1/1\"", "1 of `1/1` is not within 2 to 1000000");
+    fact_of("records.messages = 100", "integer `100`, expected a text in quotes");
 }
 
 #[test]
@@ -244,11 +255,41 @@ fn a_trunk_is_a_part_of_its_account_and_of_nobody_else() {
 }
 
 #[test]
+fn senders_are_refused_only_where_refusals_can_be_told() {
+    let account = |mode: &str| {
+        format!(
+            "[accounts.a]\nsources = [\"203.0.113.0/24\"]\nsender_ids = [\"ACME\"]\nsender_id_mode = {mode:?}\n"
+        )
+    };
+    let native = "smpp.refusal = \"native\"\n";
+    let cannot = "accounts.a.sender_id_mode: no SMPP port refuses in SMPP's own words; write `refusal = \"native\"` \
+                  under `[smpp]`, or `count` here";
+    assert_eq!(fact(&account("refuse")), cannot);
+    assert_eq!(fact(&format!("smpp.refusal = \"observe\"\n{}", account("refuse"))), cannot);
+    assert_eq!(fact(&format!("{native}ports.smpp_tcp = []\n{}", account("refuse"))), cannot);
+    for edge in [account("count"), account("off"), format!("{native}{}", account("refuse"))] {
+        let directory = directory(&[("edge.toml", &format!("{edge}{INTERFACE}"))]);
+        config::load(&directory.path().join("edge.toml")).unwrap();
+    }
+    // Where the file that says how SMPP is refused cannot be read, that is the only problem.
+    let problems = problems(&[("edge.toml", "mode ="), ("accounts.d/a.toml", &account("refuse"))]);
+    assert_eq!(problems.all().len(), 1, "{problems}");
+    let none = "[accounts.a]\nsources = [\"203.0.113.0/24\"]\nsender_id_mode = \"count\"\n";
+    let none = fact(none);
+    assert!(none.starts_with("accounts.a.sender_id_mode: `sender_ids` names none"), "{none}");
+}
+
+#[test]
 fn more_accounts_than_room_are_reported() {
     let fact = fact(
         "capacity.accounts = 2\naccounts.a.sources = [\"10.0.0.1\"]\naccounts.b.sources = [\"10.0.0.2\"]",
     );
     assert_eq!(fact, "capacity.accounts: 2 is less than the 3 accounts (`unknown` included) configured");
+    let shown = self::fact(
+        "capacity.caller_ids = 2\naccounts.a.sources = [\"10.0.0.1\"]\naccounts.a.caller_ids = [\"4420\"]\n\
+         accounts.a.sender_ids = [\"ACME\", \"4420\"]",
+    );
+    assert_eq!(shown, "capacity.caller_ids: 2 is less than the 3 caller and sender IDs configured");
 }
 
 #[test]

@@ -63,9 +63,10 @@ impl Phase {
 /// One value with its share, as evidence: a called prefix, a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// `prefix` (E.164 with `+`), `source` (an address or prefix) or `caller_id` (a number with `+`).
+    /// `prefix` (E.164 with `+`), `source` (an address or prefix), `caller_id` (a number with `+`) or
+    /// `sender_id` (its first eight characters).
     pub kind: String,
-    /// The prefix, the source or the number.
+    /// The prefix, the source, the number or the sender.
     pub value: String,
     /// Messages within the window; of a source, within the moment (0.3 s) after the finding.
     pub messages: u64,

@@ -14,8 +14,9 @@ use super::server::REQUEST_TIMEOUT;
 use super::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
     CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
-    LiveCallQuery, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery,
-    Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    LiveCallQuery, Measure, MessageQuery, MessageRow, MessageStats, PlanRequest, PlanView, RecordQuery,
+    Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook, TestWebhookResult,
+    Top, UnsetLimit, UnsetMeasure,
 };
 
 /// Where the daemon's socket is unless the configuration says otherwise.
@@ -163,6 +164,21 @@ impl Client {
     /// `GET /v1/calls/records`.
     pub async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ClientError> {
         self.ask(self.request(Method::GET, &["calls", "records"]).query(query)).await
+    }
+
+    /// `GET /v1/messages`.
+    pub async fn messages(&self, query: &MessageQuery) -> Result<Vec<MessageRow>, ClientError> {
+        self.ask(self.request(Method::GET, &["messages"]).query(query)).await
+    }
+
+    /// `GET /v1/messages/stats`.
+    pub async fn message_stats(&self, query: &StatsQuery) -> Result<Vec<MessageStats>, ClientError> {
+        self.ask(self.request(Method::GET, &["messages", "stats"]).query(query)).await
+    }
+
+    /// `GET /v1/messages/records`.
+    pub async fn message_records(&self, query: &RecordQuery) -> Result<Vec<MessageRow>, ClientError> {
+        self.ask(self.request(Method::GET, &["messages", "records"]).query(query)).await
     }
 
     /// `GET /v1/top`.

@@ -5,8 +5,9 @@ use std::fmt;
 use super::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
     CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
-    LiveCallQuery, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery,
-    Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    LiveCallQuery, Measure, MessageQuery, MessageRow, MessageStats, PlanRequest, PlanView, RecordQuery,
+    Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook, TestWebhookResult,
+    Top, UnsetLimit, UnsetMeasure,
 };
 
 /// The person or program at the other end of the socket, as the kernel vouches for it (`SO_PEERCRED`, unix(7)).
@@ -130,6 +131,24 @@ pub trait Control: Send + Sync + 'static {
         &self,
         query: &RecordQuery,
     ) -> impl Future<Output = Result<Vec<CallRow>, ApiError>> + Send;
+
+    /// `GET /v1/messages`: newest first; `unknown_account`.
+    fn messages(
+        &self,
+        query: &MessageQuery,
+    ) -> impl Future<Output = Result<Vec<MessageRow>, ApiError>> + Send;
+
+    /// `GET /v1/messages/stats`: by account; `unknown_account`.
+    fn message_stats(
+        &self,
+        query: &StatsQuery,
+    ) -> impl Future<Output = Result<Vec<MessageStats>, ApiError>> + Send;
+
+    /// `GET /v1/messages/records`.
+    fn message_records(
+        &self,
+        query: &RecordQuery,
+    ) -> impl Future<Output = Result<Vec<MessageRow>, ApiError>> + Send;
 
     /// `GET /v1/top`.
     fn top(&self) -> impl Future<Output = Result<Top, ApiError>> + Send;

@@ -22,8 +22,8 @@ use self::extract::{Body, By, Failure, Part, Peer};
 use super::control::Control;
 use super::types::{
     AlertQuery, ApiError, AuditQuery, Detach, DropSlot, LimitQuery, LiveBindQuery, LiveCallQuery,
-    PlanRequest, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Suspend, TestWebhook, UnsetLimit,
-    UnsetMeasure,
+    MessageQuery, PlanRequest, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Suspend, TestWebhook,
+    UnsetLimit, UnsetMeasure,
 };
 
 pub use self::socket::{BindError, bind};
@@ -79,6 +79,9 @@ fn router<C: Control>(control: Arc<C>) -> Router {
         .route("/v1/calls/drop", post(drop_slot::<C>))
         .route("/v1/calls/stats", get(call_stats::<C>))
         .route("/v1/calls/records", get(call_records::<C>))
+        .route("/v1/messages", get(messages::<C>))
+        .route("/v1/messages/stats", get(message_stats::<C>))
+        .route("/v1/messages/records", get(message_records::<C>))
         .route("/v1/top", get(top::<C>))
         .route("/v1/alerts", get(alerts::<C>))
         .route("/v1/alerts/{id}", get(alert::<C>))
@@ -227,6 +230,27 @@ async fn call_records<C: Control>(
     Part(Query(query)): Part<Query<RecordQuery>>,
 ) -> impl IntoResponse {
     answer(control.call_records(&query).await)
+}
+
+async fn messages<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<MessageQuery>>,
+) -> impl IntoResponse {
+    answer(control.messages(&query).await)
+}
+
+async fn message_stats<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<StatsQuery>>,
+) -> impl IntoResponse {
+    answer(control.message_stats(&query).await)
+}
+
+async fn message_records<C: Control>(
+    State(control): State<Arc<C>>,
+    Part(Query(query)): Part<Query<RecordQuery>>,
+) -> impl IntoResponse {
+    answer(control.message_records(&query).await)
 }
 
 async fn top<C: Control>(State(control): State<Arc<C>>) -> impl IntoResponse {

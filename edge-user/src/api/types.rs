@@ -13,12 +13,16 @@ use crate::alert::Alert;
 
 mod binds;
 mod calls;
+mod limits;
+mod messages;
 
 pub use binds::{ListenerStatus, LiveBind, LiveBindQuery};
 pub use calls::{
     CallRow, CallStats, CallsStatus, DropSlot, LiveCall, LiveCallQuery, RecordQuery, Resume, StatsQuery,
     Suspend, Suspension, TrunkView,
 };
+pub use limits::{LimitChange, LimitQuery, LimitView, Scope, SetLimit, UnsetLimit};
+pub use messages::{MessageQuery, MessageRow, MessageStats};
 
 /// What went wrong, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +186,18 @@ pub struct AccountDetail {
     pub sources: Vec<String>,
     /// SMPP system ids.
     pub system_ids: Vec<String>,
+    /// Leading digits of the caller IDs that it may show; empty where they are not checked.
+    pub caller_ids: Vec<String>,
+    /// What becomes of calls that show others: `off`, `count` or `refuse`.
+    pub caller_id_mode: String,
+    /// Calls and messages that have shown others.
+    pub caller_id_violations: u64,
+    /// Sender IDs that its SMPP messages may show, digits for all that begin so; empty where they are not checked.
+    pub sender_ids: Vec<String>,
+    /// What becomes of messages that show others: `off`, `count` or `refuse`.
+    pub sender_id_mode: String,
+    /// SMPP messages that have shown others.
+    pub sender_id_violations: u64,
     /// Every class, with the limits in force and where they come from.
     pub limits: Vec<LimitView>,
     /// Calls that hold a slot now.
@@ -192,6 +208,8 @@ pub struct AccountDetail {
     pub calls: BTreeMap<String, u64>,
     /// What calls that ended since the daemon's start add up to.
     pub stats: CallStats,
+    /// What records of messages since the daemon's start add up to.
+    pub message_stats: MessageStats,
     /// Trunks, by name.
     pub trunks: Vec<TrunkView>,
     /// Why, by whom and until when the account is suspended, if it is.
@@ -202,88 +220,12 @@ pub struct AccountDetail {
     pub sip: BTreeMap<String, u64>,
     /// SMPP PDUs by command; zeros left out.
     pub smpp: BTreeMap<String, u64>,
+    /// The server's responses to SMPP messages by kind of status; zeros left out.
+    pub responses: BTreeMap<String, u64>,
+    /// Delivery receipts by what they say; zeros left out.
+    pub receipts: BTreeMap<String, u64>,
     /// Alerts open now.
     pub alerts: Vec<Alert>,
-}
-
-/// Whose bucket a limit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// The account, over all its sources.
-    Account,
-    /// Each source of the account by itself.
-    Source,
-}
-
-/// One limit in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitView {
-    /// Account.
-    pub account: String,
-    /// Whose bucket.
-    pub scope: Scope,
-    /// Class.
-    pub class: String,
-    /// In the rate syntax.
-    pub limit: String,
-    /// `plan NAME`, `account` (its own file) or `override` (set by command).
-    pub origin: String,
-    /// For an override: who set it, when, why, until when.
-    pub change: Option<LimitChange>,
-}
-
-/// An override of a limit, as it was set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitChange {
-    /// User name of the peer on the socket.
-    pub actor: String,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub set_at: Timestamp,
-    /// When it lifts itself; `None` means never.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// `GET /v1/limits?account=NAME`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitQuery {
-    /// Only this account; all of them when missing.
-    pub account: Option<String>,
-}
-
-/// `PUT /v1/limits`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetLimit {
-    /// Account.
-    pub account: String,
-    /// Whose bucket.
-    pub scope: Scope,
-    /// Class.
-    pub class: String,
-    /// In the rate syntax.
-    pub limit: String,
-    /// Seconds after which it lifts itself.
-    pub for_secs: Option<u64>,
-    /// Why; kept in the audit.
-    pub reason: String,
-}
-
-/// `POST /v1/limits/unset`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UnsetLimit {
-    /// Account.
-    pub account: String,
-    /// Whose bucket.
-    pub scope: Scope,
-    /// Class.
-    pub class: String,
-    /// Why; kept in the audit.
-    pub reason: String,
 }
 
 /// What a source prefix is told by hand.

@@ -12,17 +12,12 @@ use super::check::limits;
 use super::field::{Field, Named, Section};
 use super::file::{AccountFile, TrunkFile, UnknownFile};
 use super::problem::{Report, suggestion};
+use super::shown::{caller_ids, sender_ids};
 use super::values::MODES;
-use super::{Account, CallerIdMode, Capacity, Plan, Trunk, UNKNOWN_ACCOUNT, defaults};
+use super::{Account, Capacity, ForeignMode, Plan, Trunk, UNKNOWN_ACCOUNT, defaults};
 
 /// `system_id` is a C-octet string of at most 16 octets with its zero (SMPP 3.4, 5.2.1).
 const SYSTEM_ID_BYTES: usize = 15;
-
-/// Digits of an E.164 number (ITU-T E.164, 6).
-const CALLER_ID_DIGITS_MAX: usize = 15;
-
-const CALLER_ID_MODES: [(&str, CallerIdMode); 3] =
-    [("off", CallerIdMode::Off), ("count", CallerIdMode::Count), ("refuse", CallerIdMode::Refuse)];
 
 /// What the rest of the configuration says.
 pub(super) struct Surroundings<'a> {
@@ -31,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     /// For accounts that do not say.
     pub(super) mode: Mode,
     pub(super) ipv6_source_prefix: u8,
+    /// Whether no SMPP port refuses in SMPP's own words; not where the file that says so could not be read.
+    pub(super) lacks_native_refusals: bool,
 }
 
 /// Where a thing was seen first: the file, and what is there.
@@ -84,8 +81,8 @@ impl<'a> Accounts<'a> {
         };
         fits("capacity.accounts", self.accounts.len(), capacity.accounts, "accounts (`unknown` included)");
         fits("capacity.prefixes", self.prefixes.len(), capacity.prefixes, "source prefixes");
-        let caller_ids = self.accounts.values().map(|account| account.caller_ids.len()).sum();
-        fits("capacity.caller_ids", caller_ids, capacity.caller_ids, "caller IDs");
+        let shown = self.accounts.values().map(|account| account.caller_ids.len() + account.sender_ids.len());
+        fits("capacity.caller_ids", shown.sum(), capacity.caller_ids, "caller and sender IDs");
         self.accounts
     }
 
@@ -103,12 +100,24 @@ impl<'a> Accounts<'a> {
             self.trunks(&format!("{field}.trunks"), &name, &account.sources, file.trunks, report);
         account.system_ids = self.system_ids(&format!("{field}.system_ids"), &name, file.system_ids, report);
         account.caller_ids = caller_ids(&format!("{field}.caller_ids"), file.caller_ids, report);
-        let default = if account.caller_ids.is_empty() { CallerIdMode::Off } else { CallerIdMode::Count };
+        let has_none = account.caller_ids.is_empty();
         let mode_field = format!("{field}.caller_id_mode");
-        account.caller_id_mode = report.word(&mode_field, file.caller_id_mode, default, &CALLER_ID_MODES);
-        if account.caller_ids.is_empty() && account.caller_id_mode != CallerIdMode::Off {
+        account.caller_id_mode = foreign_mode(&mode_field, file.caller_id_mode, has_none, report);
+        if has_none && account.caller_id_mode != ForeignMode::Off {
             let fact = "`caller_ids` names none; write for example `caller_ids = [\"441632\"]`";
             report.say(&mode_field, fact, "every call that shows a number would be a violation");
+        }
+        account.sender_ids = sender_ids(&format!("{field}.sender_ids"), file.sender_ids, report);
+        let has_none = account.sender_ids.is_empty();
+        let mode_field = format!("{field}.sender_id_mode");
+        account.sender_id_mode = foreign_mode(&mode_field, file.sender_id_mode, has_none, report);
+        if has_none && account.sender_id_mode != ForeignMode::Off {
+            let fact = "`sender_ids` names none; write for example `sender_ids = [\"ACME\", \"441632\"]`";
+            report.say(&mode_field, fact, "every message that shows a sender would be a violation");
+        } else if account.sender_id_mode == ForeignMode::Refuse && self.surroundings.lacks_native_refusals {
+            let fact = "no SMPP port refuses in SMPP's own words; write `refusal = \"native\"` under `[smpp]`, or \
+                        `count` here";
+            report.say(&mode_field, fact, "messages from other senders would be counted and pass");
         }
         if let Some(first) = self.names.get(&name) {
             let fact = format!("the account stands in {} already", first.display());
@@ -145,7 +154,9 @@ impl<'a> Accounts<'a> {
             sources: Vec::new(),
             system_ids: Vec::new(),
             caller_ids: Vec::new(),
-            caller_id_mode: CallerIdMode::Off,
+            caller_id_mode: ForeignMode::Off,
+            sender_ids: Vec::new(),
+            sender_id_mode: ForeignMode::Off,
             plan,
             mode,
             overrides,
@@ -305,24 +316,10 @@ impl<'a> Accounts<'a> {
     }
 }
 
-/// Leading digits of numbers, without a `+`.
-fn caller_ids(field: &str, value: Field<Vec<Field<String>>>, report: &mut Report<'_>) -> Vec<String> {
-    let mut caller_ids: Vec<String> = Vec::new();
-    for (path, text) in report.list(field, value).unwrap_or_default() {
-        let digits = text.strip_prefix('+').unwrap_or(&text);
-        let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
-        if !is_number || digits.is_empty() || digits.len() > CALLER_ID_DIGITS_MAX {
-            let fact = format!(
-                "`{text}` is not 1 to {CALLER_ID_DIGITS_MAX} digits of E.164; write for example \"441632\""
-            );
-            report.say(&path, fact, "no caller ID would match it");
-        } else if caller_ids.iter().any(|present| present == digits) {
-            report.say(&path, format!("`{digits}` stands here twice"), "one of them says nothing");
-        } else {
-            caller_ids.push(digits.to_owned());
-        }
-    }
-    caller_ids
+/// An account that names what it may show has the rest counted, unless it says otherwise.
+fn foreign_mode(field: &str, value: Field<String>, has_none: bool, report: &mut Report<'_>) -> ForeignMode {
+    let default = if has_none { ForeignMode::Off } else { ForeignMode::Count };
+    report.word(field, value, default, &ForeignMode::WORDS)
 }
 
 /// What is wrong with an IPv6 prefix that meets the range in which IPv4 addresses are kept.

@@ -17,7 +17,7 @@ use super::file::{
 use super::problem::{Problem, Report, suggestion};
 use super::values::MODES;
 use super::{
-    Calls, Capacity, Config, Interface, Limits, Numbers, Paths, Plan, PortSets, Records, Smpp,
+    Calls, Capacity, Config, Interface, Limits, Numbers, Paths, Plan, PortSets, Records, Share, Smpp,
     XdpModeRequest, defaults, detect, webhooks,
 };
 use crate::rate::Rate;
@@ -25,6 +25,8 @@ use crate::rate::Rate;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+/// Whether what is over a limit is only observed.
+const STREAM_REFUSALS: [(&str, bool); 2] = [("drop", false), ("observe", true)];
 /// `IFNAMSIZ` is 16 with the terminating zero.
 const INTERFACE_NAME_BYTES: usize = 15;
 
@@ -67,9 +69,12 @@ pub(super) fn config(
     let mut ports = ports(ports_file, &mut report);
     let smpp_file = report.table("smpp", edge.smpp);
     let smpp = smpp(smpp_file, &mut report);
+    let tcp = report.table("tcp", edge.tcp);
+    let tcp_reset = report.given("tcp.reset", tcp.reset).unwrap_or(defaults::TCP_RESET);
     if !ports.smpp_tcp.is_empty() {
         ports.smpp_refusal = refusal_octet(smpp.refusal, smpp.status);
     }
+    let has_native_refusals = !ports.smpp_tcp.is_empty() && smpp.refusal == RefusalMode::Native;
     let capacity_file = report.table("capacity", edge.capacity);
     let capacity = capacity(capacity_file, &mut report);
     let paths_file = report.table("paths", edge.paths);
@@ -77,6 +82,8 @@ pub(super) fn config(
     let metrics = report.table("metrics", edge.metrics);
     let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
     let sip_file = report.table("sip", edge.sip);
+    let sip_streams_observed =
+        report.word("sip.stream_refusal", sip_file.stream_refusal, false, &STREAM_REFUSALS);
     let answer_file = report.table("sip.answer", sip_file.answer);
     let answered = answered(answer_file, &mut report);
     let calls_file = report.table("calls", edge.calls);
@@ -94,7 +101,12 @@ pub(super) fn config(
     let detect = detect::check(detect_file, &mut report);
     let webhooks = webhooks::check(edge.webhooks, base, &mut report);
 
-    let surroundings = Surroundings { plans: readable.then_some(&plans), mode, ipv6_source_prefix };
+    let surroundings = Surroundings {
+        plans: readable.then_some(&plans),
+        mode,
+        ipv6_source_prefix,
+        lacks_native_refusals: readable && !has_native_refusals,
+    };
     let mut accounts = Accounts::new(surroundings);
     accounts.add_unknown(edge.unknown, &mut report);
     accounts.add_all(edge.accounts, &mut report);
@@ -108,6 +120,8 @@ pub(super) fn config(
         interfaces,
         mode,
         ports,
+        tcp_reset,
+        sip_streams_observed,
         ipv6_source_prefix,
         sip_repeat_window,
         sip_registered_for,
@@ -232,10 +246,12 @@ fn ports(file: PortsFile, report: &mut Report<'_>) -> PortSets {
     let sip_udp = port_list("ports.sip_udp", file.sip_udp, defaults.sip_udp, &mut seen_udp, report);
     let sip_tcp = port_list("ports.sip_tcp", file.sip_tcp, defaults.sip_tcp, &mut seen_tcp, report);
     let smpp_tcp = port_list("ports.smpp_tcp", file.smpp_tcp, defaults.smpp_tcp, &mut seen_tcp, report);
-    if sip_udp.is_empty() && sip_tcp.is_empty() && smpp_tcp.is_empty() {
+    let sip_tls = port_list("ports.sip_tls", file.sip_tls, defaults.sip_tls, &mut seen_tcp, report);
+    let smpp_tls = port_list("ports.smpp_tls", file.smpp_tls, defaults.smpp_tls, &mut seen_tcp, report);
+    if [&sip_udp, &sip_tcp, &smpp_tcp, &sip_tls, &smpp_tls].iter().all(|list| list.is_empty()) {
         report.say("ports", "every list is empty", "every packet would pass unseen");
     }
-    PortSets { sip_udp, sip_tcp, smpp_tcp, smpp_refusal: 0 }
+    PortSets { sip_udp, sip_tcp, smpp_tcp, sip_tls, smpp_tls, smpp_refusal: 0 }
 }
 
 fn port_list(
@@ -352,7 +368,16 @@ fn records(file: RecordsFile, report: &mut Report<'_>) -> Records {
             HOUR..=DAY * 3_660,
         ),
         max_rows: report.number("records.max_rows", file.max_rows, default.max_rows, 1_000..=1_000_000_000),
+        messages: share("records.messages", file.messages, default.messages, report),
     }
+}
+
+fn share(field: &str, value: Field<String>, default: Share, report: &mut Report<'_>) -> Share {
+    let Some(text) = report.given(field, value) else { return default };
+    text.parse().unwrap_or_else(|fact: String| {
+        report.say(field, fact, "nobody could say which messages leave a record");
+        default
+    })
 }
 
 fn paths(file: PathsFile, base: &Path, report: &mut Report<'_>) -> Paths {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use edge_ebpf::abi::{Class, Mode, RefusalMode, RefusalStatus};
 
 use super::{
-    CallerIds, Calls, Capacity, Detect, Numbers, Paths, Plan, PortSets, Pumping, Records, Scanning,
-    ScanningAction, Smpp, Spike,
+    Calls, Capacity, Detect, ForeignIds, Numbers, Paths, Plan, PortSets, Pumping, Records, Scanning,
+    ScanningAction, Share, Smpp, Spike, Undelivered,
 };
 use crate::alert::Severity;
 use crate::rate::{Per, Rate};
@@ -30,8 +30,19 @@ pub(super) const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const WEBHOOK_GIVE_UP_AFTER: Duration = Duration::from_hours(76);
 
 pub(super) fn ports() -> PortSets {
-    PortSets { sip_udp: vec![5060], sip_tcp: vec![5060], smpp_tcp: vec![2775], smpp_refusal: 0 }
+    PortSets {
+        sip_udp: vec![5060],
+        sip_tcp: vec![5060],
+        smpp_tcp: vec![2775],
+        // RFC 3261 19.1.2. SMPP over TLS has a registered port (3550), which hardly anybody uses.
+        sip_tls: vec![5061],
+        smpp_tls: vec![],
+        smpp_refusal: 0,
+    }
 }
+
+/// A ban that leaves a connection open on the server is half a ban.
+pub(super) const TCP_RESET: bool = true;
 
 /// The sizes that the kernel programs are built with.
 pub(super) const CAPACITY: Capacity = Capacity {
@@ -59,8 +70,13 @@ pub(super) const CALLS: Calls =
 /// A refused call is to be told (decision 0006); what strangers use to find servers is not.
 pub(super) const ANSWERED: [Class; 1] = [Class::SipInvite];
 
-pub(super) const RECORDS: Records =
-    Records { numbers: Numbers::Full, retention: Duration::from_hours(30 * 24), max_rows: 1_000_000 };
+/// One in a hundred tells what a server's answers take, and costs next to nothing.
+pub(super) const RECORDS: Records = Records {
+    numbers: Numbers::Full,
+    retention: Duration::from_hours(30 * 24),
+    max_rows: 1_000_000,
+    messages: Share::OneIn(100),
+};
 
 pub(super) fn paths() -> Paths {
     Paths {
@@ -88,6 +104,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SipOther, Rate::known(20, SECOND, 40)),
             (Class::SmppSubmit, Rate::known(30, SECOND, 60)),
             (Class::SmppBind, Rate::known(60, MINUTE, 10)),
+            (Class::Connections, Rate::known(20, SECOND, 100)),
         ]),
         source: BTreeMap::from([(Class::Packets, Rate::known(4_000, SECOND, 8_000))]),
         registered: BTreeMap::new(),
@@ -105,6 +122,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SmppSubmit, Rate::known(10, SECOND, 20)),
             (Class::SmppBind, Rate::known(10, MINUTE, 5)),
             (Class::Packets, Rate::known(200, SECOND, 400)),
+            (Class::Connections, Rate::known(1, SECOND, 20)),
         ]),
         registered: BTreeMap::from([
             (Class::SipInvite, Rate::known(10, SECOND, 20)),
@@ -113,6 +131,7 @@ pub(super) fn plans() -> BTreeMap<String, Plan> {
             (Class::SipMessage, Rate::known(10, SECOND, 20)),
             (Class::SipOther, Rate::known(10, SECOND, 50)),
             (Class::Packets, Rate::known(2_000, SECOND, 4_000)),
+            (Class::Connections, Rate::known(10, SECOND, 200)),
         ]),
         calls: None,
         binds: None,
@@ -139,6 +158,14 @@ pub(super) const DETECT: Detect = Detect {
         resolve_share: 0.3,
         severity: Severity::Critical,
     },
+    undelivered: Undelivered {
+        enabled: true,
+        window: Duration::from_mins(10),
+        min_receipts: 50,
+        share: 0.5,
+        resolve_share: 0.3,
+        severity: Severity::Warning,
+    },
     scanning: Scanning {
         enabled: true,
         action: ScanningAction::Alert,
@@ -147,10 +174,9 @@ pub(super) const DETECT: Detect = Detect {
         ban_for: Duration::from_mins(10),
         severity: Severity::Warning,
     },
-    caller_id: CallerIds {
-        enabled: true,
-        threshold: 10,
-        window: Duration::from_mins(1),
-        severity: Severity::Warning,
-    },
+    caller_id: FOREIGN_IDS,
+    sender_id: FOREIGN_IDS,
 };
+
+const FOREIGN_IDS: ForeignIds =
+    ForeignIds { enabled: true, threshold: 10, window: Duration::from_mins(1), severity: Severity::Warning };

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::file::{CallerIdFile, DetectFile, PumpingFile, ScanningFile, SpikeFile};
+use super::field::Field;
+use super::file::{DetectFile, ForeignIdsFile, PumpingFile, ScanningFile, SpikeFile, UndeliveredFile};
 use super::problem::Report;
 use super::values::SEVERITIES;
-use super::{CallerIds, Detect, Pumping, Scanning, ScanningAction, Spike, defaults};
+use super::{Detect, ForeignIds, Pumping, Scanning, ScanningAction, Spike, Undelivered, defaults};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -14,13 +15,17 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) fn check(file: DetectFile, report: &mut Report<'_>) -> Detect {
     let spike_file = report.table("detect.spike", file.spike);
     let pumping_file = report.table("detect.pumping", file.pumping);
+    let undelivered_file = report.table("detect.undelivered", file.undelivered);
     let scanning_file = report.table("detect.scanning", file.scanning);
     let caller_id_file = report.table("detect.caller_id", file.caller_id);
+    let sender_id_file = report.table("detect.sender_id", file.sender_id);
     Detect {
         spike: spike(spike_file, report),
         pumping: pumping(pumping_file, report),
+        undelivered: undelivered(undelivered_file, report),
         scanning: scanning(scanning_file, report),
-        caller_id: caller_id(caller_id_file, report),
+        caller_id: foreign_ids("caller_id", caller_id_file, &defaults::DETECT.caller_id, report),
+        sender_id: foreign_ids("sender_id", sender_id_file, &defaults::DETECT.sender_id, report),
     }
 }
 
@@ -61,7 +66,9 @@ fn spike(file: SpikeFile, report: &mut Report<'_>) -> Spike {
 fn pumping(file: PumpingFile, report: &mut Report<'_>) -> Pumping {
     let default = defaults::DETECT.pumping;
     let at = |key: &str| format!("detect.pumping.{key}");
-    let pumping = Pumping {
+    let opens = (file.share, default.share);
+    let (share, resolve_share) = shares(at, opens, (file.resolve_share, default.resolve_share), report);
+    Pumping {
         enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
         prefix_digits: report.number(&at("prefix_digits"), file.prefix_digits, default.prefix_digits, 1..=8),
         window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),
@@ -71,20 +78,46 @@ fn pumping(file: PumpingFile, report: &mut Report<'_>) -> Pumping {
             default.min_messages,
             1..=1_000_000_000,
         ),
-        share: report.number(&at("share"), file.share, default.share, 0.01..=1.0),
-        resolve_share: report.number(
-            &at("resolve_share"),
-            file.resolve_share,
-            default.resolve_share,
-            0.0..=1.0,
-        ),
+        share,
+        resolve_share,
         severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
-    };
-    if pumping.resolve_share > pumping.share {
-        let fact = format!("{} is above share, {}", pumping.resolve_share, pumping.share);
+    }
+}
+
+/// `share` and `resolve_share`, each as written and by default.
+fn shares(
+    at: impl Fn(&str) -> String,
+    (share, default_share): (Field<f64>, f64),
+    (resolve_share, default_resolve_share): (Field<f64>, f64),
+    report: &mut Report<'_>,
+) -> (f64, f64) {
+    let share = report.number(&at("share"), share, default_share, 0.01..=1.0);
+    let resolve_share = report.number(&at("resolve_share"), resolve_share, default_resolve_share, 0.0..=1.0);
+    if resolve_share > share {
+        let fact = format!("{resolve_share} is above share, {share}");
         report.say(&at("resolve_share"), fact, "an alert would resolve while it opens, again and again");
     }
-    pumping
+    (share, resolve_share)
+}
+
+fn undelivered(file: UndeliveredFile, report: &mut Report<'_>) -> Undelivered {
+    let default = defaults::DETECT.undelivered;
+    let at = |key: &str| format!("detect.undelivered.{key}");
+    let opens = (file.share, default.share);
+    let (share, resolve_share) = shares(at, opens, (file.resolve_share, default.resolve_share), report);
+    Undelivered {
+        enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
+        window: report.duration(&at("window"), file.window, default.window, SECOND..=DAY),
+        min_receipts: report.number(
+            &at("min_receipts"),
+            file.min_receipts,
+            default.min_receipts,
+            1..=1_000_000_000,
+        ),
+        share,
+        resolve_share,
+        severity: report.word(&at("severity"), file.severity, default.severity, &SEVERITIES),
+    }
 }
 
 fn scanning(file: ScanningFile, report: &mut Report<'_>) -> Scanning {
@@ -102,10 +135,14 @@ fn scanning(file: ScanningFile, report: &mut Report<'_>) -> Scanning {
     }
 }
 
-fn caller_id(file: CallerIdFile, report: &mut Report<'_>) -> CallerIds {
-    let default = defaults::DETECT.caller_id;
-    let at = |key: &str| format!("detect.caller_id.{key}");
-    CallerIds {
+fn foreign_ids(
+    rule: &str,
+    file: ForeignIdsFile,
+    default: &ForeignIds,
+    report: &mut Report<'_>,
+) -> ForeignIds {
+    let at = |key: &str| format!("detect.{rule}.{key}");
+    ForeignIds {
         enabled: report.given(&at("enabled"), file.enabled).unwrap_or(default.enabled),
         threshold: report.number(&at("threshold"), file.threshold, default.threshold, 1..=1_000_000_000),
         window: report.duration(&at("window"), file.window, default.window, SECOND..=HOUR),

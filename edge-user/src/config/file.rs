@@ -18,6 +18,7 @@ pub(super) struct EdgeFile {
     pub(super) history_retention: Field<String>,
     pub(super) interfaces: Tables<InterfaceFile>,
     pub(super) ports: Section<PortsFile>,
+    pub(super) tcp: Section<TcpFile>,
     pub(super) capacity: Section<CapacityFile>,
     pub(super) paths: Section<PathsFile>,
     pub(super) metrics: Section<MetricsFile>,
@@ -51,6 +52,14 @@ pub(super) struct PortsFile {
     pub(super) sip_udp: Field<Vec<Field<u16>>>,
     pub(super) sip_tcp: Field<Vec<Field<u16>>>,
     pub(super) smpp_tcp: Field<Vec<Field<u16>>>,
+    pub(super) sip_tls: Field<Vec<Field<u16>>>,
+    pub(super) smpp_tls: Field<Vec<Field<u16>>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct TcpFile {
+    pub(super) reset: Field<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -82,6 +91,7 @@ pub(super) struct MetricsFile {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct SipFile {
+    pub(super) stream_refusal: Field<String>,
     pub(super) answer: Section<AnswerFile>,
 }
 
@@ -118,6 +128,7 @@ pub(super) struct RecordsFile {
     pub(super) numbers: Field<String>,
     pub(super) retention: Field<String>,
     pub(super) max_rows: Field<u64>,
+    pub(super) messages: Field<String>,
 }
 
 /// Limits of a plan, or an account's own.
@@ -150,6 +161,8 @@ pub(super) struct AccountFile {
     pub(super) system_ids: Field<Vec<Field<String>>>,
     pub(super) caller_ids: Field<Vec<Field<String>>>,
     pub(super) caller_id_mode: Field<String>,
+    pub(super) sender_ids: Field<Vec<Field<String>>>,
+    pub(super) sender_id_mode: Field<String>,
     pub(super) plan: Field<String>,
     pub(super) mode: Field<String>,
     pub(super) limits: Section<LimitsFile>,
@@ -168,8 +181,10 @@ pub(super) struct TrunkFile {
 pub(super) struct DetectFile {
     pub(super) spike: Section<SpikeFile>,
     pub(super) pumping: Section<PumpingFile>,
+    pub(super) undelivered: Section<UndeliveredFile>,
     pub(super) scanning: Section<ScanningFile>,
-    pub(super) caller_id: Section<CallerIdFile>,
+    pub(super) caller_id: Section<ForeignIdsFile>,
+    pub(super) sender_id: Section<ForeignIdsFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -198,6 +213,17 @@ pub(super) struct PumpingFile {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
+pub(super) struct UndeliveredFile {
+    pub(super) enabled: Field<bool>,
+    pub(super) window: Field<String>,
+    pub(super) min_receipts: Field<u64>,
+    pub(super) share: Field<f64>,
+    pub(super) resolve_share: Field<f64>,
+    pub(super) severity: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
 pub(super) struct ScanningFile {
     pub(super) enabled: Field<bool>,
     pub(super) action: Field<String>,
@@ -209,7 +235,7 @@ pub(super) struct ScanningFile {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
-pub(super) struct CallerIdFile {
+pub(super) struct ForeignIdsFile {
     pub(super) enabled: Field<bool>,
     pub(super) threshold: Field<u64>,
     pub(super) window: Field<String>,
@@ -233,6 +259,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         [] => keys_of::<EdgeFile>(),
         ["interfaces", _] => keys_of::<InterfaceFile>(),
         ["ports"] => keys_of::<PortsFile>(),
+        ["tcp"] => keys_of::<TcpFile>(),
         ["capacity"] => keys_of::<CapacityFile>(),
         ["paths"] => keys_of::<PathsFile>(),
         ["metrics"] => keys_of::<MetricsFile>(),
@@ -248,8 +275,9 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["detect"] => keys_of::<DetectFile>(),
         ["detect", "spike"] => keys_of::<SpikeFile>(),
         ["detect", "pumping"] => keys_of::<PumpingFile>(),
+        ["detect", "undelivered"] => keys_of::<UndeliveredFile>(),
         ["detect", "scanning"] => keys_of::<ScanningFile>(),
-        ["detect", "caller_id"] => keys_of::<CallerIdFile>(),
+        ["detect", "caller_id" | "sender_id"] => keys_of::<ForeignIdsFile>(),
         ["webhooks", _] => keys_of::<WebhookFile>(),
         _ => &[],
     }

@@ -12,6 +12,8 @@ mod file;
 mod load;
 mod problem;
 mod secret;
+mod share;
+mod shown;
 mod values;
 mod webhooks;
 
@@ -21,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Mode, Policy, RefusalMode, RefusalStatus, policy_flag};
+use edge_ebpf::abi::{Class, Mode, Policy, RefusalMode, RefusalStatus};
 use ipnet::IpNet;
 
 use crate::alert::Severity;
@@ -33,6 +35,8 @@ pub use load::load;
 pub use problem::{Problem, Problems};
 pub use secret::SecretError;
 pub(crate) use secret::read_secret;
+pub use share::Share;
+pub use shown::{ForeignMode, SenderId};
 
 /// The name of the account that unknown sources fall to; its number in the kernel is 0.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
@@ -48,6 +52,10 @@ pub struct Config {
     pub mode: Mode,
     /// Ports by service.
     pub ports: PortSets,
+    /// Whether connections that are to end are reset.
+    pub tcp_reset: bool,
+    /// Whether SIP over TCP is judged and counted, and passes over its limits.
+    pub sip_streams_observed: bool,
     /// Length of the IPv6 prefix that makes one source, 1 to 128.
     pub ipv6_source_prefix: u8,
     /// How long a SIP request counts as a retransmission.
@@ -67,7 +75,7 @@ pub struct Config {
     pub smpp: Smpp,
     /// How long calls may go unheard.
     pub calls: Calls,
-    /// Call records.
+    /// Records of calls and of messages.
     pub records: Records,
     /// Plans by name.
     pub plans: BTreeMap<String, Plan>,
@@ -107,24 +115,20 @@ impl Config {
         let in_plan = |plan: &Plan| match scope {
             Scope::Account => plan.account.get(&class).copied(),
             Scope::Source => plan.source.get(&class).copied(),
+            Scope::Registered => plan.registered.get(&class).copied(),
         };
         if let Some(rate) = in_plan(&account.overrides) {
             return (rate, Origin::Account);
         }
+        // An account's own limit for each source holds for those that have registered, unless it says otherwise.
+        if scope == Scope::Registered && account.overrides.source.contains_key(&class) {
+            return self.limit(account, Scope::Source, class);
+        }
         match self.plans.get(&account.plan).and_then(in_plan) {
             Some(rate) => (rate, Origin::Plan(account.plan.clone())),
+            None if scope == Scope::Registered => self.limit(account, Scope::Source, class),
             None => (Rate::Unlimited, Origin::Unset),
         }
-    }
-
-    /// The limit of each source that has registered, where another is configured than that of each source.
-    fn registered_limit(&self, account: &Account, class: Class) -> Option<Rate> {
-        let own = account.overrides.registered.get(&class);
-        // An account's own limit for each source holds for those that have registered, unless it says otherwise.
-        if own.is_none() && account.overrides.source.contains_key(&class) {
-            return None;
-        }
-        own.or_else(|| self.plans.get(&account.plan)?.registered.get(&class)).copied()
     }
 
     /// Most calls of an account at once: its own limit, else its plan's; 0 is none.
@@ -156,15 +160,13 @@ impl Config {
         let calls_max = self.calls_max(account);
         let answered = self.answered.iter().fold(0, |bits, class| bits | 1 << class.index());
         let binds_max = self.binds_max(account);
-        let (mode, flags) = (account.mode as u32, account.caller_id_mode.flags());
-        let mut policy = Policy { mode, flags, calls_max, answered, binds_max, ..Policy::OPEN };
+        let flags = account.caller_id_mode.caller_flags() | account.sender_id_mode.sender_flags();
+        let mut policy =
+            Policy { mode: account.mode as u32, flags, calls_max, answered, binds_max, ..Policy::OPEN };
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
-            policy.registered[class.index()] = match self.registered_limit(account, *class) {
-                Some(rate) => rate.to_limit(),
-                None => policy.source[class.index()],
-            };
+            policy.registered[class.index()] = self.limit(account, Scope::Registered, *class).0.to_limit();
         }
         policy
     }
@@ -210,6 +212,10 @@ pub struct PortSets {
     pub sip_tcp: Vec<u16>,
     /// SMPP over TCP.
     pub smpp_tcp: Vec<u16>,
+    /// SIP over TLS.
+    pub sip_tls: Vec<u16>,
+    /// SMPP over TLS.
+    pub smpp_tls: Vec<u16>,
     /// How messages over a limit are refused on those: [`edge_ebpf::abi::refusal_octet`]; 0 where there are none.
     pub smpp_refusal: u8,
 }
@@ -225,7 +231,7 @@ pub struct Capacity {
     pub sources: u32,
     /// SMPP connections framed at once.
     pub flows: u32,
-    /// Caller IDs of all accounts.
+    /// Caller IDs and sender IDs of all accounts.
     pub caller_ids: u32,
     /// Calls that hold slots at once.
     pub calls: u32,
@@ -255,15 +261,17 @@ pub struct Calls {
     pub answered: Duration,
 }
 
-/// What is kept of calls that are over.
+/// What is kept of calls that are over, and of messages that were answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records {
     /// How much of the numbers.
     pub numbers: Numbers,
     /// For how long.
     pub retention: Duration,
-    /// At most this many; the oldest go first.
+    /// At most this many of either; the oldest go first.
     pub max_rows: u64,
+    /// Which messages of SMPP leave one.
+    pub messages: Share,
 }
 
 /// How much of a number is kept.
@@ -318,7 +326,11 @@ pub struct Account {
     /// Leading digits of the numbers that its calls and messages may show, country code first.
     pub caller_ids: Vec<String>,
     /// What becomes of those with another one.
-    pub caller_id_mode: CallerIdMode,
+    pub caller_id_mode: ForeignMode,
+    /// What its SMPP messages may have as their source addresses.
+    pub sender_ids: Vec<SenderId>,
+    /// What becomes of those with another one.
+    pub sender_id_mode: ForeignMode,
     /// The plan's name.
     pub plan: String,
     /// Enforce or observe.
@@ -338,28 +350,6 @@ pub struct Trunk {
     pub calls: u32,
 }
 
-/// What becomes of calls and messages that show a number which is none of the account's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallerIdMode {
-    /// Nobody looks.
-    Off,
-    /// They are counted and told of.
-    Count,
-    /// They are refused, too.
-    Refuse,
-}
-
-impl CallerIdMode {
-    /// As bits of [`Policy::flags`].
-    const fn flags(self) -> u32 {
-        match self {
-            Self::Off => 0,
-            Self::Count => policy_flag::CALLER_IDS_CHECKED,
-            Self::Refuse => policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED,
-        }
-    }
-}
-
 /// Detectors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Detect {
@@ -367,10 +357,14 @@ pub struct Detect {
     pub spike: Spike,
     /// Concentration of called numbers.
     pub pumping: Pumping,
+    /// Messages that are accepted and not delivered.
+    pub undelivered: Undelivered,
     /// Unknown sources that are refused again and again.
     pub scanning: Scanning,
     /// Caller IDs that are none of the account's.
-    pub caller_id: CallerIds,
+    pub caller_id: ForeignIds,
+    /// Sender IDs that are none of the account's.
+    pub sender_id: ForeignIds,
 }
 
 /// Volume spike against the account's own baseline.
@@ -411,6 +405,23 @@ pub struct Pumping {
     pub severity: Severity,
 }
 
+/// Messages to one E.164 prefix that are accepted and not delivered, by the server's delivery receipts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undelivered {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Window.
+    pub window: Duration,
+    /// At least this many receipts for one prefix within the window.
+    pub min_receipts: u64,
+    /// Opens when at least this share of them say failed or expired, 0 to 1.
+    pub share: f64,
+    /// Resolves below this share.
+    pub resolve_share: f64,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
 /// Unknown sources that are refused again and again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scanning {
@@ -428,9 +439,9 @@ pub struct Scanning {
     pub severity: Severity,
 }
 
-/// Caller IDs that are none of the account's.
+/// Caller IDs or sender IDs that are none of the account's.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CallerIds {
+pub struct ForeignIds {
     /// Whether it runs.
     pub enabled: bool,
     /// Violations of one account within the window.

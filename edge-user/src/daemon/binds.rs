@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use edge_ebpf::abi::{BindPhase, BindState, FlowKey, SystemId};
 use edge_ebpf::wire::smpp::id as command;
@@ -13,6 +14,7 @@ use super::state::Daemon;
 use crate::api::types::{ApiError, LiveBind, LiveBindQuery};
 use crate::config::UNKNOWN_ACCOUNT;
 use crate::dataplane::{BindUse, Clocks, DataplaneError};
+use crate::figures::milliseconds;
 
 /// Binds of a list when the caller does not say how many, and at most.
 const DEFAULT_LIMIT: u32 = 100;
@@ -80,14 +82,24 @@ fn view(
         requested_at: clocks.wall_at(bind.requested_ns),
         bound_at: (bind.bound_ns != 0).then(|| clocks.wall_at(bind.bound_ns)),
         heard_at: used.heard_ns.map(|ns| clocks.wall_at(ns)),
+        submitted: used.submitted,
+        responded: used.responded,
+        outstanding: used.outstanding(),
+        server_link_ms: link_ms(bind.server_link_ns),
+        client_link_ms: link_ms(bind.client_link_ns),
         refused: used.refused,
         answered: used.answered,
         unmatched: used.unmatched,
     }
 }
 
+/// Zero is that none is known.
+fn link_ms(ns: u64) -> Option<f64> {
+    (ns != 0).then(|| milliseconds(Duration::from_nanos(ns)))
+}
+
 /// Up to the zero; what a terminal would not show as it is, as `?`.
-fn system_id(octets: &SystemId) -> String {
+pub(super) fn system_id(octets: &SystemId) -> String {
     let shown = |octet: &u8| if octet.is_ascii_graphic() { char::from(*octet) } else { '?' };
     octets.iter().take_while(|octet| **octet != 0).map(shown).collect()
 }
@@ -175,11 +187,13 @@ mod tests {
             system_id: *b"acme\0\0\0\0\0\0\0\0\0\0\0\0",
             requested_ns: 30_000_000_000,
             bound_ns: 0,
-            touched_ns: 0,
+            server_link_ns: 1_500_000,
+            client_link_ns: 0,
         };
         let shown = view(&BTreeMap::new(), &clocks, &sample(), &bind, &BindUse::default());
         assert_eq!((shown.state.as_str(), shown.account.as_str()), ("requested", UNKNOWN_ACCOUNT));
         assert_eq!((shown.bind_type.as_str(), shown.age_secs), ("transceiver", 60));
+        assert_eq!((shown.server_link_ms, shown.client_link_ms), (Some(1.5), None));
         assert_eq!((shown.bound_at, shown.heard_at, shown.server_port), (None, None, 2775));
     }
 }

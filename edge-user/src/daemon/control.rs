@@ -11,14 +11,15 @@ use crate::api::control::{Actor, Control};
 use crate::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
     CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
-    LiveCallQuery, Measure, PlanRequest, PlanView, RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery,
-    Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
+    LiveCallQuery, Measure, MessageQuery, MessageRow, MessageStats, PlanRequest, PlanView, RecordQuery,
+    Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook, TestWebhookResult,
+    Top, UnsetLimit, UnsetMeasure,
 };
 use crate::store;
 
 /// Entries of a list when the caller does not say how many.
 const DEFAULT_LIMIT: u32 = 100;
-/// Call records in one answer, whatever the caller says.
+/// Records in one answer, whatever the caller says.
 const MOST_RECORDS: u32 = 10_000;
 /// The answer to a detach is on its way before the daemon ends.
 const GRACE: Duration = Duration::from_millis(300);
@@ -115,14 +116,22 @@ impl Control for Handle {
     }
 
     async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MOST_RECORDS);
-        let stored = store::CallQuery {
-            account: query.account.clone(),
-            since: query.since,
-            after: query.after.unwrap_or(0),
-            limit: u64::from(limit),
-        };
+        let stored = stored(query);
         let read = self.0.store.run(move |store| store.calls(&stored)).await;
+        read.map_err(|error| store_error(&error.to_string()))
+    }
+
+    async fn messages(&self, query: &MessageQuery) -> Result<Vec<MessageRow>, ApiError> {
+        self.0.newest_messages(query).await
+    }
+
+    async fn message_stats(&self, query: &StatsQuery) -> Result<Vec<MessageStats>, ApiError> {
+        self.0.message_stats(query).await
+    }
+
+    async fn message_records(&self, query: &RecordQuery) -> Result<Vec<MessageRow>, ApiError> {
+        let stored = stored(query);
+        let read = self.0.store.run(move |store| store.messages(&stored)).await;
         read.map_err(|error| store_error(&error.to_string()))
     }
 
@@ -255,6 +264,16 @@ impl Daemon {
             shutdown.cancel();
         });
         Ok(Detached { interfaces: report.interfaces })
+    }
+}
+
+/// A page of records, as it is asked of the database.
+fn stored(query: &RecordQuery) -> store::RecordQuery {
+    store::RecordQuery {
+        account: query.account.clone(),
+        since: query.since,
+        after: query.after.unwrap_or(0),
+        limit: u64::from(query.limit.unwrap_or(DEFAULT_LIMIT).min(MOST_RECORDS)),
     }
 }
 

@@ -35,6 +35,9 @@ pub(super) fn action(finding: &Finding, policy: Option<&Policy>, config: &Config
     if finding.rule == detect::CALLER_ID {
         return caller_id_action(policy, config.mode).to_owned();
     }
+    if finding.rule == detect::SENDER_ID {
+        return sender_id_action(policy, config.mode).to_owned();
+    }
     limits_action(policy, config.mode, Class::from_name(&finding.subject), refused)
 }
 
@@ -52,21 +55,46 @@ fn limits_action(policy: Option<&Policy>, edge_mode: Mode, class: Option<Class>,
 }
 
 fn caller_id_action(policy: Option<&Policy>, edge_mode: Mode) -> &'static str {
-    let Some(policy) = policy else { return "nothing: the account was removed" };
-    let observes = edge_mode == Mode::Observe || policy.mode != Mode::Enforce as u32;
-    let refuses = policy.flags & policy_flag::CALLER_IDS_ENFORCED != 0;
-    match (refuses, observes) {
-        (true, false) => "they are refused",
-        (true, true) => "nothing (observe mode); they would be refused",
-        (false, _) => "nothing: `caller_id_mode` is `count`; they pass",
+    match foreign_ids(policy, policy_flag::CALLER_IDS_ENFORCED, edge_mode) {
+        ForeignIds::OfNobody => "nothing: the account was removed",
+        ForeignIds::Refused => "they are refused",
+        ForeignIds::Observed => "nothing (observe mode); they would be refused",
+        ForeignIds::Counted => "nothing: `caller_id_mode` is `count`; they pass",
     }
 }
 
-/// Messages refused to an account so far, all classes but packets.
+fn sender_id_action(policy: Option<&Policy>, edge_mode: Mode) -> &'static str {
+    match foreign_ids(policy, policy_flag::SENDER_IDS_ENFORCED, edge_mode) {
+        ForeignIds::OfNobody => "nothing: the account was removed",
+        ForeignIds::Refused => "they are refused where the client can be told",
+        ForeignIds::Observed => "nothing (observe mode); they would be refused",
+        ForeignIds::Counted => "nothing: `sender_id_mode` is `count`; they pass",
+    }
+}
+
+/// What becomes of calls and messages that show what is none of their account's.
+enum ForeignIds {
+    OfNobody,
+    Refused,
+    Observed,
+    Counted,
+}
+
+fn foreign_ids(policy: Option<&Policy>, enforced: u32, edge_mode: Mode) -> ForeignIds {
+    let Some(policy) = policy else { return ForeignIds::OfNobody };
+    let observes = edge_mode == Mode::Observe || policy.mode != Mode::Enforce as u32;
+    match (policy.flags & enforced != 0, observes) {
+        (true, false) => ForeignIds::Refused,
+        (true, true) => ForeignIds::Observed,
+        (false, _) => ForeignIds::Counted,
+    }
+}
+
+/// Messages refused to an account so far, packets and connections left out.
 pub(super) fn refused(counters: &AccountCounters) -> u64 {
     Class::ALL
         .iter()
-        .filter(|class| **class != Class::Packets)
+        .filter(|class| class.is_of_messages())
         .map(|class| counters.messages[class.index()][Allowance::Refused.index()])
         .sum()
 }
@@ -111,7 +139,7 @@ fn limits_text(policy: &Policy, class: Option<Class>) -> Option<String> {
     }
     let all: Vec<String> = Class::ALL
         .iter()
-        .filter(|class| **class != Class::Packets)
+        .filter(|class| class.is_of_messages())
         .filter_map(|class| text(*class).map(|limit| format!("{class} {limit}")))
         .collect();
     (!all.is_empty()).then(|| all.join(", "))
@@ -160,6 +188,16 @@ mod tests {
         assert_eq!(action(enforced, Mode::Observe), "nothing (observe mode); they would be refused");
         let counted = action(policy_flag::CALLER_IDS_CHECKED, Mode::Enforce);
         assert_eq!(counted, "nothing: `caller_id_mode` is `count`; they pass");
+    }
+
+    #[test]
+    fn the_action_tells_whether_other_sender_ids_pass() {
+        let action =
+            |flags| sender_id_action(Some(&Policy { flags, ..policy(Mode::Enforce) }), Mode::Enforce);
+        let callers = policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED;
+        assert_eq!(action(policy_flag::SENDER_IDS_ENFORCED), "they are refused where the client can be told");
+        let counted = "nothing: `sender_id_mode` is `count`; they pass";
+        assert_eq!(action(callers | policy_flag::SENDER_IDS_CHECKED), counted);
     }
 
     #[test]

@@ -15,6 +15,8 @@ impl Source for Daemon {
         let maps = self.map_status();
         let outbox = self.deliverer.status();
         let sum = |of: fn(&crate::webhook::EndpointStatus) -> u64| outbox.endpoints.values().map(of).sum();
+        // Before the lock: it walks a map of the kernel.
+        let windows = self.binds.windows();
         let state = self.state();
         let mut alerts_open: BTreeMap<String, u64> = BTreeMap::new();
         for alert in state.book.open() {
@@ -27,9 +29,11 @@ impl Source for Daemon {
                 policy: installed.policy,
                 calls_active: self.counters.calls_active(installed.number).unwrap_or_default(),
                 binds_active: self.counters.binds_active(installed.number).unwrap_or_default(),
+                windows: windows.get(&installed.number).copied().unwrap_or_default(),
                 slots_held: state.slots.walked.as_ref().and_then(|walked| walked.held.get(name).copied()),
                 slots_corrected: state.slots.corrected.get(name).copied().unwrap_or(0),
                 calls: state.records.figures.get(name).cloned().unwrap_or_default(),
+                responses: state.messages.figures.get(name).map(|it| it.times.clone()).unwrap_or_default(),
                 admitted_per_sec: rates
                     .map(|rates| {
                         rates.iter().map(|(class, rates)| (*class, rates.admitted_per_sec)).collect()
@@ -62,7 +66,8 @@ impl Source for Daemon {
             // A reading that fails shows as missing series, which monitoring notices.
             outcomes: self.counters.outcomes().unwrap_or_default(),
             events_lost: self.counters.events_lost().unwrap_or_default(),
-            records_lost: self.counters.records_lost().unwrap_or_default() + state.records.dropped,
+            records_lost: self.counters.records_lost().unwrap_or_default() + state.records.waiting.dropped,
+            messages_lost: self.counters.messages_lost().unwrap_or_default() + state.messages.waiting.dropped,
             accounts: state.installed.iter().filter_map(account).collect(),
             alerts_opened: state.alerts_opened.clone(),
             alerts_open,

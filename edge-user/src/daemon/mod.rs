@@ -20,6 +20,7 @@ mod exposition;
 mod faults;
 mod guard;
 mod listeners;
+mod messages;
 mod minute;
 mod rates;
 mod reconcile;
@@ -32,6 +33,7 @@ mod suspend;
 mod systemd;
 mod tick;
 mod views;
+mod waiting;
 mod watch;
 
 use std::io;
@@ -96,7 +98,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         _ = terminate.recv() => return stopped_at_start(),
         _ = interrupt.recv() => return stopped_at_start(),
     };
-    let Started { daemon, prefixes, events, records: call_records, logs } = started;
+    let Started { daemon, prefixes, events, records, messages, logs } = started;
     let config = daemon.state().config.clone();
     let listener = server::bind(&config.paths.socket, config.paths.socket_mode)?;
     let address = config.metrics_listen;
@@ -109,11 +111,13 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         server::serve(listener, Arc::new(Handle(Arc::clone(&daemon))), shutdown.clone().cancelled_owned());
     tasks.spawn(say("control API", api));
     tasks.spawn(say("metrics", metrics::serve(metrics_listener, Arc::clone(&daemon), shutdown.clone())));
+    daemon.turn(clock::now()).await;
     tasks.spawn(tick::run(Arc::clone(&daemon)));
     tasks.spawn(watch::interfaces(Arc::clone(&daemon)));
     tasks.spawn(watch::prefixes(Arc::clone(&daemon), prefixes));
     tasks.spawn(watch::events(Arc::clone(&daemon), events));
-    tasks.spawn(records::take(Arc::clone(&daemon), call_records));
+    tasks.spawn(waiting::take(Arc::clone(&daemon), records, "call records", Daemon::take_records));
+    tasks.spawn(waiting::take(Arc::clone(&daemon), messages, "records of messages", Daemon::take_messages));
     tasks.spawn(slots::run(Arc::clone(&daemon)));
     tasks.spawn(watch::entries(Arc::clone(&daemon)));
     let deliverer = daemon.deliverer.clone();

@@ -1,49 +1,28 @@
-//! Call records: from the kernel's ring buffer to the database in batches, and to the figures of each account.
+//! Call records: what the kernel tells of calls that are over as rows, and what they add up to.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
 
 use super::calls::trunk_of;
 use super::clock;
 use super::state::Daemon;
+use super::waiting::{Waiting, kept};
 use crate::api::types::CallRow;
 use crate::config::{Numbers, UNKNOWN_ACCOUNT};
-use crate::dataplane::{Clocks, RecordStream};
+use crate::dataplane::Clocks;
 use crate::figures::{CallFigures, cause};
 use edge_ebpf::abi::{CallRecord, EndedBy, Number};
-
-/// Records that wait for a database that does not answer; beyond, the newest are lost and counted.
-const MOST_WAITING: usize = 100_000;
-/// Digits that are masked.
-const MASKED_DIGITS: usize = 4;
 
 /// Records on their way, and what they add up to.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    waiting: Vec<CallRow>,
-    /// Records that were lost because too many waited.
-    pub(super) dropped: u64,
+    pub(super) waiting: Waiting<CallRow>,
     /// By account, since the daemon's start.
     pub(super) figures: BTreeMap<String, CallFigures>,
 }
 
-/// Takes records from the ring buffer.
-pub(super) async fn take(daemon: Arc<Daemon>, mut records: RecordStream) {
-    loop {
-        let batch = tokio::select! {
-            () = daemon.shutdown.cancelled() => return,
-            batch = records.next_batch() => batch,
-        };
-        match batch {
-            Ok(batch) => daemon.take_records(&batch),
-            Err(error) => return tracing::error!(%error, "call records cannot be read any more"),
-        }
-    }
-}
-
 impl Daemon {
-    fn take_records(&self, batch: &[CallRecord]) {
+    pub(super) fn take_records(&self, batch: &[CallRecord]) {
         let clocks = clock::clocks();
         let mut state = self.state();
         let numbers = state.config.records.numbers;
@@ -54,39 +33,12 @@ impl Daemon {
             state.records.add(row(record, account, trunk, numbers, &clocks), record);
         }
     }
-
-    /// Writes down what waits.
-    pub(super) async fn keep_records(&self) {
-        let rows = std::mem::take(&mut self.state().records.waiting);
-        if rows.is_empty() {
-            return;
-        }
-        let rows = Arc::new(rows);
-        let written = Arc::clone(&rows);
-        let result = self.store.run(move |store| store.add_calls(&written)).await;
-        if result.is_err() {
-            self.state().records.put_back(Arc::unwrap_or_clone(rows));
-        }
-        self.note_store(result.err().map(|error| error.to_string()));
-    }
 }
 
 impl Records {
     fn add(&mut self, row: CallRow, record: &CallRecord) {
         self.figures.entry(row.account.clone()).or_default().add(record);
-        if self.waiting.len() < MOST_WAITING {
-            self.waiting.push(row);
-        } else {
-            self.dropped += 1;
-        }
-    }
-
-    fn put_back(&mut self, mut rows: Vec<CallRow>) {
-        rows.append(&mut self.waiting);
-        let lost = rows.len().saturating_sub(MOST_WAITING);
-        rows.truncate(MOST_WAITING);
-        self.dropped += lost as u64;
-        self.waiting = rows;
+        self.waiting.push(row);
     }
 }
 
@@ -115,14 +67,7 @@ fn row(record: &CallRecord, account: &str, trunk: String, numbers: Numbers, cloc
 pub(super) fn shown(number: &Number, numbers: Numbers) -> String {
     let digits: String =
         number.iter().take_while(|digit| digit.is_ascii_digit()).map(|digit| char::from(*digit)).collect();
-    match numbers {
-        Numbers::Full => digits,
-        Numbers::None => String::new(),
-        Numbers::Masked => {
-            let kept = digits.len().saturating_sub(MASKED_DIGITS);
-            digits.char_indices().map(|(index, digit)| if index < kept { digit } else { 'x' }).collect()
-        }
-    }
+    kept(&digits, numbers)
 }
 
 #[cfg(test)]
@@ -168,15 +113,5 @@ mod tests {
         assert_eq!(row.ring_at.unwrap().as_second(), 982);
         assert_eq!((row.cause.as_str(), row.ended_by.as_str()), ("completed", "callee"));
         assert_eq!(row.source, "203.0.113.7");
-    }
-
-    #[test]
-    fn records_wait_for_the_database_up_to_a_bound() {
-        let clocks = Clocks { wall: Timestamp::UNIX_EPOCH, monotonic_ns: 0 };
-        let row = row(&record(), "acme", String::new(), Numbers::None, &clocks);
-        assert_eq!((row.from.as_str(), row.to.as_str()), ("", ""));
-        let mut records = Records { waiting: vec![row.clone()], ..Records::default() };
-        records.put_back(vec![row; MOST_WAITING]);
-        assert_eq!((records.waiting.len(), records.dropped), (MOST_WAITING, 1));
     }
 }

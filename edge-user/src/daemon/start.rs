@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
+use super::messages::Messages;
 use super::rates::Rates;
 use super::reconcile::{log_lines, reconcile, shortened};
 use super::records::Records;
@@ -19,7 +20,8 @@ use crate::alert::{Alert, Book};
 use crate::api::types::AuditEntry;
 use crate::config::Config;
 use crate::dataplane::{
-    Adoption, Dataplane, EventStream, InterfaceState, Interfaces, Prefixes, ProgramLogs, RecordStream,
+    Adoption, Dataplane, EventStream, InterfaceState, Interfaces, MessageStream, Prefixes, ProgramLogs,
+    RecordStream, Ring, RingStream,
 };
 use crate::detect::Detectors;
 use crate::store::Shared;
@@ -31,6 +33,7 @@ pub(super) struct Started {
     pub(super) prefixes: Prefixes,
     pub(super) events: EventStream,
     pub(super) records: RecordStream,
+    pub(super) messages: MessageStream,
     pub(super) logs: Option<ProgramLogs>,
 }
 
@@ -57,15 +60,13 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         prefixes,
         events,
         records,
+        messages,
         logs,
         adoption,
     } = plane;
-    let events = events
-        .listen()
-        .map_err(|source| DaemonError::System { doing: "listen to the ring buffer", source })?;
-    let records = records
-        .listen()
-        .map_err(|source| DaemonError::System { doing: "listen to the call records", source })?;
+    let events = listen(events, "listen to the ring buffer")?;
+    let records = listen(records, "listen to the call records")?;
+    let messages = listen(messages, "listen to the records of messages")?;
 
     if let Some(directory) = config.paths.database.parent() {
         // Where it cannot be made, the database says why it does not open.
@@ -117,6 +118,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         faults,
         repairs: BTreeMap::new(),
         records: Records::default(),
+        messages: Messages::default(),
         book: Book::new(remembered.open),
         refused_at_opening: BTreeMap::new(),
         last: None,
@@ -144,7 +146,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         counted_entries: [AtomicU64::new(0), AtomicU64::new(0)],
     });
     daemon.audit_start(changes).await;
-    Ok(Started { daemon, prefixes, events, records, logs })
+    Ok(Started { daemon, prefixes, events, records, messages, logs })
 }
 
 impl Daemon {
@@ -172,6 +174,10 @@ impl Daemon {
         };
         self.audit(entry).await;
     }
+}
+
+fn listen<T>(ring: Ring<T>, doing: &'static str) -> Result<RingStream<T>, DaemonError> {
+    ring.listen().map_err(|source| DaemonError::System { doing, source })
 }
 
 /// The verifier may take seconds, during which the daemon still hears signals.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
+use super::messages::Messages;
 use super::rates::Rates;
 use super::reconcile::InPlace;
 use super::records::Records;
@@ -93,6 +94,8 @@ pub(super) struct State {
     pub(super) repairs: BTreeMap<String, Repair>,
     /// Call records on their way.
     pub(super) records: Records,
+    /// Records of messages on their way.
+    pub(super) messages: Messages,
     /// Open alerts.
     pub(super) book: Book,
     /// Messages refused to the account when an alert opened.
@@ -113,7 +116,7 @@ pub(super) struct State {
     pub(super) store_is_up: bool,
 }
 
-/// Counters with the time at which they were read.
+/// Counters with the time at which their reading began.
 pub(super) struct Reading {
     /// Wall clock.
     pub(super) at: Timestamp,

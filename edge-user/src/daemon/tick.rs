@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::state::{Daemon, Kept, Reading, State};
 use super::{clock, describe, minute, rates, systemd};
@@ -24,9 +24,9 @@ const PRUNE_EVERY_TICKS: u64 = 3_600;
 /// Name under which the detectors' state is kept.
 pub(super) const DETECTORS_VALUE: &str = "detectors";
 
-/// Runs until shutdown.
+/// Runs until shutdown. The first turn is taken before: see [`Daemon::turn`].
 pub(super) async fn run(daemon: Arc<Daemon>) {
-    let mut every = tokio::time::interval(EVERY);
+    let mut every = tokio::time::interval_at(Instant::now() + EVERY, EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ticks: u64 = 0;
     loop {
@@ -35,10 +35,7 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
             _ = every.tick() => {}
         }
         let now = clock::now();
-        daemon.expire(now).await;
-        daemon.sweep().await;
-        daemon.look(now).await;
-        daemon.keep_records().await;
+        daemon.turn(now).await;
         if ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
             daemon.prune(now).await;
         }
@@ -48,6 +45,15 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
 }
 
 impl Daemon {
+    /// What is done once a second; and once before the daemon says that it is ready, because detectors judge what is
+    /// counted after their first reading.
+    pub(super) async fn turn(self: &Arc<Self>, now: Timestamp) {
+        self.expire(now).await;
+        self.sweep().await;
+        self.look(now).await;
+        self.keep_records().await;
+    }
+
     /// Keeps what the detectors have learnt.
     pub(super) async fn keep_detectors(&self) {
         let state = self.state().detectors.state();
@@ -116,8 +122,9 @@ impl Daemon {
         self.finish_minute(now).await;
     }
 
-    /// Counters of every installed account. Blocks.
+    /// Counters of every installed account, which are at least as new as the time they are said to be of. Blocks.
     fn read_counters(&self) -> Result<Reading, DataplaneError> {
+        let (at, at_ns) = (clock::now(), clock::monotonic_ns());
         let (names, prefixes) = {
             let mut state = self.state();
             (state.names(), state.prefix_turn.take())
@@ -127,7 +134,7 @@ impl Daemon {
             let counters = self.counters.account(number)?;
             snapshot.accounts.insert(name, AccountSnapshot { number, counters });
         }
-        Ok(Reading { at: clock::now(), at_ns: clock::monotonic_ns(), snapshot })
+        Ok(Reading { at, at_ns, snapshot })
     }
 
     /// Signals into the book, with evidence and action.
@@ -284,7 +291,7 @@ impl Daemon {
             store.prune_history(before)?;
             store.prune_alerts(before)?;
             match now.checked_sub(records.retention) {
-                Ok(before) => store.prune_calls(before, records.max_rows),
+                Ok(before) => store.prune_records(before, records.max_rows),
                 Err(_) => Ok(()),
             }
         });

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use edge_ebpf::abi::{ABI_VERSION, AccountCounters, Allowance, CallCount, Class, Command, Method, map};
+use edge_ebpf::abi::{
+    ABI_VERSION, AccountCounters, Allowance, CallCount, Class, Command, Method, ReceiptKind, ResponseKind,
+    map,
+};
 
 use super::state::{Daemon, State};
 use crate::api::types::{
@@ -14,8 +17,6 @@ use crate::config::{Account, Config, Origin, Trunk, XdpModeRequest};
 use crate::dataplane::InterfaceState;
 use crate::rate::Rate;
 use crate::reconcile::InstalledAccount;
-
-const SCOPES: [Scope; 2] = [Scope::Account, Scope::Source];
 
 impl Daemon {
     /// `GET /v1/status`.
@@ -105,8 +106,8 @@ impl Daemon {
     pub(super) fn account_detail(&self, name: &str) -> Result<AccountDetail, ApiError> {
         let state = self.state();
         let account = account(&state.config, name)?;
-        let counters = self.counters_now(&state, name);
-        let counters = counters.as_ref();
+        let read = self.counters_now(&state, name);
+        let counters = read.unwrap_or(AccountCounters::NOTHING);
         let limit = |(scope, class): (Scope, &Class)| state.limit_view(name, account, scope, *class);
         Ok(AccountDetail {
             name: name.to_owned(),
@@ -114,27 +115,30 @@ impl Daemon {
             mode: state.config.mode_in_force(account).name().to_owned(),
             sources: account.sources.iter().map(ToString::to_string).collect(),
             system_ids: account.system_ids.clone(),
+            caller_ids: account.caller_ids.clone(),
+            caller_id_mode: account.caller_id_mode.name().to_owned(),
+            caller_id_violations: counters.foreign_callers,
+            sender_ids: account.sender_ids.iter().map(ToString::to_string).collect(),
+            sender_id_mode: account.sender_id_mode.name().to_owned(),
+            sender_id_violations: counters.foreign_senders,
             limits: pairs().map(limit).collect(),
             calls_active: self.calls_active(&state, name),
             calls_max: state.policy(name).map_or(0, |policy| policy.calls_max),
-            calls: counters
-                .map(|it| nonzero(CallCount::ALL.iter().map(|count| (count.name(), it.calls[count.index()]))))
-                .unwrap_or_default(),
+            calls: nonzero(CallCount::ALL.iter().map(|it| (it.name(), counters.calls[it.index()]))),
             stats: state.records.figures.get(name).cloned().unwrap_or_default().stats(name),
+            message_stats: state.messages.figures.get(name).cloned().unwrap_or_default().stats(name),
             trunks: self.trunk_views(&state, name, account),
             suspension: state
                 .kept
                 .as_ref()
                 .and_then(|kept| kept.suspensions.iter().find(|it| it.account == name).cloned()),
-            messages: counters.map(messages_by_class).unwrap_or_default(),
-            sip: counters
-                .map(|it| nonzero(Method::ALL.iter().map(|method| (method.name(), it.sip[method.index()]))))
-                .unwrap_or_default(),
-            smpp: counters
-                .map(|it| {
-                    nonzero(Command::ALL.iter().map(|command| (command.name(), it.smpp[command.index()])))
-                })
-                .unwrap_or_default(),
+            messages: read.as_ref().map(messages_by_class).unwrap_or_default(),
+            sip: nonzero(Method::ALL.iter().map(|it| (it.name(), counters.sip[it.index()]))),
+            smpp: nonzero(Command::ALL.iter().map(|it| (it.name(), counters.smpp[it.index()]))),
+            responses: nonzero(
+                ResponseKind::ALL.iter().map(|it| (it.name(), counters.responses[it.index()])),
+            ),
+            receipts: nonzero(ReceiptKind::ALL.iter().map(|it| (it.name(), counters.receipts[it.index()]))),
             alerts: state.book.open().filter(|alert| alert.finding.account == name).cloned().collect(),
         })
     }
@@ -320,7 +324,7 @@ fn interface_status(
 }
 
 fn pairs() -> impl Iterator<Item = (Scope, &'static Class)> {
-    SCOPES.into_iter().flat_map(|scope| Class::ALL.iter().map(move |class| (scope, class)))
+    Scope::ALL.into_iter().flat_map(|scope| Class::ALL.iter().map(move |class| (scope, class)))
 }
 
 fn open_by_account(state: &State) -> BTreeMap<&str, u64> {
@@ -335,7 +339,7 @@ fn messages_by_allowance(counters: &AccountCounters) -> BTreeMap<String, u64> {
     let sum = |allowance: &Allowance| {
         Class::ALL
             .iter()
-            .filter(|class| **class != Class::Packets)
+            .filter(|class| class.is_of_messages())
             .map(|class| counters.messages[class.index()][allowance.index()])
             .sum()
     };

@@ -210,6 +210,15 @@ impl Merge for Option<PrefixTurn> {
             return;
         };
         waiting.length += turn.length;
+        for (account, receipts) in turn.receipts {
+            let sums = waiting.receipts.entry(account).or_default();
+            for (prefix, kinds) in receipts {
+                let sums = sums.entry(prefix).or_default();
+                for (sum, count) in sums.iter_mut().zip(kinds) {
+                    *sum += count;
+                }
+            }
+        }
         for (account, counts) in turn.counts {
             let sums = waiting.counts.entry(account).or_default();
             for (prefix, count) in counts {
@@ -241,6 +250,7 @@ mod tests {
         let turn = |count| PrefixTurn {
             length: Duration::from_secs(5),
             counts: BTreeMap::from([("acme".to_owned(), BTreeMap::from([("44".to_owned(), count)]))]),
+            receipts: BTreeMap::from([("acme".to_owned(), BTreeMap::from([("44".to_owned(), [count; 8])]))]),
         };
         let mut waiting = None;
         waiting.merge(turn(3));
@@ -248,5 +258,6 @@ mod tests {
         let waiting: PrefixTurn = waiting.unwrap();
         assert_eq!(waiting.length, Duration::from_secs(10));
         assert_eq!(waiting.counts["acme"]["44"], 7);
+        assert_eq!(waiting.receipts["acme"]["44"], [7; 8]);
     }
 }

@@ -10,12 +10,12 @@ use edge_ebpf::abi::{
 
 use super::error::DataplaneError;
 use super::keys::{
-    NAME_BYTES, TRUNK_NAME_BYTES, caller_id_key, caller_id_of, name_bytes, name_of, prefix_of, trie_key,
+    NAME_BYTES, TRUNK_NAME_BYTES, name_bytes, name_of, prefix_of, shown_id_key, shown_id_of, trie_key,
 };
 use super::load::Maps;
 use super::settings::SettingsMap;
 use crate::config::PortSets;
-use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, InstalledTrunk, Plan, Step};
+use crate::reconcile::{GlobalSettings, Installed, InstalledAccount, InstalledTrunk, Plan, ShownId, Step};
 
 /// Buckets full, nothing counted.
 const NO_STATE: AccountState = AccountState {
@@ -95,7 +95,7 @@ impl Accounts {
         self.trunk_capacity
     }
 
-    /// Caller IDs that the installed maps have room for.
+    /// Caller IDs and sender IDs that the installed maps have room for.
     #[must_use]
     pub const fn caller_id_capacity(&self) -> u32 {
         self.caller_id_capacity
@@ -135,11 +135,11 @@ impl Accounts {
             let (id, number) = entry.map_err(|error| DataplaneError::map("read", map::SYSTEM_IDS, &error))?;
             system_ids.insert(id, number);
         }
-        let caller_ids = self.read_caller_ids()?;
+        let shown_ids = self.read_shown_ids()?;
         self.installed = Sizes {
             members: prefixes.len() as u64,
             standings: standings.len() as u64,
-            caller_ids: caller_ids.len() as u64,
+            caller_ids: shown_ids.len() as u64,
         };
         let ports = get(&self.ports, 0, map::PORTS)?;
         let settings = self.settings.read()?;
@@ -147,7 +147,7 @@ impl Accounts {
             accounts,
             trunks,
             prefixes,
-            caller_ids,
+            shown_ids,
             standings,
             system_ids,
             ports: PortSets::from_kernel(&ports),
@@ -155,11 +155,11 @@ impl Accounts {
         })
     }
 
-    fn read_caller_ids(&self) -> Result<BTreeSet<(u32, String)>, DataplaneError> {
+    fn read_shown_ids(&self) -> Result<BTreeSet<(u32, ShownId)>, DataplaneError> {
         let mut found = BTreeSet::new();
         for key in self.caller_ids.keys() {
             let key = key.map_err(|error| DataplaneError::map("read", map::CALLER_IDS, &error))?;
-            found.extend(caller_id_of(&key));
+            found.extend(shown_id_of(&key));
         }
         Ok(found)
     }
@@ -218,14 +218,14 @@ impl Accounts {
                 self.installed.members = self.installed.members.saturating_sub(1);
                 removed(self.members.remove(&trie_key(prefix)), map::MEMBERS)
             }
-            Step::AddCallerId { number, digits, .. } => {
+            Step::AddShownId { number, id, .. } => {
                 self.installed.caller_ids += 1;
-                let result = self.caller_ids.insert(&caller_id_key(*number, digits), 1, 0);
+                let result = self.caller_ids.insert(&shown_id_key(*number, id), 1, 0);
                 result.map_err(|error| full_or(map::CALLER_IDS, &error))
             }
-            Step::RemoveCallerId { number, digits, .. } => {
+            Step::RemoveShownId { number, id, .. } => {
                 self.installed.caller_ids = self.installed.caller_ids.saturating_sub(1);
-                removed(self.caller_ids.remove(&caller_id_key(*number, digits)), map::CALLER_IDS)
+                removed(self.caller_ids.remove(&shown_id_key(*number, id)), map::CALLER_IDS)
             }
             Step::SetStanding { prefix, before, after } => {
                 let result = self.standings.insert(&trie_key(prefix), Standing::from(*after), 0);

@@ -1,5 +1,7 @@
 //! SMPP sessions: the map `BINDS`, and what `FLOWS` and `REFUSALS` know of each.
 
+use std::collections::BTreeMap;
+
 use aya::maps::{HashMap, MapData, MapError};
 use edge_ebpf::abi::{BindState, FlowKey, map};
 use edge_ebpf::native::Refusals;
@@ -21,12 +23,39 @@ pub struct Binds {
 pub struct BindUse {
     /// When the client's last segment came.
     pub heard_ns: Option<u64>,
+    /// Messages that have passed, those refused in SMPP's words included.
+    pub submitted: u32,
+    /// Responses to them that have come.
+    pub responded: u32,
     /// Messages refused in SMPP's words.
     pub refused: u32,
     /// Of those, answered by the server.
     pub answered: u32,
     /// Of those answers, not to be changed or taken for another.
     pub unmatched: u32,
+}
+
+/// What is outstanding on the connections of one account, and how quickly they answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    /// Messages on all of them.
+    pub sum: u64,
+    /// Messages on the one that has most.
+    pub max: u64,
+    /// The longest that a server took for the last `enquire_link` of one of them; 0 is not known.
+    pub server_link_ns: u64,
+    /// The longest that a client took, likewise.
+    pub client_link_ns: u64,
+}
+
+impl BindUse {
+    /// Messages that wait for their responses.
+    #[must_use]
+    pub const fn outstanding(&self) -> u32 {
+        // What one direction counted before the other was known must not become a large number.
+        let outstanding = self.submitted.wrapping_sub(self.responded);
+        if outstanding.cast_signed() < 0 { 0 } else { outstanding }
+    }
 }
 
 impl Binds {
@@ -55,16 +84,45 @@ impl Binds {
         all.filter(|(_, bind)| account.is_none_or(|account| bind.account == account)).collect()
     }
 
+    /// What is outstanding, by account number. Walks the map, as [`Self::held`].
+    #[must_use]
+    pub fn windows(&self) -> BTreeMap<u32, Windows> {
+        let mut windows: BTreeMap<u32, Windows> = BTreeMap::new();
+        for (key, bind) in self.held(None) {
+            let Ok(used) = self.used(&key) else { continue };
+            let outstanding = u64::from(used.outstanding());
+            let window = windows.entry(bind.account).or_default();
+            window.sum += outstanding;
+            window.max = window.max.max(outstanding);
+            window.server_link_ns = window.server_link_ns.max(bind.server_link_ns);
+            window.client_link_ns = window.client_link_ns.max(bind.client_link_ns);
+        }
+        windows
+    }
+
     /// What else is known of a bind's connection.
     pub fn used(&self, key: &FlowKey) -> Result<BindUse, DataplaneError> {
         let flow = maybe(self.flows.get(key, 0), map::FLOWS)?;
+        let answers = maybe(self.flows.get(&turned(key), 0), map::FLOWS)?;
         let refusals = maybe(self.refusals.get(key, 0), map::REFUSALS)?;
         Ok(BindUse {
             heard_ns: flow.map(|flow| flow.touched_ns),
+            submitted: flow.map_or(0, |flow| flow.messages),
+            responded: answers.map_or(0, |flow| flow.responses),
             refused: refusals.map_or(0, |refusals| refusals.refused),
             answered: refusals.map_or(0, |refusals| refusals.answered),
             unmatched: refusals.map_or(0, |refusals| refusals.unmatched),
         })
+    }
+}
+
+/// The other direction of a connection.
+const fn turned(key: &FlowKey) -> FlowKey {
+    FlowKey {
+        source: key.destination,
+        destination: key.source,
+        source_port: key.destination_port,
+        destination_port: key.source_port,
     }
 }
 
@@ -76,5 +134,17 @@ fn maybe<T>(read: Result<T, MapError>, name: &'static str) -> Result<Option<T>, 
             Ok(None)
         }
         Err(error) => Err(DataplaneError::map("read", name, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outstanding_is_never_less_than_nothing() {
+        let of = |submitted, responded| BindUse { submitted, responded, ..BindUse::default() }.outstanding();
+        assert_eq!((of(12, 2), of(2, 2), of(2, 12)), (10, 0, 0));
+        assert_eq!(of(3, u32::MAX - 1), 5, "the counts turn over");
     }
 }

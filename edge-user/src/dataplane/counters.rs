@@ -19,6 +19,7 @@ pub struct Counters {
     outcomes: PerCpuArray<MapData, [u64; Outcome::SLOTS]>,
     events_lost: PerCpuArray<MapData, u64>,
     records_lost: PerCpuArray<MapData, u64>,
+    messages_lost: PerCpuArray<MapData, u64>,
     sources: HashMap<MapData, SourceKey, SourceState>,
     flows: HashMap<MapData, FlowKey, Flow>,
     capacities: BTreeMap<&'static str, u32>,
@@ -56,6 +57,7 @@ impl Counters {
             outcomes: maps.typed(map::OUTCOMES)?,
             events_lost: maps.typed(map::EVENTS_LOST)?,
             records_lost: maps.typed(map::RECORDS_LOST)?,
+            messages_lost: maps.typed(map::MESSAGES_LOST)?,
             sources: maps.typed(map::SOURCES)?,
             flows: maps.typed(map::FLOWS)?,
         })
@@ -99,6 +101,11 @@ impl Counters {
     /// Call records that the ring buffer had no room for, since the maps were made.
     pub fn records_lost(&self) -> Result<u64, DataplaneError> {
         sum(&self.records_lost, map::RECORDS_LOST)
+    }
+
+    /// Records of messages that the ring buffer had no room for, since the maps were made.
+    pub fn messages_lost(&self) -> Result<u64, DataplaneError> {
+        sum(&self.messages_lost, map::MESSAGES_LOST)
     }
 
     /// Room of the maps that may fill up, in entries.

@@ -1,4 +1,5 @@
-//! Rare facts and calls that are over, from the ring buffers, and the programs' own log lines.
+//! Rare facts, calls that are over and messages that were answered, from the ring buffers, and the programs' own log
+//! lines.
 
 use std::io;
 use std::marker::PhantomData;
@@ -6,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use edge_ebpf::abi::{CallRecord, Event};
+use edge_ebpf::abi::{CallRecord, Event, MessageRecord};
 use tokio::io::unix::AsyncFd;
 use zerocopy::FromBytes;
 
@@ -27,6 +28,10 @@ pub type EventStream = RingStream<Event>;
 pub type Records = Ring<CallRecord>;
 /// Calls that are over, as they end.
 pub type RecordStream = RingStream<CallRecord>;
+/// Messages that were answered.
+pub type Messages = Ring<MessageRecord>;
+/// Messages that were answered, as they are.
+pub type MessageStream = RingStream<MessageRecord>;
 
 /// Log lines of the programs, not yet listened to. There are none where the object has no log statements.
 pub struct ProgramLogs(EbpfLogger<&'static dyn log::Log>);

@@ -92,6 +92,11 @@ impl Interfaces {
             }
         }
         changes.extend(self.drop_unwanted());
+        let any_failed =
+            self.wanted.values().any(|(_, state)| matches!(state, InterfaceState::Failed { .. }));
+        if !any_failed && let Err(error) = self.keeper.supersede() {
+            tracing::warn!(%error, "pins of an earlier start stay, and hold its programs in memory");
+        }
         changes
     }
 

@@ -5,22 +5,34 @@ use aya::maps::MapData;
 
 use super::error::DataplaneError;
 use super::pins::{self, PinDir, PinLock};
+use super::stages::Stages;
 
 /// The directory of pins with the right to change it, and every pinned map.
 pub(super) struct Keeper {
     pins: PinDir,
     lock: PinLock,
     maps: Vec<(&'static str, MapData)>,
+    stages: Stages,
 }
 
 impl Keeper {
-    pub(super) fn new(pins: PinDir, lock: PinLock, maps: Vec<(&'static str, MapData)>) -> Self {
-        Self { pins, lock, maps }
+    pub(super) fn new(
+        pins: PinDir,
+        lock: PinLock,
+        maps: Vec<(&'static str, MapData)>,
+        stages: Stages,
+    ) -> Self {
+        Self { pins, lock, maps, stages }
     }
 
     /// The directory.
     pub(super) fn pins(&self) -> &PinDir {
         &self.pins
+    }
+
+    /// Every link leads to the programs of this load: what earlier ones pinned for theirs goes.
+    pub(super) fn supersede(&self) -> Result<(), DataplaneError> {
+        self.stages.supersede(&self.pins.current())
     }
 
     /// Makes the directory, the lock on it and the pins of the maps again where they are missing.
@@ -32,7 +44,7 @@ impl Keeper {
         if !self.pins.is_locked_by(&self.lock) {
             self.lock = self.pins.lock()?;
         }
-        let mut restored = Vec::new();
+        let mut restored = self.stages.pin(&directory)?;
         for (name, map) in &self.maps {
             let path = pins::map_path(&directory, name);
             if !path.exists() {

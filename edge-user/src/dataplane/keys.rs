@@ -3,13 +3,16 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use aya::maps::lpm_trie::Key;
-use edge_ebpf::abi::{CALLER_ID_DIGITS, CallerId, SourceKey};
+use edge_ebpf::abi::{CALLER_ID_DIGITS, CallerId, SENDER_ID, SourceKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::config::SenderId;
+use crate::reconcile::ShownId;
 
 /// Bits before an IPv4 address in its IPv4-mapped form (RFC 4291 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
 
-/// Bits of an account's number, which stand before the digits of its caller IDs.
+/// Bits of an account's number, which stand before what it may show.
 const ACCOUNT_BITS: u32 = u32::BITS;
 
 /// Bytes of an account's name in the map.
@@ -36,23 +39,35 @@ pub(super) fn prefix_of(key: &Key<SourceKey>) -> Option<IpNet> {
     }
 }
 
-/// Leading digits of an account's caller ID as key of a trie. Configuration allows no more digits than fit.
-pub(super) fn caller_id_key(account: u32, digits: &str) -> Key<CallerId> {
-    let mut id = CallerId { account, digits: [0; CALLER_ID_DIGITS] };
+/// What an account may show as key of a trie: leading digits as they are, a whole sender ID with the zero at its end, so
+/// that it is the beginning of no other. Configuration allows no more characters than fit.
+pub(super) fn shown_id_key(account: u32, id: &ShownId) -> Key<CallerId> {
+    let (kind, text, end) = match id {
+        ShownId::Caller(digits) => (0, digits, None),
+        ShownId::Sender(SenderId::Digits(digits)) => (SENDER_ID, digits, None),
+        ShownId::Sender(SenderId::Text(text)) => (SENDER_ID, text, Some(0)),
+    };
+    let mut id = CallerId { account: account | kind, digits: [0; CALLER_ID_DIGITS] };
     let mut bits = ACCOUNT_BITS;
-    for (place, digit) in id.digits.iter_mut().zip(digits.bytes()) {
-        *place = digit;
+    for (place, octet) in id.digits.iter_mut().zip(text.bytes().chain(end)) {
+        *place = octet;
         bits += u8::BITS;
     }
     Key::new(bits, id)
 }
 
-/// Back from [`caller_id_key`]; `None` for what no digits make.
-pub(super) fn caller_id_of(key: &Key<CallerId>) -> Option<(u32, String)> {
+/// Back from [`shown_id_key`]; `None` for what nothing to be shown makes.
+pub(super) fn shown_id_of(key: &Key<CallerId>) -> Option<(u32, ShownId)> {
     let CallerId { account, digits } = key.data();
     let count = key.prefix_len().checked_sub(ACCOUNT_BITS)? / u8::BITS;
-    let digits = digits.get(..usize::try_from(count).ok()?)?;
-    Some((account, String::from_utf8_lossy(digits).into_owned()))
+    let octets = digits.get(..usize::try_from(count).ok()?)?;
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let id = match (account & SENDER_ID, octets) {
+        (0, digits) => ShownId::Caller(text(digits)),
+        (_, [whole @ .., 0]) => ShownId::Sender(SenderId::Text(text(whole))),
+        (_, digits) => ShownId::Sender(SenderId::Digits(text(digits))),
+    };
+    Some((account & !SENDER_ID, id))
 }
 
 /// A source as people read it: an IPv4 address, or an IPv6 address (the aggregate's first).
@@ -100,12 +115,24 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_id_comes_back_and_has_as_many_bits_as_digits() {
+    fn what_is_shown_comes_back_and_has_as_many_bits_as_characters() {
         for digits in ["4", "0044", "123456789012345"] {
-            let key = caller_id_key(7, digits);
-            assert_eq!(key.prefix_len() as usize, 32 + 8 * digits.len());
-            assert_eq!(caller_id_of(&key), Some((7, digits.to_owned())));
+            for id in [ShownId::Caller(digits.into()), ShownId::Sender(SenderId::Digits(digits.into()))] {
+                let key = shown_id_key(7, &id);
+                assert_eq!(key.prefix_len() as usize, 32 + 8 * digits.len());
+                assert_eq!(shown_id_of(&key), Some((7, id)));
+            }
         }
+    }
+
+    #[test]
+    fn a_whole_sender_id_ends_with_its_zero() {
+        let id = ShownId::Sender(SenderId::Text("Acme Bank+1".into()));
+        let key = shown_id_key(7, &id);
+        let CallerId { account, digits } = key.data();
+        assert_eq!((account, key.prefix_len()), (7 | SENDER_ID, 32 + 8 * 12));
+        assert!(digits.starts_with(b"Acme Bank+1\0"));
+        assert_eq!(shown_id_of(&key), Some((7, id)));
     }
 
     #[test]

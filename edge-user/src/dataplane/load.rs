@@ -2,18 +2,25 @@
 //! the maps are to be filled first, so that no packet ever meets programs without limits.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapInfo};
-use aya::programs::{RawTracePoint, SchedClassifier, Xdp};
+use aya::programs::{ProgramError, RawTracePoint, SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
-use edge_ebpf::abi::{map, program};
+use backon::{BlockingRetryable as _, ConstantBuilder};
+use edge_ebpf::abi::{EgressStage, IngressStage, map, program};
 
 use super::error::DataplaneError;
 use super::object::KERNEL_OBJECT;
 use super::pins::{self, PinDir};
+use super::stages::Stages;
 use crate::config::Capacity;
+
+/// The verifier gives up (EAGAIN) when its process gets a signal, be it to be stopped and to go on; libbpf tries as often.
+const LOAD_ATTEMPTS: usize = 5;
 
 /// What became of the maps that were installed before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +43,7 @@ pub enum Adoption {
 pub(super) struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) maps: Maps,
+    pub(super) stages: Stages,
     pub(super) adoption: Adoption,
 }
 
@@ -76,31 +84,57 @@ pub(super) fn load(pins: &PinDir, capacity: &Capacity) -> Result<Loaded, Datapla
         }
     }
     let mut ebpf = loader.load(KERNEL_OBJECT).map_err(|error| DataplaneError::load(&error))?;
-    ingress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
-    egress(&mut ebpf)?.load().map_err(|error| DataplaneError::load(&error))?;
+    let (way_in, way_out) = (program::INGRESS, program::EGRESS);
+    for name in std::iter::once(way_in).chain(IngressStage::ALL.iter().map(|stage| stage.name())) {
+        let program = xdp(&mut ebpf, name)?;
+        verified(|| program.load())?;
+    }
+    for name in std::iter::once(way_out).chain(EgressStage::ALL.iter().map(|stage| stage.name())) {
+        let program = classifier(&mut ebpf, name)?;
+        verified(|| program.load())?;
+    }
     for name in [program::SWEEP, program::CORRECT] {
         let missing = DataplaneError::Missing { kind: "program", name };
         let program: &mut RawTracePoint =
             ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(missing)?;
-        program.load().map_err(|error| DataplaneError::load(&error))?;
+        verified(|| program.load())?;
     }
     let maps = Maps::take_from(&mut ebpf)?;
     if !adopted {
         maps.pin(&directory)?;
     }
-    Ok(Loaded { ebpf, maps, adoption })
+    let stages = Stages::link(&mut ebpf, &directory)?;
+    Ok(Loaded { ebpf, maps, stages, adoption })
+}
+
+/// Loads a program, again where a signal has interrupted the verifier.
+fn verified(load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), DataplaneError> {
+    let at_once = ConstantBuilder::new().with_delay(Duration::ZERO).with_max_times(LOAD_ATTEMPTS - 1);
+    load.retry(at_once).when(is_interrupted).call().map_err(|error| DataplaneError::load(&error))
+}
+
+fn is_interrupted(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// The XDP program. Its name was looked up once before anything was attached, so it is there.
 pub(super) fn ingress(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneError> {
-    let missing = DataplaneError::Missing { kind: "program", name: program::INGRESS };
-    ebpf.program_mut(program::INGRESS).and_then(|program| program.try_into().ok()).ok_or(missing)
+    xdp(ebpf, program::INGRESS)
+}
+
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, DataplaneError> {
+    let missing = DataplaneError::Missing { kind: "program", name };
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(missing)
 }
 
 /// The program on the way out.
 pub(super) fn egress(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, DataplaneError> {
-    let missing = DataplaneError::Missing { kind: "program", name: program::EGRESS };
-    ebpf.program_mut(program::EGRESS).and_then(|program| program.try_into().ok()).ok_or(missing)
+    classifier(ebpf, program::EGRESS)
+}
+
+fn classifier<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, DataplaneError> {
+    let missing = DataplaneError::Missing { kind: "program", name };
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(missing)
 }
 
 /// A program that the daemon itself runs.
@@ -119,6 +153,7 @@ pub(super) fn configured_entries(capacity: &Capacity) -> BTreeMap<&'static str, 
         (map::STANDINGS, capacity.prefixes),
         (map::SOURCES, capacity.sources),
         (map::FLOWS, capacity.flows),
+        (map::SIP_FLOWS, capacity.flows),
         (map::CALLER_IDS, capacity.caller_ids),
         (map::CALLS, capacity.calls),
     ])
@@ -357,5 +392,22 @@ mod tests {
         installed.remove(map::SOURCES);
         assert!(matches!(compare(&installed, &shapes(8, 10)), Adoption::Replaced { reason } if
             reason.contains("SOURCES is missing")));
+    }
+
+    #[test]
+    fn a_program_is_loaded_again_only_where_a_signal_interrupted_it() {
+        let load = |kind: io::ErrorKind, failures: usize| {
+            let mut attempts = 0;
+            let loaded = verified(|| {
+                attempts += 1;
+                let verifier_log = aya_obj::VerifierLog::new(String::new());
+                let failed = ProgramError::LoadError { io_error: kind.into(), verifier_log };
+                if attempts > failures { Ok(()) } else { Err(failed) }
+            });
+            (loaded.is_ok(), attempts)
+        };
+        assert_eq!(load(io::ErrorKind::WouldBlock, 4), (true, 5));
+        assert_eq!(load(io::ErrorKind::WouldBlock, 9), (false, 5));
+        assert_eq!(load(io::ErrorKind::PermissionDenied, 4), (false, 1));
     }
 }

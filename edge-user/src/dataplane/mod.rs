@@ -27,19 +27,22 @@ mod object;
 mod pins;
 mod prefixes;
 mod settings;
+mod stages;
 mod state;
 
 use std::path::Path;
 
 pub use accounts::Accounts;
-pub use binds::{BindUse, Binds};
+pub use binds::{BindUse, Binds, Windows};
 pub use calls::{Calls, Walk};
 pub use clock::Clocks;
 pub use counters::{Counters, SourceUse};
 pub use detach::{DetachReport, detach};
 pub use egress::EgressHook;
 pub use error::DataplaneError;
-pub use events::{EventStream, Events, ProgramLogs, RecordStream, Records, Ring, RingStream};
+pub use events::{
+    EventStream, Events, MessageStream, Messages, ProgramLogs, RecordStream, Records, Ring, RingStream,
+};
 pub use interfaces::{InterfaceChange, Interfaces};
 pub use listeners::{ListenerUse, Listeners};
 pub use load::Adoption;
@@ -68,6 +71,8 @@ pub struct Dataplane {
     pub events: Events,
     /// Calls that are over.
     pub records: Records,
+    /// Messages that were answered.
+    pub messages: Messages,
     /// The programs' log lines, where they have any.
     pub logs: Option<ProgramLogs>,
     /// What became of the maps that were installed before.
@@ -84,8 +89,8 @@ impl Dataplane {
         load::check_kernel()?;
         pins.prepare()?;
         let lock = pins.lock()?;
-        let load::Loaded { mut ebpf, mut maps, adoption } = load::load(&pins, capacity)?;
-        let keeper = keep::Keeper::new(pins, lock, maps.copies()?);
+        let load::Loaded { mut ebpf, mut maps, stages, adoption } = load::load(&pins, capacity)?;
+        let keeper = keep::Keeper::new(pins, lock, maps.copies()?, stages);
         let settings = settings::SettingsMap::new(maps.typed(edge_ebpf::abi::map::SETTINGS)?)?;
         let capacities = maps.capacities()?;
         // What copies handles goes before those that take them.
@@ -98,6 +103,7 @@ impl Dataplane {
             prefixes: Prefixes::new(&mut maps, settings)?,
             events: Events::new(&mut maps, edge_ebpf::abi::map::EVENTS)?,
             records: Records::new(&mut maps, edge_ebpf::abi::map::RECORDS)?,
+            messages: Messages::new(&mut maps, edge_ebpf::abi::map::MESSAGES)?,
             logs: ProgramLogs::new(&mut ebpf),
             interfaces: Interfaces::new(ebpf, keeper),
             adoption,

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use edge_ebpf::abi::ABI_VERSION;
+use edge_ebpf::abi::{ABI_VERSION, map};
 use nix::mount::MsFlags;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
@@ -18,6 +18,8 @@ use super::error::DataplaneError;
 const LINK: &str = "link-";
 const MODE: &str = "mode-";
 const EGRESS: &str = "egress-";
+/// What parts the name of a map of stages from the number of its load.
+const LOAD: char = '@';
 
 /// The directory of pins, all versions of it.
 #[derive(Clone, Debug)]
@@ -102,6 +104,20 @@ impl PinDir {
 /// The pin of a map.
 pub(super) fn map_path(version: &Path, map: &str) -> PathBuf {
     version.join(map)
+}
+
+/// The pin of a map of stages, by the load that it belongs to.
+pub(super) fn stages_path(version: &Path, map: &str, load: u32) -> PathBuf {
+    version.join(format!("{map}{LOAD}{load}"))
+}
+
+/// Every pin of a map of stages, with its load.
+pub(super) fn stages(version: &Path) -> Vec<(u32, PathBuf)> {
+    let load = |name: &String| {
+        let (map, load) = name.split_once(LOAD)?;
+        map::STAGES.contains(&map).then(|| Some((load.parse().ok()?, version.join(name))))?
+    };
+    names(version).iter().filter_map(load).collect()
 }
 
 /// The pin of an interface's link.
@@ -272,6 +288,17 @@ mod tests {
         assert_eq!(noted_mode(directory.path(), "eth0").unwrap(), ("native".into(), None));
         remove_link(directory.path(), "eth0").unwrap();
         assert_eq!(noted_mode(directory.path(), "eth0"), None);
+    }
+
+    #[test]
+    fn maps_of_stages_are_told_by_name_and_load() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = stages_path(directory.path(), map::INGRESS_STAGES, 1);
+        let twelfth = stages_path(directory.path(), map::INGRESS_STAGES, 12);
+        for path in [&first, &twelfth, &link_path(directory.path(), "eth0@2")] {
+            fs::write(path, "").unwrap();
+        }
+        assert_eq!(stages(directory.path()), [(1, first), (12, twelfth)]);
     }
 
     #[test]

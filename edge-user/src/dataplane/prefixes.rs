@@ -54,7 +54,7 @@ impl Prefixes {
         length: Duration,
         names: &BTreeMap<u32, String>,
     ) -> Result<PrefixTurn, DataplaneError> {
-        let mut turn = PrefixTurn { length, counts: BTreeMap::new() };
+        let mut turn = PrefixTurn { length, ..PrefixTurn::default() };
         for index in half.first_page..half.first_page + PREFIX_PAGES {
             let page = self
                 .pages
@@ -75,19 +75,24 @@ impl Prefixes {
 fn collect(page: &PrefixPage, names: &BTreeMap<u32, String>, turn: &mut PrefixTurn) {
     let used = page.sets.iter().flat_map(|set| set.ways).filter(|way| way.key != 0);
     for PrefixCount { key, count } in used {
-        let (account, digits) = prefix_key_parts(key);
+        let (account, digits, receipt) = prefix_key_parts(key);
         // The 1 before the digits keeps leading zeros.
         let digits = digits.to_string();
-        if let (Some(name), Some(digits)) = (names.get(&account), digits.strip_prefix('1')) {
+        let (Some(name), Some(digits)) = (names.get(&account), digits.strip_prefix('1')) else { continue };
+        let digits = digits.to_owned();
+        if let Some(kind) = receipt {
+            let receipts = turn.receipts.entry(name.clone()).or_default();
+            receipts.entry(digits).or_default()[kind.index()] += count;
+        } else {
             let counts = turn.counts.entry(name.clone()).or_default();
-            *counts.entry(digits.to_owned()).or_default() += count;
+            *counts.entry(digits).or_default() += count;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use edge_ebpf::abi::prefix_key;
+    use edge_ebpf::abi::{ReceiptKind, prefix_key, receipt_digits};
 
     use super::*;
 
@@ -96,11 +101,15 @@ mod tests {
         let mut page = EMPTY;
         page.sets[3].ways[0] = PrefixCount { key: prefix_key(2, 1_044), count: 5 };
         page.sets[3].ways[1] = PrefixCount { key: prefix_key(2, 144), count: 7 };
+        let failed = receipt_digits(ReceiptKind::Failed, 144);
+        page.sets[3].ways[2] = PrefixCount { key: prefix_key(2, failed), count: 3 };
         page.sets[63].ways[3] = PrefixCount { key: prefix_key(9, 144), count: 11 };
         let names = BTreeMap::from([(2, "acme".to_owned())]);
         let mut turn = PrefixTurn::default();
         collect(&page, &names, &mut turn);
         let acme = BTreeMap::from([("044".to_owned(), 5), ("44".to_owned(), 7)]);
         assert_eq!(turn.counts, BTreeMap::from([("acme".to_owned(), acme)]));
+        let receipts = BTreeMap::from([("44".to_owned(), [0, 3, 0, 0, 0, 0, 0, 0])]);
+        assert_eq!(turn.receipts, BTreeMap::from([("acme".to_owned(), receipts)]));
     }
 }

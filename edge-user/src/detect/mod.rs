@@ -1,6 +1,6 @@
 //! Detectors: pure functions of (snapshot, now). One detector a file.
 
-mod caller_id;
+mod foreign;
 mod pace;
 mod prefix;
 mod pumping;
@@ -8,24 +8,26 @@ mod scanning;
 mod spike;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 mod window;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edge_ebpf::abi::{AccountCounters, Class, Event};
+use edge_ebpf::abi::{AccountCounters, Class, Event, ReceiptKind};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Finding;
 pub use crate::alert::Signal;
 use crate::config;
-use caller_id::CallerIds;
+use foreign::{Foreign, Shown};
 use pumping::Pumping;
 use scanning::Scanning;
 use spike::Spike;
+use undelivered::Undelivered;
 
-pub use caller_id::RULE as CALLER_ID;
+pub use foreign::{CALLER_ID, SENDER_ID};
 pub use scanning::{RULE as SCANNING, Scanner};
 
 /// Every detector, with what each has learnt.
@@ -34,8 +36,10 @@ pub struct Detectors {
     config: config::Detect,
     spike: Spike,
     pumping: Pumping,
+    undelivered: Undelivered,
     scanning: Scanning,
-    caller_ids: CallerIds,
+    callers: Foreign,
+    senders: Foreign,
     scanners: Vec<Scanner>,
 }
 
@@ -59,8 +63,10 @@ impl Detectors {
             config: config.clone(),
             spike: Spike::default(),
             pumping: Pumping::default(),
+            undelivered: Undelivered::default(),
             scanning: Scanning::default(),
-            caller_ids: CallerIds::default(),
+            callers: Foreign::new(Shown::Callers),
+            senders: Foreign::new(Shown::Senders),
             scanners: Vec::new(),
         }
     }
@@ -81,7 +87,9 @@ impl Detectors {
         signals.extend(
             self.spike.step(&self.config.spike, snapshot, now, |account| pumping.top_prefixes(account)),
         );
-        signals.extend(self.caller_ids.step(&self.config.caller_id, snapshot, now));
+        signals.extend(self.undelivered.step(&self.config.undelivered, snapshot, now));
+        signals.extend(self.callers.step(&self.config.caller_id, snapshot, now));
+        signals.extend(self.senders.step(&self.config.sender_id, snapshot, now));
         let (scanning, found) = self.scanning.step(&self.config.scanning, now);
         signals.extend(scanning);
         self.scanners.extend(found);
@@ -91,7 +99,8 @@ impl Detectors {
     /// Takes a rare fact from the kernel into account.
     pub fn event(&mut self, event: &Event, now: Timestamp) {
         self.scanning.event(&self.config.scanning, event, now);
-        self.caller_ids.event(event);
+        self.callers.event(event);
+        self.senders.event(event);
     }
 
     /// The scanners that steps have found since this was last asked, most refused first.
@@ -125,7 +134,9 @@ impl Detectors {
             match finding.rule.as_str() {
                 spike::RULE => self.spike.adopt(finding, now),
                 pumping::RULE => self.pumping.adopt(finding, now),
-                caller_id::RULE => self.caller_ids.adopt(finding, now),
+                undelivered::RULE => self.undelivered.adopt(finding, now),
+                CALLER_ID => self.callers.adopt(finding, now),
+                SENDER_ID => self.senders.adopt(finding, now),
                 scanning::RULE => self.scanning.adopt(finding, now),
                 _ => {} // Not a detector's: the daemon's own.
             }
@@ -158,6 +169,8 @@ pub struct PrefixTurn {
     pub length: Duration,
     /// By account name: E.164 prefix (digits, no `+`) to admitted messages.
     pub counts: BTreeMap<String, BTreeMap<String, u64>>,
+    /// By account name: E.164 prefix to delivery receipts for it, by [`ReceiptKind`].
+    pub receipts: BTreeMap<String, BTreeMap<String, [u64; ReceiptKind::SLOTS]>>,
 }
 
 impl AccountSnapshot {

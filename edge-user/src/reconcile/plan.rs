@@ -6,7 +6,7 @@ use std::fmt;
 use edge_ebpf::abi::{Member, Policy, SystemId};
 use ipnet::IpNet;
 
-use super::{Desired, DesiredAccount, Installed, InstalledTrunk, Step};
+use super::{Desired, DesiredAccount, Installed, InstalledTrunk, ShownId, Step};
 use crate::config::UNKNOWN_ACCOUNT;
 
 /// Steps from installed to desired; empty when nothing changes.
@@ -51,10 +51,10 @@ pub enum PlanError {
         /// Room.
         capacity: u32,
     },
-    /// More caller IDs than room.
-    #[error("{wanted} caller IDs do not fit capacity.caller_ids = {capacity}")]
+    /// More caller IDs and sender IDs than room.
+    #[error("{wanted} caller and sender IDs do not fit capacity.caller_ids = {capacity}")]
     TooManyCallerIds {
-        /// Caller IDs configured.
+        /// Caller IDs and sender IDs configured.
         wanted: usize,
         /// Room.
         capacity: u32,
@@ -104,7 +104,7 @@ impl fmt::Display for Plan {
 ///
 /// An account that stays keeps its number, hence its buckets and counters. At every moment between two steps,
 /// each prefix names a number that has a policy:
-/// 1. caller IDs that come, so that no policy looks for one that is not there yet;
+/// 1. caller IDs and sender IDs that come, so that no policy looks for one that is not there yet;
 /// 1. new accounts, changed policies, trunks that come or change;
 /// 2. standings; prefixes that go, prefixes that come or move;
 /// 3. trunks and accounts that go;
@@ -117,16 +117,13 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
     let owners = Owners::of(installed);
     let trunks = trunk_numbers(desired, installed)?;
     let wanted = wanted_prefixes(desired, &numbers, &trunks);
-    let wanted_callers = wanted_caller_ids(desired, &numbers);
+    let wanted_shown = wanted_shown_ids(desired, &numbers);
     let mut steps = Vec::new();
 
-    for ((number, digits), name) in &wanted_callers {
-        if !installed.caller_ids.contains(&(*number, digits.clone())) {
-            steps.push(Step::AddCallerId {
-                number: *number,
-                account: (*name).to_owned(),
-                digits: digits.clone(),
-            });
+    for (key, name) in &wanted_shown {
+        if !installed.shown_ids.contains(key) {
+            let (number, id) = key.clone();
+            steps.push(Step::AddShownId { number, account: (*name).to_owned(), id });
         }
     }
     for (name, account) in &desired.accounts {
@@ -193,10 +190,11 @@ pub fn plan(desired: &Desired, installed: &Installed) -> Result<Plan, PlanError>
         steps.push(add_account(name, &numbers, desired));
     }
     steps.append(&mut late);
-    for (number, digits) in &installed.caller_ids {
-        if !wanted_callers.contains_key(&(*number, digits.clone())) {
-            let account = owners.name(Member { account: *number, trunk: 0 });
-            steps.push(Step::RemoveCallerId { number: *number, account, digits: digits.clone() });
+    for key in &installed.shown_ids {
+        if !wanted_shown.contains_key(key) {
+            let (number, id) = key.clone();
+            let account = owners.name(Member { account: number, trunk: 0 });
+            steps.push(Step::RemoveShownId { number, account, id });
         }
     }
     for (id, (name, number)) in &named {
@@ -231,9 +229,9 @@ fn check(desired: &Desired, installed: &Installed) -> Result<(), PlanError> {
     if exceeds(prefixes, desired.prefix_capacity) {
         return Err(PlanError::TooManyPrefixes { wanted: prefixes, capacity: desired.prefix_capacity });
     }
-    let caller_ids = desired.accounts.values().map(|account| account.caller_ids.len()).sum();
-    if exceeds(caller_ids, desired.caller_id_capacity) {
-        return Err(PlanError::TooManyCallerIds { wanted: caller_ids, capacity: desired.caller_id_capacity });
+    let shown_ids = desired.accounts.values().map(|account| account.shown_ids.len()).sum();
+    if exceeds(shown_ids, desired.caller_id_capacity) {
+        return Err(PlanError::TooManyCallerIds { wanted: shown_ids, capacity: desired.caller_id_capacity });
     }
     if exceeds(desired.standings.len(), desired.prefix_capacity) {
         return Err(PlanError::TooManyMeasures {
@@ -375,11 +373,11 @@ fn wanted_prefixes<'a>(
     wanted
 }
 
-/// Account number and digits to the account's name.
-fn wanted_caller_ids<'a>(desired: &'a Desired, numbers: &Numbers) -> BTreeMap<(u32, String), &'a str> {
+/// Account number and what the account may show to its name.
+fn wanted_shown_ids<'a>(desired: &'a Desired, numbers: &Numbers) -> BTreeMap<(u32, ShownId), &'a str> {
     let of = |(name, account): (&'a String, &'a DesiredAccount)| {
         let number = numbers.of(name);
-        account.caller_ids.iter().map(move |digits| ((number, digits.clone()), name.as_str()))
+        account.shown_ids.iter().map(move |id| ((number, id.clone()), name.as_str()))
     };
     desired.accounts.iter().flat_map(of).collect()
 }

@@ -4,8 +4,8 @@ use edge_ebpf::abi::{Class, Limit, Mode, StandingKind, policy_flag};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::PortSets;
-use crate::reconcile::{DesiredTrunk, GlobalSettings, InstalledAccount, Standing};
+use crate::config::{PortSets, SenderId};
+use crate::reconcile::{DesiredTrunk, GlobalSettings, InstalledAccount, ShownId, Standing};
 
 const CAPACITY: u32 = 4;
 
@@ -25,6 +25,9 @@ fn settings(mode: Mode) -> GlobalSettings {
         refusals: Limit::NONE,
         refusal_answer_ns: 30_000_000_000,
         bind_idle_ns: 3_600_000_000_000,
+        resets: true,
+        sip_streams_observed: false,
+        message_records: 1 << 31,
     }
 }
 
@@ -44,7 +47,7 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
                 policy: policy(*interval_ns),
                 prefixes,
                 trunks: BTreeMap::new(),
-                caller_ids: vec![],
+                shown_ids: vec![],
                 system_ids: vec![],
             },
         )
@@ -55,13 +58,13 @@ fn desired(accounts: &[(&str, u64, &[&str])]) -> Desired {
         policy: policy(7),
         prefixes: vec![],
         trunks: BTreeMap::new(),
-        caller_ids: vec![],
+        shown_ids: vec![],
         system_ids: vec![],
     });
     Desired {
         accounts,
         standings: BTreeMap::new(),
-        ports: PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775], smpp_refusal: 0 },
+        ports: PortSets { sip_udp: vec![5060], smpp_tcp: vec![2775], ..PortSets::default() },
         settings: settings(Mode::Observe),
         account_capacity: CAPACITY,
         prefix_capacity: 16,
@@ -104,11 +107,11 @@ fn apply(plan: &Plan, installed: &mut Installed) {
             Step::RemovePrefix { prefix, .. } => {
                 installed.prefixes.remove(prefix).unwrap();
             }
-            Step::AddCallerId { number, digits, .. } => {
-                assert!(installed.caller_ids.insert((*number, digits.clone())));
+            Step::AddShownId { number, id, .. } => {
+                assert!(installed.shown_ids.insert((*number, id.clone())));
             }
-            Step::RemoveCallerId { number, digits, .. } => {
-                assert!(installed.caller_ids.remove(&(*number, digits.clone())));
+            Step::RemoveShownId { number, id, .. } => {
+                assert!(installed.shown_ids.remove(&(*number, id.clone())));
             }
             Step::SetStanding { prefix, after, .. } => {
                 installed.standings.insert(*prefix, *after);
@@ -158,14 +161,14 @@ fn assert_reached(desired: &Desired, installed: &Installed) {
             own.retain(|prefix| !wish.prefixes.contains(prefix));
         }
         assert_eq!(named(0), own);
-        let caller_ids = installed.caller_ids.iter().filter(|(number, _)| *number == present.number);
-        let caller_ids: Vec<&String> = caller_ids.map(|(_, digits)| digits).collect();
-        assert_eq!(caller_ids, account.caller_ids.iter().collect::<Vec<_>>());
+        let shown_ids = installed.shown_ids.iter().filter(|(number, _)| *number == present.number);
+        let shown_ids: Vec<&ShownId> = shown_ids.map(|(_, id)| id).collect();
+        assert_eq!(shown_ids, account.shown_ids.iter().collect::<Vec<_>>());
     }
     let trunks: usize = desired.accounts.values().map(|account| account.trunks.len()).sum();
     assert_eq!(installed.trunks.len(), trunks);
-    let of_accounts = desired.accounts.values().map(|account| account.caller_ids.len()).sum::<usize>();
-    assert_eq!(installed.caller_ids.len(), of_accounts, "caller IDs of accounts that are gone");
+    let of_accounts = desired.accounts.values().map(|account| account.shown_ids.len()).sum::<usize>();
+    assert_eq!(installed.shown_ids.len(), of_accounts, "what accounts that are gone could show");
     assert_eq!(installed.standings, desired.standings);
     assert_eq!(installed.ports, desired.ports);
     assert_eq!(installed.settings, Some(desired.settings));
@@ -201,6 +204,9 @@ fn the_first_plan_installs_everything_and_reads_well() {
             "+ smpp.refusals unlimited",
             "+ smpp.answer_within 30s",
             "+ smpp.bind_idle 1h",
+            "+ tcp.reset true",
+            "+ sip.stream_refusal drop",
+            "+ records.messages 1/2",
         ]
     );
     assert!(first.needs_generation());
@@ -220,7 +226,7 @@ fn caller_ids_come_before_the_policy_that_looks_for_them_and_go_after_it() {
     let mut wish = desired(&[("acme", 1, &[])]);
     let mut installed = installed_from(&wish);
     let acme = wish.accounts.get_mut("acme").unwrap();
-    acme.caller_ids = vec!["441632".into()];
+    acme.shown_ids = vec![ShownId::Caller("441632".into())];
     acme.policy.flags = policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED;
     let comes = plan(&wish, &installed).unwrap();
     let lines = ["+ caller ID 441632 to acme", "~ account acme caller IDs of others not checked -> refused"];
@@ -234,6 +240,38 @@ fn caller_ids_come_before_the_policy_that_looks_for_them_and_go_after_it() {
     wish.caller_id_capacity = 0;
     let error = plan(&wish, &installed).unwrap_err();
     assert_eq!(error, PlanError::TooManyCallerIds { wanted: 1, capacity: 0 });
+}
+
+#[test]
+fn sender_ids_are_others_than_caller_ids_and_come_and_go_as_they_do() {
+    let with = |ids: &[ShownId], flags| {
+        let mut wish = desired(&[("acme", 1, &[])]);
+        let acme = wish.accounts.get_mut("acme").unwrap();
+        acme.shown_ids = ids.to_vec();
+        acme.policy.flags = flags;
+        wish
+    };
+    let caller = ShownId::Caller("441632".into());
+    let digits = ShownId::Sender(SenderId::Digits("441632".into()));
+    let text = ShownId::Sender(SenderId::Text("ACME".into()));
+    let mut installed = installed_from(&with(std::slice::from_ref(&caller), 0));
+    let counted = with(&[caller.clone(), digits, text.clone()], policy_flag::SENDER_IDS_CHECKED);
+    let comes = plan(&counted, &installed).unwrap();
+    let lines = [
+        "+ sender ID 441632 to acme",
+        "+ sender ID ACME to acme",
+        "~ account acme sender IDs of others not checked -> counted",
+    ];
+    assert_eq!(comes.lines(), lines);
+    apply(&comes, &mut installed);
+    assert_reached(&counted, &installed);
+    let enforced = policy_flag::SENDER_IDS_CHECKED | policy_flag::SENDER_IDS_ENFORCED;
+    let change = plan(&with(&[caller, text], enforced), &installed).unwrap();
+    let lines = ["~ account acme sender IDs of others counted -> refused", "- sender ID 441632 from acme"];
+    assert_eq!(change.lines(), lines);
+    let full = Desired { caller_id_capacity: 2, ..counted };
+    let error = plan(&full, &installed).unwrap_err();
+    assert_eq!(error, PlanError::TooManyCallerIds { wanted: 3, capacity: 2 });
 }
 
 #[test]
@@ -343,6 +381,16 @@ fn the_number_of_a_trunk_that_goes_is_not_given_to_one_that_comes() {
     assert!(matches!(plan(&full, &installed), Err(PlanError::TooManyTrunks { wanted: 3, capacity: 2 })));
 }
 
+/// The same digits as a caller ID and as a sender ID of either kind.
+fn shown_ids(digits: &str) -> Vec<ShownId> {
+    let sender = match digits.len() {
+        0 => return vec![],
+        1 => SenderId::Digits,
+        _ => SenderId::Text,
+    };
+    vec![ShownId::Caller(digits.to_owned()), ShownId::Sender(sender(digits.to_owned()))]
+}
+
 prop_compose! {
     fn any_desired()(
         names in prop::collection::btree_map("[a-e]", (1u64..3, "[1-2]{0,2}"), 0..4),
@@ -359,7 +407,7 @@ prop_compose! {
                 plan: "standard".into(),
                 policy: policy(interval_ns),
                 prefixes: vec![],
-                caller_ids: if digits.is_empty() { vec![] } else { vec![digits] },
+                shown_ids: shown_ids(&digits),
                 trunks: BTreeMap::new(),
                 system_ids: vec![],
             };

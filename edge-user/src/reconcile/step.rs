@@ -8,8 +8,8 @@ use edge_ebpf::abi::{
 };
 use ipnet::IpNet;
 
-use super::{GlobalSettings, Standing, system_id_text};
-use crate::config::PortSets;
+use super::{GlobalSettings, ShownId, Standing, system_id_text};
+use crate::config::{PortSets, Share};
 use crate::rate::Rate;
 
 /// One change.
@@ -80,23 +80,23 @@ pub enum Step {
         /// Name of the account or the trunk that it belonged to.
         owner: String,
     },
-    /// Let an account show numbers that begin so.
-    AddCallerId {
+    /// Let an account show something.
+    AddShownId {
         /// The account's number.
         number: u32,
         /// The account's name.
         account: String,
-        /// Leading digits.
-        digits: String,
+        /// What.
+        id: ShownId,
     },
-    /// Let it show them no more.
-    RemoveCallerId {
+    /// Let it show that no more.
+    RemoveShownId {
         /// The account's number.
         number: u32,
         /// Name of the account that had it.
         account: String,
-        /// Leading digits.
-        digits: String,
+        /// What.
+        id: ShownId,
     },
     /// Let a `system_id` name an account.
     SetSystemId {
@@ -164,8 +164,8 @@ impl Step {
             | Self::RemoveAccount { .. }
             | Self::SetTrunk { .. }
             | Self::RemoveTrunk { .. }
-            | Self::AddCallerId { .. }
-            | Self::RemoveCallerId { .. }
+            | Self::AddShownId { .. }
+            | Self::RemoveShownId { .. }
             | Self::SetPorts { .. } => false,
         }
     }
@@ -193,10 +193,8 @@ impl Step {
                 vec![format!("~ prefix {prefix} {before} -> {owner}")]
             }
             Self::RemovePrefix { prefix, owner } => vec![format!("- prefix {prefix} from {owner}")],
-            Self::AddCallerId { account, digits, .. } => vec![format!("+ caller ID {digits} to {account}")],
-            Self::RemoveCallerId { account, digits, .. } => {
-                vec![format!("- caller ID {digits} from {account}")]
-            }
+            Self::AddShownId { account, id, .. } => vec![format!("+ {id} to {account}")],
+            Self::RemoveShownId { account, id, .. } => vec![format!("- {id} from {account}")],
             Self::SetSystemId { id, account, .. } => {
                 vec![format!("+ system_id {} to {account}", system_id_text(id))]
             }
@@ -243,19 +241,20 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
         let words = |flags: u32| if flags & policy_flag::SUSPENDED == 0 { "in service" } else { "suspended" };
         lines.push(format!("~ account {name} {} -> {}", words(before.flags), words(after.flags)));
     }
-    let checks = policy_flag::CALLER_IDS_CHECKED | policy_flag::CALLER_IDS_ENFORCED;
-    if (before.flags ^ after.flags) & checks != 0 {
-        let words = |flags: u32| {
-            if flags & policy_flag::CALLER_IDS_CHECKED == 0 {
-                "not checked"
-            } else if flags & policy_flag::CALLER_IDS_ENFORCED == 0 {
-                "counted"
-            } else {
-                "refused"
-            }
-        };
-        let (was, is) = (words(before.flags), words(after.flags));
-        lines.push(format!("~ account {name} caller IDs of others {was} -> {is}"));
+    let rules = [
+        ("caller", policy_flag::CALLER_IDS_CHECKED, policy_flag::CALLER_IDS_ENFORCED),
+        ("sender", policy_flag::SENDER_IDS_CHECKED, policy_flag::SENDER_IDS_ENFORCED),
+    ];
+    for (what, checked, enforced) in rules {
+        if (before.flags ^ after.flags) & (checked | enforced) != 0 {
+            let words = |flags: u32| match (flags & checked != 0, flags & enforced != 0) {
+                (false, _) => "not checked",
+                (true, false) => "counted",
+                (true, true) => "refused",
+            };
+            let (was, is) = (words(before.flags), words(after.flags));
+            lines.push(format!("~ account {name} {what} IDs of others {was} -> {is}"));
+        }
     }
     for class in
         Class::ALL.iter().filter(|class| (before.answered ^ after.answered) >> class.index() & 1 == 1)
@@ -339,6 +338,9 @@ fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Ve
             ("smpp.refusals", Rate::from_limit(it.refusals).to_string()),
             ("smpp.answer_within", duration(it.refusal_answer_ns)),
             ("smpp.bind_idle", duration(it.bind_idle_ns)),
+            ("tcp.reset", it.resets.to_string()),
+            ("sip.stream_refusal", if it.sip_streams_observed { "observe" } else { "drop" }.to_owned()),
+            ("records.messages", Share::from_hashes(it.message_records).to_string()),
         ]
     };
     let is = facts(after);
@@ -386,12 +388,13 @@ mod tests {
 
     #[test]
     fn ports_that_change_are_listed_by_service() {
-        let before = PortSets { sip_udp: vec![5060], sip_tcp: vec![], smpp_tcp: vec![2775], smpp_refusal: 0 };
+        let before = PortSets { sip_udp: vec![5060], smpp_tcp: vec![2775], ..PortSets::default() };
         let after = PortSets {
             sip_udp: vec![5060, 5080],
             sip_tcp: vec![5060],
             smpp_tcp: vec![2775],
             smpp_refusal: 1,
+            ..PortSets::default()
         };
         assert_eq!(
             Step::SetPorts { before, after }.lines(),

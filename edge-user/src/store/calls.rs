@@ -6,22 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Row, params};
 
-use super::{Store, StoreError, from_i64, from_us, to_i64, to_us};
+use super::{RecordQuery, Store, StoreError, from_i64, from_us, to_i64, to_us};
 use crate::api::types::CallRow;
 use crate::figures::{CallFigures, SHORT};
-
-/// Which records to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallQuery {
-    /// Only this account's.
-    pub account: Option<String>,
-    /// Ended at this moment or later.
-    pub since: Option<Timestamp>,
-    /// Only records after this one.
-    pub after: u64,
-    /// At most this many.
-    pub limit: u64,
-}
 
 impl Store {
     /// Adds records, in one transaction; their `seq` is given here.
@@ -53,7 +40,7 @@ impl Store {
     }
 
     /// Records in the order in which they were written.
-    pub fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, StoreError> {
+    pub fn calls(&self, query: &RecordQuery) -> Result<Vec<CallRow>, StoreError> {
         let since = query.since.map_or(i64::MIN, to_us);
         self.read(|connection| {
             connection
@@ -100,18 +87,6 @@ impl Store {
             Ok(())
         })?;
         Ok(figures)
-    }
-
-    /// Forgets records that ended before a moment, and the oldest beyond a number.
-    pub fn prune_calls(&mut self, before: Timestamp, most: u64) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            transaction.execute("DELETE FROM calls WHERE end_at_us < ?1", [to_us(before)])?;
-            transaction.execute(
-                "DELETE FROM calls WHERE seq <= (SELECT max(seq) FROM calls) - ?1",
-                [to_i64(most)],
-            )?;
-            Ok(())
-        })
     }
 }
 

@@ -25,7 +25,7 @@ impl LimitOverride {
     /// `acme sip.invite (account)`: how the audit names it.
     #[must_use]
     pub fn subject(&self) -> String {
-        format!("{} {} ({})", self.account, self.class, scope_name(self.scope))
+        format!("{} {} ({})", self.account, self.class, self.scope.name())
     }
 }
 
@@ -54,7 +54,7 @@ impl Store {
                 )?
                 .execute(params![
                     limit.account,
-                    scope_name(limit.scope),
+                    limit.scope.name(),
                     limit.class,
                     limit.limit,
                     limit.change.actor,
@@ -77,7 +77,7 @@ impl Store {
         self.write(|transaction| {
             let removed = transaction
                 .prepare_cached("DELETE FROM limits WHERE account = ?1 AND scope = ?2 AND class = ?3")?
-                .execute(params![account, scope_name(scope), class])?;
+                .execute(params![account, scope.name(), class])?;
             if removed > 0 {
                 audit::insert(transaction, entry)?;
             }
@@ -116,10 +116,9 @@ impl Store {
 fn limit_override(row: &Row<'_>) -> rusqlite::Result<LimitOverride> {
     Ok(LimitOverride {
         account: row.get(0)?,
-        scope: match row.get_ref(1)?.as_str()? {
-            "account" => Scope::Account,
-            "source" => Scope::Source,
-            word => return Err(unknown_word(word)),
+        scope: {
+            let word = row.get_ref(1)?.as_str()?;
+            Scope::from_name(word).ok_or_else(|| unknown_word(word))?
         },
         class: row.get(2)?,
         limit: row.get(3)?,
@@ -130,11 +129,4 @@ fn limit_override(row: &Row<'_>) -> rusqlite::Result<LimitOverride> {
             expires_at: row.get::<_, Option<i64>>(7)?.map(from_us).transpose()?,
         },
     })
-}
-
-const fn scope_name(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Account => "account",
-        Scope::Source => "source",
-    }
 }

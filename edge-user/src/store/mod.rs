@@ -12,7 +12,9 @@ mod history;
 mod kept;
 mod limits;
 mod measures;
+mod messages;
 mod outbox;
+mod records;
 mod schema;
 mod shared;
 mod suspensions;
@@ -28,11 +30,11 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 pub use alerts::AlertQuery;
-pub use calls::CallQuery;
 pub use error::StoreError;
 pub use history::{HistoryQuery, HistoryRow};
 pub use limits::LimitOverride;
 pub use outbox::{Delivery, DeliveryState};
+pub use records::RecordQuery;
 pub use shared::Shared;
 
 /// How long a call waits for another process (a backup, a shell) to let go of the database.

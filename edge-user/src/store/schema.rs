@@ -111,6 +111,29 @@ const STEPS: &[M<'static>] = &[
     CREATE INDEX calls_by_end ON calls (end_at_us);",
     ),
     M::up("ALTER TABLE calls ADD COLUMN trunk TEXT NOT NULL DEFAULT '';"),
+    M::up(
+        "CREATE TABLE messages (
+        seq             INTEGER PRIMARY KEY,
+        account         TEXT NOT NULL,
+        system_id       TEXT NOT NULL,
+        source          TEXT NOT NULL,
+        command         TEXT NOT NULL,
+        sequence        INTEGER NOT NULL,
+        from_address    TEXT NOT NULL,
+        from_ton        INTEGER,
+        to_address      TEXT NOT NULL,
+        to_ton          INTEGER,
+        destinations    INTEGER NOT NULL,
+        part            INTEGER NOT NULL,
+        parts           INTEGER NOT NULL,
+        data_coding     INTEGER,
+        submitted_at_us INTEGER NOT NULL,
+        latency_us      INTEGER NOT NULL,
+        outcome         TEXT NOT NULL,
+        status          INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX messages_by_time ON messages (submitted_at_us);",
+    ),
 ];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

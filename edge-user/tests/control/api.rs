@@ -24,7 +24,7 @@ async fn every_question_is_answered_with_what_the_daemon_said() {
     assert_eq!(client.limits(&LimitQuery::default()).await.unwrap(), [fake::limit()]);
     assert_eq!(client.measures().await.unwrap(), [fake::measure()]);
     assert_eq!(client.suspensions().await.unwrap(), [fake::suspension()]);
-    assert_eq!(client.call_records(&RecordQuery::default()).await.unwrap(), [fake::call()]);
+    assert_eq!(client.call_records(&RecordQuery::default()).await.unwrap(), [crate::records::call()]);
     assert_eq!(client.top().await.unwrap().rows[0].baseline_per_sec, Some(12.5));
     assert_eq!(client.alerts(&AlertQuery::default()).await.unwrap()[0].alert, fake::alert());
     assert_eq!(client.alert(&fake::alert().id).await.unwrap().deliveries[0].attempts, 2);

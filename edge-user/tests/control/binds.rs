@@ -21,6 +21,11 @@ pub(crate) fn live_bind() -> LiveBind {
         requested_at: noon(),
         bound_at: Some(noon()),
         heard_at: None,
+        submitted: 120,
+        responded: 113,
+        outstanding: 7,
+        server_link_ms: Some(1.5),
+        client_link_ms: None,
         refused: 12,
         answered: 11,
         unmatched: 0,
@@ -33,8 +38,8 @@ fn a_bind_is_a_line_and_what_is_not_known_a_dash() {
     assert_eq!(
         text(&edgectl(&served.socket, "binds list")),
         "\
-ACCOUNT  SYSTEM ID  TYPE         STATE       AGE  HEARD  REFUSED  ID
-acme     acmebulk   transceiver  bound  1h 2m 5s  -           12  203.0.113.7:40000-198.51.100.10:2775
+ACCOUNT  SYSTEM ID  TYPE         STATE       AGE  HEARD  OUTSTANDING  REFUSED  ID
+acme     acmebulk   transceiver  bound  1h 2m 5s  -                7       12  203.0.113.7:40000-198.51.100.10:2775
 "
     );
     let cut = text(&edgectl(&served.socket, "binds list --limit 1"));
@@ -46,6 +51,7 @@ fn a_bind_is_shown_by_both_ends_of_its_connection() {
     let served = Served::start();
     let shown = text(&edgectl(&served.socket, &format!("binds show {ID}")));
     assert!(shown.contains("\nsystem id    acmebulk\n") && shown.contains("\nanswered     11\n"), "{shown}");
+    assert!(shown.contains("\noutstanding  7\nsubmitted    120\nresponded    113\n"), "{shown}");
     let six = edgectl(&served.socket, "binds show [2001:db8::7]:1-[2001:db8::1]:2775");
     assert_eq!(six.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&six.stderr).contains("[2001:db8::7]:1-[2001:db8::1]:2775"), "{six:?}");

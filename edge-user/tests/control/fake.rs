@@ -11,14 +11,16 @@ use edge_user::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
     CallStats, CallsStatus, DeliveryView, Detach, Detached, DropSlot, InterfaceStatus, LimitChange,
     LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall, LiveCallQuery, MapStatus, Measure, MeasureKind,
-    PlanRequest, PlanView, RecordQuery, Resume, Scope, SetLimit, SetMeasure, StatsQuery, Status, Suspend,
-    Suspension, TestWebhook, TestWebhookResult, Top, TopRow, UnsetLimit, UnsetMeasure,
+    MessageQuery, MessageRow, MessageStats, PlanRequest, PlanView, RecordQuery, Resume, Scope, SetLimit,
+    SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook, TestWebhookResult, Top, TopRow,
+    UnsetLimit, UnsetMeasure,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::binds::live_bind;
+use crate::records::{call, live_call, message, message_stats};
 
 /// The daemon; cloned handles see the same diary.
 #[derive(Clone, Default)]
@@ -169,45 +171,6 @@ pub(crate) fn suspension() -> Suspension {
     }
 }
 
-/// The one record.
-pub(crate) fn call() -> CallRow {
-    CallRow {
-        seq: 7,
-        account: "acme".to_owned(),
-        trunk: String::new(),
-        source: "203.0.113.7".to_owned(),
-        from: "441632960123".to_owned(),
-        to: "12025550123".to_owned(),
-        setup_at: noon(),
-        ring_at: Some(noon()),
-        answer_at: None,
-        end_at: noon(),
-        status: 486,
-        cause: "busy".to_owned(),
-        ended_by: "callee".to_owned(),
-    }
-}
-
-/// The one call under way.
-pub(crate) fn live_call() -> LiveCall {
-    LiveCall {
-        id: "1-00000000000000ab".to_owned(),
-        account: "acme".to_owned(),
-        trunk: Some("london".to_owned()),
-        source: "203.0.113.7".to_owned(),
-        state: "answered".to_owned(),
-        age_secs: 65,
-        from: "44163296xxxx".to_owned(),
-        to: "1202555xxxx".to_owned(),
-        setup_at: noon(),
-        ring_at: Some(noon()),
-        answer_at: Some(noon()),
-        heard_at: noon(),
-        session_expires_secs: None,
-        slots: 1,
-    }
-}
-
 fn stats() -> CallStats {
     CallStats { account: "acme".to_owned(), attempts: 4, answered: 2, asr: Some(0.5), ..CallStats::default() }
 }
@@ -294,11 +257,18 @@ impl Control for FakeDaemon {
             mode: "enforce".to_owned(),
             sources: vec!["203.0.113.0/24".to_owned(), "2001:db8::/32".to_owned()],
             system_ids: vec!["acme1".to_owned()],
+            caller_ids: vec!["4420".to_owned()],
+            caller_id_mode: "count".to_owned(),
+            caller_id_violations: 0,
+            sender_ids: vec!["ACME".to_owned(), "4420".to_owned()],
+            sender_id_mode: "refuse".to_owned(),
+            sender_id_violations: 5,
             limits: vec![limit()],
             calls_active: 12,
             calls_max: 50,
             calls: counts(&[("admitted", 100)]),
             stats: stats(),
+            message_stats: message_stats(),
             trunks: Vec::new(),
             suspension: Some(suspension()),
             messages: BTreeMap::from([(
@@ -307,6 +277,8 @@ impl Control for FakeDaemon {
             )]),
             sip: counts(&[("INVITE", 107)]),
             smpp: BTreeMap::new(),
+            responses: BTreeMap::new(),
+            receipts: BTreeMap::new(),
             alerts: vec![alert()],
         })
     }
@@ -403,6 +375,21 @@ impl Control for FakeDaemon {
     async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {
         // One page of one record.
         Ok(if query.after.is_none() { vec![call()] } else { Vec::new() })
+    }
+
+    async fn messages(&self, query: &MessageQuery) -> Result<Vec<MessageRow>, ApiError> {
+        match query.account.as_deref() {
+            None | Some("acme") => Ok(vec![message()]),
+            Some(name) => Err(unknown("account", name)),
+        }
+    }
+
+    async fn message_stats(&self, _: &StatsQuery) -> Result<Vec<MessageStats>, ApiError> {
+        Ok(vec![message_stats()])
+    }
+
+    async fn message_records(&self, query: &RecordQuery) -> Result<Vec<MessageRow>, ApiError> {
+        Ok(if query.after.is_none() { vec![message()] } else { Vec::new() })
     }
 
     async fn top(&self) -> Result<Top, ApiError> {

@@ -5,3 +5,4 @@ mod api;
 mod binds;
 mod edgectl;
 mod fake;
+mod records;

@@ -14,7 +14,7 @@ pub struct LiveBindQuery {
 }
 
 /// One bind, from its request to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveBind {
     /// Names the bind as long as its connection lives: both ends of it.
     pub id: String,
@@ -40,6 +40,16 @@ pub struct LiveBind {
     pub bound_at: Option<Timestamp>,
     /// When the client was last heard; missing where the connection has lost its place in the table of flows.
     pub heard_at: Option<Timestamp>,
+    /// Messages that have passed on this connection, those refused in SMPP's words included.
+    pub submitted: u32,
+    /// Responses to them that have come.
+    pub responded: u32,
+    /// Messages that wait for their responses: how much of its window the client uses.
+    pub outstanding: u32,
+    /// Milliseconds that the server took for the client's last `enquire_link`; missing before the first.
+    pub server_link_ms: Option<f64>,
+    /// Milliseconds that the client took for the server's last `enquire_link`, the way there and back included.
+    pub client_link_ms: Option<f64>,
     /// Messages refused in SMPP's words on this connection; what is dropped is counted by account only.
     pub refused: u32,
     /// Of those, how many the server has answered.

@@ -42,13 +42,14 @@ pub struct Resume {
     pub reason: String,
 }
 
-/// `GET /v1/calls/records?account=&since=&after=&limit=`, in the order in which they were written.
+/// `GET /v1/calls/records?account=&since=&after=&limit=`, in the order in which they were written; `GET
+/// /v1/messages/records` likewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordQuery {
     /// Only this account's.
     pub account: Option<String>,
-    /// Only calls that ended at this moment or later.
+    /// Only calls that ended, messages that were submitted, at this moment or later.
     pub since: Option<Timestamp>,
     /// Only records after this `seq`: the next page.
     pub after: Option<u64>,
@@ -142,13 +143,13 @@ pub struct DropSlot {
     pub reason: String,
 }
 
-/// `GET /v1/calls/stats?account=&since=`.
+/// `GET /v1/calls/stats?account=&since=`, `GET /v1/messages/stats` likewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatsQuery {
     /// Only this account's.
     pub account: Option<String>,
-    /// Only calls that ended at this moment or later.
+    /// Only calls that ended, messages that were submitted, at this moment or later.
     pub since: Option<Timestamp>,
 }
 

@@ -26,8 +26,17 @@ fn list(binds: &[LiveBind], limit: u32, style: Style) -> String {
     if binds.is_empty() {
         return "no bind is known".to_owned();
     }
-    let mut table =
-        style.table(&["<ACCOUNT", "<SYSTEM ID", "<TYPE", "<STATE", ">AGE", "<HEARD", ">REFUSED", "<ID"]);
+    let mut table = style.table(&[
+        "<ACCOUNT",
+        "<SYSTEM ID",
+        "<TYPE",
+        "<STATE",
+        ">AGE",
+        "<HEARD",
+        ">OUTSTANDING",
+        ">REFUSED",
+        "<ID",
+    ]);
     for bind in binds {
         table.add_row(vec![
             bind.account.clone(),
@@ -36,6 +45,7 @@ fn list(binds: &[LiveBind], limit: u32, style: Style) -> String {
             bind.state.clone(),
             text::secs(bind.age_secs),
             bind.heard_at.map_or_else(|| "-".to_owned(), text::time),
+            bind.outstanding.to_string(),
             bind.refused.to_string(),
             bind.id.clone(),
         ]);
@@ -49,7 +59,8 @@ fn show(bind: &LiveBind) -> String {
     let time = |at: Option<jiff::Timestamp>| at.map_or_else(|| "-".to_owned(), text::time);
     format!(
         "{}, {} for {}\naccount      {}\nsystem id    {}\ntype         {}\nsource       {}\nserver       {}\n\
-         server port  {}\nrequested    {}\nbound        {}\nlast heard   {}\nrefused      {}\nanswered     {}\n\
+         server port  {}\nrequested    {}\nbound        {}\nlast heard   {}\nlink         {}\noutstanding  {}\nsubmitted    {}\n\
+         responded    {}\nrefused      {}\nanswered     {}\n\
          unmatched    {}",
         bind.id,
         bind.state,
@@ -63,8 +74,22 @@ fn show(bind: &LiveBind) -> String {
         text::time(bind.requested_at),
         time(bind.bound_at),
         time(bind.heard_at),
+        link(bind),
+        bind.outstanding,
+        bind.submitted,
+        bind.responded,
         bind.refused,
         bind.answered,
         bind.unmatched,
+    )
+}
+
+/// How long either side took for the last `enquire_link` of the other.
+fn link(bind: &LiveBind) -> String {
+    let took = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+    format!(
+        "enquire_link answered by server in {}, by client in {}",
+        took(bind.server_link_ms),
+        took(bind.client_link_ms)
     )
 }

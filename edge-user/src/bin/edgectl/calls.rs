@@ -1,21 +1,15 @@
 //! `edgectl calls`.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use edge_user::api::client::Client;
 use edge_user::api::types::{CallRow, CallStats, DropSlot, LiveCall, LiveCallQuery, RecordQuery, StatsQuery};
 
-use crate::cli::{CallsVerb, ExportArgs, ExportFormat};
+use crate::cli::CallsVerb;
+use crate::export::{self, Record};
 use crate::failure::Failure;
 use crate::output::{Output, Style};
-use crate::text;
-
-/// Records asked for at once.
-const PAGE: u32 = 5_000;
-
-const COLUMNS: &str =
-    "seq,account,source,from,to,setup_at,ring_at,answer_at,end_at,status,cause,ended_by,trunk";
+use crate::text::{self, or_dash};
 
 pub(crate) async fn run(verb: CallsVerb, socket: &Path, output: Output) -> Result<(), Failure> {
     let client = Client::new(socket)?;
@@ -39,7 +33,9 @@ pub(crate) async fn run(verb: CallsVerb, socket: &Path, output: Output) -> Resul
             let query = StatsQuery { account: args.account, since: args.since };
             output.show(&client.call_stats(&query).await?, |stats, style| figures(stats, style))
         }
-        CallsVerb::Export(args) => export(args, &client).await,
+        CallsVerb::Export(args) => {
+            export::export(args, async |query: &RecordQuery| client.call_records(query).await).await
+        }
     }
 }
 
@@ -120,52 +116,32 @@ fn figures(stats: &[CallStats], style: Style) -> String {
     table.trim_fmt()
 }
 
-fn or_dash(text: &str) -> String {
-    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
-}
+impl Record for CallRow {
+    const COLUMNS: &str =
+        "seq,account,source,from,to,setup_at,ring_at,answer_at,end_at,status,cause,ended_by,trunk";
 
-/// Page by page, so that neither side holds more than one.
-async fn export(args: ExportArgs, client: &Client) -> Result<(), Failure> {
-    let mut query = RecordQuery { account: args.account, since: args.since, after: None, limit: Some(PAGE) };
-    let mut stdout = io::stdout().lock();
-    if args.format == ExportFormat::Csv {
-        writeln!(stdout, "{COLUMNS}")?;
+    fn seq(&self) -> u64 {
+        self.seq
     }
-    loop {
-        let page = client.call_records(&query).await?;
-        for row in &page {
-            let line = match args.format {
-                ExportFormat::Jsonl => serde_json::to_string(row).map_err(io::Error::from)?,
-                ExportFormat::Csv => csv(row),
-            };
-            writeln!(stdout, "{line}")?;
-        }
-        let Some(last) = page.last() else { break };
-        query.after = Some(last.seq);
-    }
-    stdout.flush()?;
-    Ok(())
-}
 
-/// No field can hold a comma, a quote or a line end: names, addresses, digits, times and words.
-fn csv(row: &CallRow) -> String {
-    let time = |at: Option<jiff::Timestamp>| at.map_or_else(String::new, |at| at.to_string());
-    [
-        row.seq.to_string(),
-        row.account.clone(),
-        row.source.clone(),
-        row.from.clone(),
-        row.to.clone(),
-        row.setup_at.to_string(),
-        time(row.ring_at),
-        time(row.answer_at),
-        row.end_at.to_string(),
-        row.status.to_string(),
-        row.cause.clone(),
-        row.ended_by.clone(),
-        row.trunk.clone(),
-    ]
-    .join(",")
+    fn fields(&self) -> Vec<String> {
+        let time = |at: Option<jiff::Timestamp>| at.map_or_else(String::new, |at| at.to_string());
+        vec![
+            self.seq.to_string(),
+            self.account.clone(),
+            self.source.clone(),
+            self.from.clone(),
+            self.to.clone(),
+            self.setup_at.to_string(),
+            time(self.ring_at),
+            time(self.answer_at),
+            self.end_at.to_string(),
+            self.status.to_string(),
+            self.cause.clone(),
+            self.ended_by.clone(),
+            self.trunk.clone(),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_csv_has_as_many_fields_as_columns() -> Result<(), jiff::Error> {
+    fn a_line_of_csv_has_as_many_fields_as_columns() -> Result<(), Box<dyn std::error::Error>> {
         let row = CallRow {
             seq: 7,
             account: "acme".to_owned(),
@@ -189,12 +165,12 @@ mod tests {
             cause: "busy".to_owned(),
             ended_by: "callee".to_owned(),
         };
-        let line = csv(&row);
+        let line = export::csv(&row)?;
         assert_eq!(
             line,
             "7,acme,203.0.113.7,441632960123,,2026-03-01T12:00:00Z,,,2026-03-01T12:00:01Z,486,busy,callee,london"
         );
-        assert_eq!(line.split(',').count(), COLUMNS.split(',').count());
+        assert_eq!(line.split(',').count(), CallRow::COLUMNS.split(',').count());
         Ok(())
     }
 

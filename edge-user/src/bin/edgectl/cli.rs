@@ -10,11 +10,13 @@ use edge_user::api::types::Scope;
 
 mod binds;
 mod calls;
+mod messages;
 
 use crate::values;
 
 pub(crate) use self::binds::BindsVerb;
-pub(crate) use self::calls::{CallsVerb, ExportArgs, ExportFormat};
+pub(crate) use self::calls::{CallsVerb, ExportArgs, ExportFormat, StatsArgs};
+pub(crate) use self::messages::MessagesVerb;
 
 /// Where the configuration is unless told otherwise.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/edge/edge.toml";
@@ -122,6 +124,9 @@ Example:
     /// Calls under way, and calls that are over
     #[command(subcommand)]
     Calls(CallsVerb),
+    /// Records of SMPP messages that were answered, and how long servers take to respond
+    #[command(subcommand)]
+    Messages(MessagesVerb),
     /// Refuse an account's requests outside of calls under way, until it is resumed
     #[command(after_help = "\
 Calls under way go on. Survives restarts; end it with `edgectl resume`.
@@ -222,7 +227,7 @@ pub(crate) struct LimitOf {
     /// What is counted
     #[arg(value_parser = values::class())]
     pub(crate) class: String,
-    /// Whose bucket: the account's over all its sources, or one for each source
+    /// Whose bucket: the account's over all its sources, one for each source, or one for each that has registered
     #[arg(long, value_parser = values::scope(), default_value = "account")]
     pub(crate) scope: Scope,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::Cell;
 use edge_user::api::client::Client;
-use edge_user::api::types::{LimitQuery, LimitView, SetLimit, UnsetLimit};
+use edge_user::api::types::{LimitQuery, LimitView, Scope, SetLimit, UnsetLimit};
 use edge_user::rate::Rate;
 
 use crate::cli::{LimitsVerb, SetLimitArgs, UnsetLimitArgs};
@@ -37,7 +37,7 @@ pub(crate) fn table(limits: &[LimitView], style: Style) -> String {
         table.add_row(vec![
             Cell::new(&limit.account),
             Cell::new(&limit.class),
-            Cell::new(text::scope(limit.scope)),
+            Cell::new(limit.scope.name()),
             Cell::new(&limit.limit),
             origin,
             Cell::new(until),
@@ -74,7 +74,10 @@ fn to_unset(args: UnsetLimitArgs) -> UnsetLimit {
 
 fn now_in_force(limit: &LimitView, _: Style) -> String {
     let LimitView { account, scope, class, limit, origin, change } = limit;
-    let scope = text::scope(*scope);
+    let scope = match scope {
+        Scope::Registered => "registered source",
+        scope => scope.name(),
+    };
     let until = match change {
         None => String::new(),
         Some(change) => format!(", until {}", text::expiry(change.expires_at)),
@@ -84,7 +87,7 @@ fn now_in_force(limit: &LimitView, _: Style) -> String {
 
 #[cfg(test)]
 mod tests {
-    use edge_user::api::types::{LimitChange, Scope};
+    use edge_user::api::types::LimitChange;
 
     use super::*;
 

@@ -19,8 +19,10 @@ mod check;
 mod completions;
 mod detach;
 mod doctor;
+mod export;
 mod limits;
 mod measures;
+mod messages;
 mod plan;
 mod reload;
 mod status;
@@ -65,6 +67,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Failure> {
             Verb::Resume(args) => suspend::resume(args, socket, output).await,
             Verb::Binds(verb) => binds::run(verb, socket, output).await,
             Verb::Calls(verb) => calls::run(verb, socket, output).await,
+            Verb::Messages(verb) => messages::run(verb, socket, output).await,
             Verb::Top(args) => top::run(&args, socket, output).await,
             Verb::Alerts(verb) => alerts::run(verb, socket, output).await,
             Verb::Webhook(verb) => webhook::run(verb, socket, output).await,

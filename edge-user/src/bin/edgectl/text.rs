@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use edge_user::api::types::Scope;
 use jiff::{Timestamp, Unit};
 
 /// A time in UTC, to the second: `2026-03-01T12:00:00Z`.
@@ -37,6 +36,16 @@ pub(crate) fn per_sec(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
 }
 
+/// The text, or a dash where there is none.
+pub(crate) fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// A time in milliseconds, or a dash.
+pub(crate) fn milliseconds(time: Option<f64>) -> String {
+    time.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))
+}
+
 /// `admitted 100, refused 7`, or a dash.
 pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {
     if counts.is_empty() {
@@ -44,14 +53,6 @@ pub(crate) fn counts(counts: &BTreeMap<String, u64>) -> String {
     }
     let words: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
     words.join(", ")
-}
-
-/// `account` or `source`.
-pub(crate) fn scope(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Account => "account",
-        Scope::Source => "source",
-    }
 }
 
 #[cfg(test)]

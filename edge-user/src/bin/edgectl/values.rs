@@ -13,10 +13,10 @@ pub(crate) fn class() -> PossibleValuesParser {
     PossibleValuesParser::new(Class::ALL.iter().map(|class| class.name()))
 }
 
-/// `account` or `source`.
+/// One of the names of [`Scope`].
 pub(crate) fn scope() -> impl TypedValueParser<Value = Scope> {
-    PossibleValuesParser::new(["account", "source"])
-        .map(|word| if word == "source" { Scope::Source } else { Scope::Account })
+    PossibleValuesParser::new(Scope::ALL.map(Scope::name))
+        .map(|word| Scope::from_name(&word).unwrap_or(Scope::Account))
 }
 
 /// A time such as `15m` or `1d 12h`, in seconds; at least one.

@@ -1,10 +1,11 @@
 //! Detectors against simulated traffic, second by second.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod caller_id;
+mod foreign;
 mod pumping;
 mod scanning;
 mod spike;
+mod undelivered;
 
 use std::time::Duration;
 
@@ -18,6 +19,13 @@ use crate::config;
 
 const ACCOUNT: &str = "acme";
 const NUMBER: u32 = 1;
+
+const FOREIGN_IDS: config::ForeignIds = config::ForeignIds {
+    enabled: true,
+    threshold: 10,
+    window: Duration::from_mins(1),
+    severity: Severity::Warning,
+};
 
 fn config() -> config::Detect {
     config::Detect {
@@ -39,6 +47,14 @@ fn config() -> config::Detect {
             resolve_share: 0.3,
             severity: Severity::Critical,
         },
+        undelivered: config::Undelivered {
+            enabled: true,
+            window: Duration::from_mins(5),
+            min_receipts: 50,
+            share: 0.5,
+            resolve_share: 0.3,
+            severity: Severity::Warning,
+        },
         scanning: config::Scanning {
             enabled: true,
             action: config::ScanningAction::Alert,
@@ -47,12 +63,8 @@ fn config() -> config::Detect {
             ban_for: Duration::from_mins(10),
             severity: Severity::Warning,
         },
-        caller_id: config::CallerIds {
-            enabled: true,
-            threshold: 10,
-            window: Duration::from_mins(1),
-            severity: Severity::Warning,
-        },
+        caller_id: FOREIGN_IDS,
+        sender_id: FOREIGN_IDS,
     }
 }
 
@@ -115,6 +127,20 @@ impl Simulation {
         self.snapshot.prefixes = Some(PrefixTurn {
             length: Duration::from_secs(10),
             counts: [(ACCOUNT.to_owned(), counts)].into(),
+            ..PrefixTurn::default()
+        });
+        self.pass(10);
+        self.look()
+    }
+
+    /// The same, with receipts: delivered, failed, expired.
+    fn receipts(&mut self, counts: &[(&str, [u64; 3])]) -> Vec<Signal> {
+        let of = |[delivered, failed, expired]: [u64; 3]| [delivered, failed, expired, 9, 9, 0, 0, 0];
+        let counts = counts.iter().map(|(prefix, count)| ((*prefix).to_owned(), of(*count))).collect();
+        self.snapshot.prefixes = Some(PrefixTurn {
+            length: Duration::from_secs(10),
+            receipts: [(ACCOUNT.to_owned(), counts)].into(),
+            ..PrefixTurn::default()
         });
         self.pass(10);
         self.look()

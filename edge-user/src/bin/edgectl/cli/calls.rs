@@ -75,7 +75,7 @@ pub(crate) struct DropSlotArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
-    /// Only calls that ended since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
+    /// Only calls ended, messages sent since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
     #[arg(long, value_name = "WHEN", value_parser = values::since)]
     pub(crate) since: Option<jiff::Timestamp>,
     /// Only this account's
@@ -85,7 +85,7 @@ pub(crate) struct StatsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Only calls that ended since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
+    /// Only calls ended, messages sent since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
     #[arg(long, value_name = "WHEN", value_parser = values::since)]
     pub(crate) since: Option<jiff::Timestamp>,
     /// Only this account's

@@ -1,4 +1,4 @@
-//! Caller IDs that are none of the account's.
+//! Caller IDs and sender IDs that are none of the account's.
 
 use edge_ebpf::abi::{Event, EventKind};
 
@@ -29,6 +29,31 @@ fn so_many_within_the_window_open_an_alert_with_the_numbers() {
     assert!((finding.observed - 10.0).abs() < 1e-9);
     let numbers: Vec<&str> = finding.evidence.iter().map(|evidence| evidence.value.as_str()).collect();
     assert_eq!(numbers, ["+044999", "+33123456789"]);
+}
+
+#[test]
+fn senders_have_a_rule_and_an_alert_of_their_own() {
+    let mut simulation = Simulation::new();
+    for text in [*b"Bank\0\0\0\0", [0; 8], *b"b\xe4nk\0\0\0\0", *b"MegaBank"] {
+        let kind = EventKind::ForeignSender as u32;
+        let now = simulation.now;
+        let event = Event { kind, ..told(u64::from_le_bytes(text)) };
+        simulation.detectors.event(&event, now);
+    }
+    assert_eq!(shows(&mut simulation, 9), []);
+    simulation.snapshot.accounts.get_mut(ACCOUNT).unwrap().counters.foreign_senders += 10;
+    let signals = shows(&mut simulation, 0);
+    let [Signal::Open(finding)] = &signals[..] else { panic!("callers count for themselves: {signals:?}") };
+    assert_eq!((finding.rule.as_str(), finding.subject.as_str()), ("sender_id", "sender_ids"));
+    assert!((finding.observed - 10.0).abs() < 1e-9);
+    let senders: Vec<_> = finding.evidence.iter().map(|it| (it.kind.as_str(), it.value.as_str())).collect();
+    let expected = ["MegaBank", "b\\xe4nk", "Bank"].map(|sender| ("sender_id", sender));
+    assert_eq!(senders, expected);
+    simulation.detectors = Detectors::new(&config());
+    let now = simulation.now;
+    simulation.detectors.adopt([finding], now);
+    simulation.pass(300);
+    assert_eq!(words(&simulation.look()), ["resolve"]);
 }
 
 #[test]

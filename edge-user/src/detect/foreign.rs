@@ -1,12 +1,13 @@
-//! Caller IDs: an account shows numbers that are none of its own.
+//! Caller IDs and sender IDs: an account shows some that are none of its own. One rule for each.
 //!
-//! 1. The kernel counts each such call and message, and tells some of their numbers ([`EventKind::ForeignCaller`]).
+//! 1. The kernel counts each such call and message, and tells some of what they showed ([`EventKind::ForeignCaller`],
+//!    [`EventKind::ForeignSender`]).
 //! 2. An alert opens when an account has had `threshold` of them within `window`, and resolves when it has had none
 //!    for [`QUIET`]: a wrong caller ID that is shown now and then is a mistake that has not been put right.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use edge_ebpf::abi::{Event, EventKind};
+use edge_ebpf::abi::{AccountCounters, Event, EventKind};
 use jiff::{SignedDuration, Timestamp};
 
 use super::pace::Pace;
@@ -15,22 +16,30 @@ use super::{AccountSnapshot, Snapshot};
 use crate::alert::{Evidence, Finding, Signal};
 use crate::config;
 
-/// Name of the rule.
-pub const RULE: &str = "caller_id";
+/// Name of the rule about callers.
+pub const CALLER_ID: &str = "caller_id";
+/// Name of the rule about senders of SMPP messages.
+pub const SENDER_ID: &str = "sender_id";
 
-/// What the alert is about.
-const SUBJECT: &str = "caller_ids";
 /// The alert is over when there was no violation for that long.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
-/// Numbers shown as evidence, and remembered of an account.
+/// Numbers or senders shown as evidence, and remembered of an account.
 const EVIDENCE: usize = 5;
 
+/// What is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown {
+    Callers,
+    Senders,
+}
+
 /// The detector's memory.
-#[derive(Debug, Default)]
-pub(super) struct CallerIds {
+#[derive(Debug)]
+pub(super) struct Foreign {
+    shown: Shown,
     /// By account.
     accounts: BTreeMap<String, Account>,
-    /// Numbers told of late, the latest last, by the account's number in the kernel.
+    /// Numbers or senders told of late, the latest last, by the account's number in the kernel.
     told: BTreeMap<u32, VecDeque<String>>,
 }
 
@@ -50,17 +59,65 @@ struct Open {
     pace: Pace,
 }
 
-impl CallerIds {
-    /// Takes an event; anything but a caller ID is none of ours.
+impl Shown {
+    /// Also the kind of its evidence.
+    const fn rule(self) -> &'static str {
+        match self {
+            Self::Callers => CALLER_ID,
+            Self::Senders => SENDER_ID,
+        }
+    }
+
+    /// What the alert is about.
+    const fn subject(self) -> &'static str {
+        match self {
+            Self::Callers => "caller_ids",
+            Self::Senders => "sender_ids",
+        }
+    }
+
+    const fn event(self) -> EventKind {
+        match self {
+            Self::Callers => EventKind::ForeignCaller,
+            Self::Senders => EventKind::ForeignSender,
+        }
+    }
+
+    const fn count(self, counters: &AccountCounters) -> u64 {
+        match self {
+            Self::Callers => counters.foreign_callers,
+            Self::Senders => counters.foreign_senders,
+        }
+    }
+
+    /// What an event says was shown.
+    fn read(self, detail: u64) -> Option<String> {
+        match self {
+            // A 1 stands before the digits; without it, it was no number.
+            Self::Callers => detail.to_string().strip_prefix('1').map(|digits| format!("+{digits}")),
+            Self::Senders => {
+                let octets = detail.to_le_bytes();
+                let end = octets.iter().position(|octet| *octet == 0).unwrap_or(octets.len());
+                octets.get(..end).filter(|text| !text.is_empty()).map(|text| text.escape_ascii().to_string())
+            }
+        }
+    }
+}
+
+impl Foreign {
+    pub(super) const fn new(shown: Shown) -> Self {
+        Self { shown, accounts: BTreeMap::new(), told: BTreeMap::new() }
+    }
+
+    /// Takes an event; what is told of anything else is none of ours.
     pub(super) fn event(&mut self, event: &Event) {
-        if event.kind != EventKind::ForeignCaller as u32 {
+        if event.kind != self.shown.event() as u32 {
             return;
         }
-        // A 1 stands before the digits; without it, it was no number.
-        let Some(number) = event.detail.to_string().strip_prefix('1').map(str::to_owned) else { return };
+        let Some(id) = self.shown.read(event.detail) else { return };
         let told = self.told.entry(event.account).or_default();
-        told.retain(|before| *before != number);
-        told.push_back(number);
+        told.retain(|before| *before != id);
+        told.push_back(id);
         while told.len() > EVIDENCE {
             told.pop_front();
         }
@@ -69,11 +126,11 @@ impl CallerIds {
     /// One look at the counters. Only changes are answered.
     pub(super) fn step(
         &mut self,
-        config: &config::CallerIds,
+        config: &config::ForeignIds,
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Vec<Signal> {
-        let mut signals = Vec::new();
+        let (mut signals, shown) = (Vec::new(), self.shown);
         self.accounts.retain(|name, account| {
             let is_there = snapshot.accounts.contains_key(name);
             if !is_there {
@@ -81,20 +138,20 @@ impl CallerIds {
             }
             is_there
         });
-        for (name, snapshot) in &snapshot.accounts {
+        for (name, AccountSnapshot { number, counters }) in &snapshot.accounts {
             let account = self.accounts.entry(name.clone()).or_default();
-            let violations = account.look(config, snapshot, now);
+            let violations = account.look(config, shown.count(counters), now);
             let evidence = || {
-                let told = self.told.get(&snapshot.number).into_iter().flatten().rev();
-                let of = |number: &String| Evidence {
-                    kind: "caller_id".to_owned(),
-                    value: format!("+{number}"),
+                let told = self.told.get(number).into_iter().flatten().rev();
+                let of = |id: &String| Evidence {
+                    kind: shown.rule().to_owned(),
+                    value: id.clone(),
                     messages: 1,
                     share: 0.0,
                 };
                 told.map(of).collect()
             };
-            signals.extend(account.tell(config, name, violations, evidence, now));
+            signals.extend(account.tell(config, shown, name, violations, evidence, now));
         }
         signals
     }
@@ -109,8 +166,7 @@ impl CallerIds {
 
 impl Account {
     /// Violations within the window, those since the last look included.
-    fn look(&mut self, config: &config::CallerIds, snapshot: &AccountSnapshot, now: Timestamp) -> u64 {
-        let count = snapshot.counters.foreign_callers;
+    fn look(&mut self, config: &config::ForeignIds, count: u64, now: Timestamp) -> u64 {
         // What the kernel had counted before the first look is old; a counter that fell began anew.
         let more = match self.count {
             Some(before) if before <= count => count - before,
@@ -131,16 +187,17 @@ impl Account {
 
     fn tell(
         &mut self,
-        config: &config::CallerIds,
+        config: &config::ForeignIds,
+        shown: Shown,
         name: &str,
         violations: u64,
         evidence: impl FnOnce() -> Vec<Evidence>,
         now: Timestamp,
     ) -> Option<Signal> {
         let finding = |evidence| Finding {
-            rule: RULE.to_owned(),
+            rule: shown.rule().to_owned(),
             account: name.to_owned(),
-            subject: SUBJECT.to_owned(),
+            subject: shown.subject().to_owned(),
             severity: config.severity,
             observed: as_f64(violations),
             threshold: as_f64(config.threshold),

@@ -1,0 +1,85 @@
+//! Which limit holds: one set by command, else the account's own, else its plan's; scope by scope.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+
+use edge_ebpf::abi::{Class, Policy};
+use edge_user::api::types::Scope;
+use edge_user::config;
+use edge_user::rate::Rate;
+use edge_user::reconcile::{Desired, LimitOverride};
+
+const CONFIG: &str = "\
+[[interfaces]]
+name = 'eth0'
+[plans.standard]
+source.sip.invite = '1/s burst 1'
+registered.sip.invite = '2/s burst 2'
+source.sip.options = '3/s burst 3'
+[accounts.acme]
+sources = ['203.0.113.0/25']
+plan = 'standard'
+[accounts.own]
+sources = ['203.0.113.128/25']
+plan = 'standard'
+limits.source.sip.invite = '4/s burst 4'
+";
+
+fn policy_of(account: &str, set: &[(Scope, &str)]) -> Policy {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("edge.toml");
+    std::fs::write(&path, CONFIG).unwrap();
+    let config = config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+    let overrides: Vec<LimitOverride> = set
+        .iter()
+        .map(|(scope, limit)| LimitOverride {
+            account: account.to_owned(),
+            scope: *scope,
+            class: Class::SipInvite,
+            limit: limit.parse().unwrap(),
+        })
+        .collect();
+    Desired::new(&config, &overrides, &BTreeMap::new()).accounts[account].policy
+}
+
+/// Of each source, and of each that has registered.
+fn invites(policy: &Policy) -> (String, String) {
+    let text = |limits: &[_]| Rate::from_limit(limits[Class::SipInvite.index()]).to_string();
+    (text(&policy.source), text(&policy.registered))
+}
+
+fn pair(source: &str, registered: &str) -> (String, String) {
+    (source.to_owned(), registered.to_owned())
+}
+
+#[test]
+fn a_registered_source_has_its_own_limit_where_the_plan_has_one_and_no_account_says_otherwise() {
+    let plan = policy_of("acme", &[]);
+    assert_eq!(invites(&plan), pair("1/s burst 1", "2/s burst 2"));
+    let options = Class::SipOptions.index();
+    assert_eq!(plan.registered[options], plan.source[options], "where it says nothing, as each source");
+    assert_eq!(invites(&policy_of("own", &[])), pair("4/s burst 4", "4/s burst 4"));
+}
+
+#[test]
+fn what_is_set_of_registered_sources_holds_for_them_alone() {
+    let set = policy_of("acme", &[(Scope::Registered, "9/s burst 9")]);
+    assert_eq!(invites(&set), pair("1/s burst 1", "9/s burst 9"));
+    let own = policy_of("own", &[(Scope::Registered, "9/s burst 9")]);
+    assert_eq!(invites(&own), pair("4/s burst 4", "9/s burst 9"));
+}
+
+#[test]
+fn what_is_set_of_each_source_holds_for_registered_ones_that_nothing_else_is_said_of() {
+    assert_eq!(
+        invites(&policy_of("acme", &[(Scope::Source, "8/s burst 8")])),
+        pair("8/s burst 8", "2/s burst 2")
+    );
+    assert_eq!(
+        invites(&policy_of("own", &[(Scope::Source, "8/s burst 8")])),
+        pair("8/s burst 8", "8/s burst 8")
+    );
+    // In the order of the database, and a limit for the registered that happens to be that of each source.
+    let both = policy_of("own", &[(Scope::Registered, "4/s burst 4"), (Scope::Source, "8/s burst 8")]);
+    assert_eq!(invites(&both), pair("8/s burst 8", "4/s burst 4"));
+}
