@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import collections
 import json
 import os
 import signal
@@ -19,11 +20,13 @@ async def main():
     arguments = parser.parse_args()
     started = time.monotonic()
     submits_at = []
+    submits_to = collections.Counter()
 
     def write():
         temporary = f"{arguments.report}.new"
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"commands": {"submit_sm": len(submits_at)}, "submits_at": submits_at}, file)
+            report = {"commands": {"submit_sm": len(submits_at)}, "submits_at": submits_at, "submits_to": submits_to}
+            json.dump(report, file)
         os.replace(temporary, arguments.report)
 
     async def report_forever():
@@ -42,6 +45,7 @@ async def main():
             event = await server.next()
             if isinstance(event, smpp34.SubmitSmEvent):
                 submits_at.append(time.monotonic() - started)
+                submits_to[event.destination_addr] += 1
                 accepted = event.accept(str(len(submits_at)))
                 if asyncio.iscoroutine(accepted) or asyncio.isfuture(accepted):
                     await accepted

@@ -17,6 +17,11 @@ import smpplib.client
 import smpplib.consts
 import smpplib.smpp
 
+# ESME_RTHROTTLED.
+THROTTLED = 0x58
+# Seconds between a message that was throttled and the answer to the next one, from which on they are told.
+PAUSE = 0.5
+
 
 class Esme(smpplib.client.Client):
     """smpplib's client from a source address of our choice, counting what it writes."""
@@ -43,6 +48,7 @@ def parse_arguments():
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, default=2775)
     parser.add_argument("--system-id", default="acme")
+    parser.add_argument("--bind", default="transceiver", choices=["transceiver", "transmitter"])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--window", type=int, default=10)
@@ -64,18 +70,20 @@ def submit_bytes(esme, destination):
         destination_addr=destination,
         short_message=b"hello",
     )
-    return pdu.generate()
+    return pdu.sequence, pdu.generate()
 
 
 class Answers(threading.Thread):
-    """Reads answers and counts those with status 0."""
+    """Reads answers and notes which messages passed and which were throttled when."""
 
     def __init__(self, esme):
         super().__init__(daemon=True)
         self.esme = esme
         self.got = collections.Counter()
-        self.ok = 0
+        self.passed = []
         self.statuses = collections.Counter()
+        self.answered_at = None
+        self.throttled_at = []
         self.changed = threading.Condition()
         self.error = None
 
@@ -83,11 +91,19 @@ class Answers(threading.Thread):
         try:
             while True:
                 pdu = self.esme.read_pdu()
+                if pdu.command in ("deliver_sm", "enquire_link"):
+                    response = smpplib.smpp.make_pdu(f"{pdu.command}_resp", client=self.esme)
+                    response.sequence = pdu.sequence
+                    self.esme.send_pdu(response)
                 with self.changed:
                     self.got[pdu.command] += 1
-                    self.ok += pdu.command == "submit_sm_resp" and pdu.status == 0
                     if pdu.command == "submit_sm_resp":
                         self.statuses[f"0x{pdu.status:02x}"] += 1
+                        self.answered_at = time.monotonic()
+                        if pdu.status == 0:
+                            self.passed.append(pdu.sequence)
+                        if pdu.status == THROTTLED:
+                            self.throttled_at.append((pdu.sequence, self.answered_at))
                     self.changed.notify_all()
                 if pdu.command == "unbind_resp":
                     return
@@ -97,11 +113,26 @@ class Answers(threading.Thread):
                 self.changed.notify_all()
 
 
+def throttling(sent_at, passed, throttled_at):
+    """When it began and ended, and its pauses: a message was judged after it was sent and before its answer was read."""
+    if not throttled_at:
+        return None
+    spans = [(sent_at[sequence], read) for sequence, read in throttled_at]
+    first = min(sequence for sequence, _ in throttled_at)
+    between = [(before[0], after[1]) for before, after in zip(spans, spans[1:])]
+    return {
+        "passed_before": sum(sequence < first for sequence in passed),
+        "first_read_at": spans[0][1],
+        "last_sent_at": spans[-1][0],
+        "pauses": [(sent, read) for sent, read in between if read - sent > PAUSE],
+    }
+
+
 def main():
     arguments = parse_arguments()
     esme = Esme(arguments.source, arguments.host, arguments.port, timeout=30, allow_unknown_opt_params=True)
     esme.connect()
-    esme.bind_transceiver(system_id=arguments.system_id, password="secret")
+    getattr(esme, f"bind_{arguments.bind}")(system_id=arguments.system_id, password="secret")
     esme._socket.settimeout(arguments.seconds + 30)
     answers = Answers(esme)
     answers.start()
@@ -109,6 +140,7 @@ def main():
     started = time.monotonic()
     deadline = started + arguments.seconds
     submitted = 0
+    sent_at = {}
     waiting = b""
     while submitted < arguments.count and answers.error is None and time.monotonic() < deadline:
         if arguments.rate:
@@ -121,7 +153,9 @@ def main():
                 )
                 if not room:
                     break
-        waiting += submit_bytes(esme, arguments.destination)
+        sequence, octets = submit_bytes(esme, arguments.destination)
+        sent_at[sequence] = time.monotonic()
+        waiting += octets
         submitted += 1
         size = arguments.write_size or len(waiting)
         while len(waiting) >= size > 0:
@@ -129,7 +163,6 @@ def main():
             waiting = waiting[size:]
     if waiting:
         esme._socket.sendall(waiting)
-    sent_for = time.monotonic() - started
 
     for _ in range(arguments.enquire_links):
         esme.send_pdu(smpplib.smpp.make_pdu("enquire_link", client=esme))
@@ -148,10 +181,11 @@ def main():
             {
                 "sent": {**esme.sent, "submit_sm": submitted},
                 "answered": answered,
-                "ok": answers.ok,
+                "ok": len(answers.passed),
                 "statuses": dict(answers.statuses),
-                "seconds": time.monotonic() - started,
-                "sent_for_seconds": sent_for,
+                "started_at": started,
+                "answered_at": answers.answered_at,
+                "throttling": throttling(sent_at, answers.passed, answers.throttled_at),
                 "error": answers.error,
             }
         ),

@@ -2,12 +2,13 @@
 """An SMSC: answers every request with status 0 and counts PDUs by command.
 
 The counts go to --report as one JSON object, written anew (atomically) five times a second and at the end:
-{"commands": {name: count}, "submits_at": [seconds since start of each submit_sm]}.
+{"commands": {name: count}, "submits_at": [seconds since start of each submit_sm], "submits_to": {number: count}}.
 """
 
 import argparse
 import asyncio
 import collections
+import itertools
 import json
 import os
 import signal
@@ -24,12 +25,16 @@ BINDS = (0x01, 0x02, 0x09)
 
 
 class Smsc:
-    def __init__(self, report, mute, reject):
+    def __init__(self, report, mute, reject, silent, asks, statuses):
         self.report = report
         self.mute = mute
         self.reject = reject
+        self.silent = silent
+        self.asks = asks
+        self.statuses = itertools.cycle(statuses)
         self.commands = collections.Counter()
         self.submits_at = []
+        self.submits_to = collections.Counter()
         self.started = time.monotonic()
 
     async def serve(self, reader, writer):
@@ -40,11 +45,17 @@ class Smsc:
                 self.commands[NAMES.get(command, f"0x{command:08x}")] += 1
                 if command == 0x04:
                     self.submits_at.append(time.monotonic() - self.started)
+                    self.submits_to[destination(body)] += 1
                 if self.reject and command in BINDS:
                     writer.write(struct.pack(">LLLL", 16, command | RESPONSE, 0x0E, sequence))
                     await writer.drain()
+                elif self.silent and command == 0x04:
+                    pass
                 elif command & RESPONSE == 0 and not (self.mute and command == 0x15):
-                    writer.write(answer(command, sequence, body))
+                    status = next(self.statuses) if command == 0x04 else 0
+                    writer.write(answer(command, status, sequence, body))
+                    if self.asks and command in BINDS:
+                        writer.write(struct.pack(">LLLL", 16, 0x15, 0, 1))
                     await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -54,7 +65,9 @@ class Smsc:
     def write_report(self):
         temporary = f"{self.report}.new"
         with open(temporary, "w", encoding="utf-8") as file:
-            json.dump({"commands": self.commands, "submits_at": self.submits_at}, file)
+            json.dump(
+                {"commands": self.commands, "submits_at": self.submits_at, "submits_to": self.submits_to}, file
+            )
         os.replace(temporary, self.report)
 
     async def report_forever(self):
@@ -63,15 +76,24 @@ class Smsc:
             await asyncio.sleep(0.2)
 
 
-def answer(command, sequence, body):
-    if command in BINDS:
+def destination(body):
+    # service_type, source_addr_ton, source_addr_npi, source_addr, dest_addr_ton, dest_addr_npi, destination_addr.
+    _, rest = body.split(b"\0", 1)
+    _, rest = rest[2:].split(b"\0", 1)
+    return rest[2:].split(b"\0", 1)[0].decode("latin-1")
+
+
+def answer(command, status, sequence, body):
+    if status:
+        content = b""
+    elif command in BINDS:
         content = body[: body.index(b"\0") + 1]
     elif command in (0x04, 0x21, 0x103):
         content = b"%d\0" % sequence
         content += b"\0" if command == 0x21 else b""
     else:
         content = b""
-    return struct.pack(">LLLL", 16 + len(content), command | RESPONSE, 0, sequence) + content
+    return struct.pack(">LLLL", 16 + len(content), command | RESPONSE, status, sequence) + content
 
 
 async def main():
@@ -81,8 +103,12 @@ async def main():
     parser.add_argument("--report", required=True)
     parser.add_argument("--mute", action="store_true", help="leave every enquire_link unanswered")
     parser.add_argument("--reject", action="store_true", help="answer every bind with ESME_RINVPASWD")
+    parser.add_argument("--silent", action="store_true", help="leave every submit_sm unanswered")
+    parser.add_argument("--asks", action="store_true", help="send an enquire_link behind the answer to a bind")
+    parser.add_argument("--statuses", default="0", help="of answers to submit_sm, in turn: 0,0x58")
     arguments = parser.parse_args()
-    smsc = Smsc(arguments.report, arguments.mute, arguments.reject)
+    statuses = [int(status, 0) for status in arguments.statuses.split(",")]
+    smsc = Smsc(arguments.report, arguments.mute, arguments.reject, arguments.silent, arguments.asks, statuses)
     server = await asyncio.start_server(smsc.serve, arguments.host, arguments.port)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

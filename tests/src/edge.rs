@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use edge_user::api::types::{AccountDetail, Status};
+use edge_user::api::types::{AccountDetail, Status, Top};
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -18,9 +18,9 @@ use crate::netns::{EDGE_INTERFACE, Lab, unique};
 use crate::process::{Process, wait_until};
 
 /// How long the daemon may take to be ready: its start includes the verifier.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Longer than the daemon takes from one reading of the counters to the next, also on a busy machine.
-const READ_WITHIN: Duration = Duration::from_millis(2500);
+const READY_WITHIN: Duration = Duration::from_mins(1);
+/// How long the daemon may take from one reading of the counters to the next, which is a second, on a busy machine.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// Files, pins and the daemon of one test.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Edge<'a> {
     database: PathBuf,
     lab: &'a Lab,
     starts: u32,
-    /// Packets seen when [`Self::settled`] last waited.
+    /// Packets that were counted when the counters of accounts were read, as [`Self::settled`] knows.
     settled_packets: Cell<Option<u64>>,
 }
 
@@ -140,12 +140,21 @@ impl<'a> Edge<'a> {
     /// `edgectl accounts show`, once the daemon has read all counters of traffic that has ended: the number of
     /// packets is always of now, accounts are as of the daemon's last reading, a second ago or a little more.
     pub fn settled(&self, name: &str) -> Result<AccountDetail> {
-        while self.settled_packets.get() != Some(self.status()?.packets) {
-            let packets = self.status()?.packets;
-            thread::sleep(READ_WITHIN);
-            self.settled_packets.set(Some(packets));
+        let mut packets = self.status()?.packets;
+        while self.settled_packets.get() != Some(packets) {
+            let seen = packets;
+            self.wait_for_reading(Timestamp::now());
+            packets = self.status()?.packets;
+            self.settled_packets.set(Some(seen));
         }
         self.account(name)
+    }
+
+    /// Waits until the daemon has read counters, and its detectors have judged them, of later than `after`.
+    pub fn wait_for_reading(&self, after: Timestamp) {
+        wait_until("the counters are read", READ_WITHIN, || {
+            self.read::<Top>(&["top", "--once"]).is_ok_and(|top| top.at > after)
+        });
     }
 
     /// `edgectl accounts show`, as the daemon knows it now.

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use edge_ebpf::abi::{
     AccountState, Allowance, Class, EgressOutcome, FullMap, Limit, Method, Mode, Outcome, Policy, Ports,
-    REPEAT_SETS_DEFAULT, RefusalMode, RepeatSet, Settings, SourceKey, SourceState, Standing, StandingKind,
+    REPEAT_SETS_DEFAULT, RefusalMode, RepeatSet, Service, Settings, SourceKey, SourceState, Standing,
+    StandingKind,
 };
 use edge_ebpf::decide::{
     Bind, Course, Opened, Origin, Refusal, Scope, Slot, World, is_foreign, judge, open_segment,
     settle_segment,
 };
 use edge_ebpf::hash::mix;
-use edge_ebpf::meter::{charge, price_ns};
+use edge_ebpf::meter::{charge, owe, price_ns};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::repeat;
 use edge_ebpf::wire::sip::{Reading, Reply, Saying, Scratch};
@@ -21,6 +22,7 @@ use zerocopy::FromZeros as _;
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes};
 use crate::host_calls::{Caller, Calls};
 use crate::host_segments::{Connections, OnTrial};
+use crate::host_streams::Streams;
 
 /// State of the packet path, as the maps hold it.
 #[derive(Debug)]
@@ -38,9 +40,13 @@ pub struct Host {
     pub(crate) policies: BTreeMap<u32, Policy>,
     /// Leading digits of the caller IDs that `acme` may show.
     caller_ids: Vec<&'static str>,
+    /// Sender IDs that `acme` may show.
+    pub(crate) sender_ids: Vec<&'static str>,
     standings: Vec<(Prefix, StandingKind)>,
     /// SMPP connections.
     pub connections: Connections,
+    /// SIP connections over TCP.
+    pub(crate) streams: Streams,
     /// The last SMPP segment that passed, in either direction, as it passed.
     pub passed: Option<Vec<u8>>,
     pub(crate) headers: Headers,
@@ -65,8 +71,10 @@ impl Host {
             settings: before.settings(1, [1, 2]),
             policies: [(0, before.unknown), (ACME, before.acme)].into(),
             caller_ids: before.caller_ids.clone(),
+            sender_ids: before.sender_ids.clone(),
             standings: before.standings.clone(),
             connections: Connections::default(),
+            streams: Streams::default(),
             passed: None,
             headers: Headers::EMPTY,
             repeats: HashMap::new(),
@@ -100,16 +108,20 @@ impl Host {
             let mut journey = Journey { host: self, frame, at: None, segment: None, parsed: None };
             match judge(&mut journey, parsed, &headers) {
                 Course::Ends(outcome) => outcome,
-                Course::Segment(origin, now_ns) => match open_segment(&mut journey, origin, &headers, now_ns)
-                {
-                    Err(outcome) => outcome,
-                    Ok((origin, judging)) => {
-                        let prices = [Scope::Source, Scope::Account]
-                            .map(|scope| journey.limit(scope, Class::SmppSubmit));
-                        let framed = journey.frame_segment(judging, prices, now_ns);
-                        settle_segment(&mut journey, origin, framed, now_ns)
+                Course::Segment(origin, Service::SipTcp, now_ns) => {
+                    journey.judge_stream(&headers, origin, now_ns)
+                }
+                Course::Segment(origin, _, now_ns) => {
+                    match open_segment(&mut journey, origin, &headers, now_ns) {
+                        Err(outcome) => outcome,
+                        Ok((origin, judging)) => {
+                            let prices = [Scope::Source, Scope::Account]
+                                .map(|scope| journey.limit(scope, Class::SmppSubmit));
+                            let framed = journey.frame_segment(judging, prices, now_ns);
+                            settle_segment(&mut journey, origin, framed, now_ns)
+                        }
                     }
-                },
+                }
             }
         };
         *self.outcomes.entry(outcome).or_default() += 1;
@@ -278,13 +290,26 @@ impl World for Journey<'_> {
         *bucket = bucket.wrapping_sub(price_ns(limit, cost));
     }
 
+    fn owe(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) {
+        let bucket = self.bucket(scope, class);
+        *bucket = owe(*bucket, limit, cost, now_ns);
+    }
+
+    fn refuses_streams(&self) -> bool {
+        self.host.settings.sip_streams_observed == 0
+    }
+
+    fn count_methods(&mut self, method: usize, messages: u32) {
+        self.account().counters.sip[method] += u64::from(messages);
+    }
+
     fn count(&mut self, class: Class, allowance: Allowance, messages: u32) {
         self.account().counters.messages[class.index()][allowance.index()] += u64::from(messages);
         let source = self.source();
-        if class == Class::Packets {
-            source.packets_dropped += u64::from(allowance == Allowance::Refused);
-        } else {
+        if class.is_of_messages() {
             source.messages[allowance.index()] += u64::from(messages);
+        } else {
+            source.packets_dropped += u64::from(allowance == Allowance::Refused);
         }
     }
 
@@ -319,6 +344,10 @@ impl World for Journey<'_> {
             }
             None => false,
         }
+    }
+
+    fn resets(&self) -> bool {
+        self.host.settings.resets != 0
     }
 
     fn answers(&self, class: Class) -> bool {

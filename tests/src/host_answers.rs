@@ -1,7 +1,10 @@
 //! The server's segments on the host: answers to binds and to what was refused.
 
-use edge_ebpf::abi::{BindCount, BindPhase, EgressOutcome, FlowKey, SystemId, refusal_of};
+use edge_ebpf::abi::{
+    BindCount, BindPhase, EgressOutcome, FlowKey, ReceiptKind, SystemId, receipt_digits, refusal_of,
+};
 use edge_ebpf::binds::{BindResponse, Hearer};
+use edge_ebpf::messages::{Answers, ReceiptReading, Receipts, Responses};
 use edge_ebpf::native::{Delta, PLACES, Rewrite, brings_old};
 use edge_ebpf::stream::{Finding, Segment, Walk};
 use edge_ebpf::wire::Headers;
@@ -50,8 +53,18 @@ impl Host {
         }
         let read = changes.frame.clone();
         let mut response = BindResponse::default();
-        let mut hearer =
-            Hearer { rewrite: &mut changes, refusals: refusals.as_deref_mut(), status, bind: &mut response };
+        let mut responses = Responses::default();
+        let mut receipts = Receipts::new_zeroed();
+        let mut hearer = Hearer {
+            rewrite: &mut changes,
+            refusals: refusals.as_deref_mut(),
+            status,
+            bind: &mut response,
+            responses: &mut responses,
+            answers: &mut Answers::new_zeroed(),
+            receipts: &mut receipts,
+            segment,
+        };
         let mut walk = Box::new(Walk::new_zeroed());
         let finding = walk.run(&flow, &read[..], segment, self.settings.prefix_digits, &mut hearer);
         let is_beyond = finding == Finding::BeyondHole;
@@ -59,6 +72,9 @@ impl Host {
             walk.refuse(&mut flow);
         } else {
             walk.commit(&mut flow);
+            flow.responses = flow.responses.wrapping_add(responses.heard);
+            self.count_responses(&client, &responses);
+            self.count_receipts(&client, &receipts, frame);
         }
         self.connections.flows.insert(key, flow);
         let is_answered = changes.delta.0 != 0;
@@ -84,6 +100,40 @@ impl Host {
         } else {
             EgressOutcome::SmppUnsynchronised
         }
+    }
+
+    fn count_responses(&mut self, client: &FlowKey, responses: &Responses) {
+        let number = self.number_of(client);
+        if let Some(account) = self.accounts.get_mut(&number) {
+            for (index, count) in account.counters.responses.iter_mut().enumerate() {
+                *count += u64::from(responses.of_kind(index));
+            }
+        }
+    }
+
+    fn count_receipts(&mut self, client: &FlowKey, receipts: &Receipts, frame: &[u8]) {
+        let number = self.number_of(client);
+        let mut read = vec![ReceiptKind::Unread; receipts.missed as usize];
+        for place in &receipts.list[..receipts.used as usize] {
+            let pdu = &frame[place.offset as usize..][..place.length as usize];
+            let mut reading = Box::new(ReceiptReading::new_zeroed());
+            let Some(receipt) = reading.read(pdu, self.settings.prefix_digits) else { continue };
+            read.push(receipt.kind);
+            if receipt.prefix != 0 {
+                *self.called.entry((number, receipt_digits(receipt.kind, receipt.prefix))).or_default() += 1;
+            }
+        }
+        if let Some(account) = self.accounts.get_mut(&number) {
+            for kind in read {
+                account.counters.receipts[kind.index()] += 1;
+            }
+        }
+    }
+
+    /// The account of a connection's bind, or of its client.
+    fn number_of(&self, client: &FlowKey) -> u32 {
+        let bound = self.connections.binds.get(client).filter(|bind| bind.phase == BindPhase::Bound as u32);
+        bound.map_or_else(|| self.resolve(&client.source).0, |bind| bind.account)
     }
 
     fn hear_bind(&mut self, client: &FlowKey, response: BindResponse) {

@@ -11,12 +11,14 @@ use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::native::{
     Delta, Judge, Judged, PLACES, Refusals, Refuser, Rewrite, brings_old, fold, judging, overlap, pseudo_sum,
 };
-use edge_ebpf::stream::{Flow, Nobody, Segment, Walk};
+use edge_ebpf::stream::{Flow, Segment, Walk};
 use edge_ebpf::wire::Headers;
+use edge_ebpf::wire::smpp::{Header, PREFIX_ROOM};
 use edge_ebpf::wire::transport::flag;
 use zerocopy::FromZeros as _;
 
 use crate::host::Journey;
+use crate::host_senders::Senders;
 
 /// State of SMPP connections.
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub(crate) struct OnTrial {
     judging: u32,
     judged: Judged,
     is_judged: bool,
+    /// Messages of senders that the account may not show.
+    foreign: u32,
     prices: [Limit; 2],
     changed: Vec<u8>,
     delta: Delta,
@@ -57,6 +61,7 @@ struct Changes<'a> {
     source: &'a mut SourceState,
     prices: [Limit; 2],
     refusals: Limit,
+    senders: Senders<'a>,
     now_ns: u64,
 }
 
@@ -107,8 +112,21 @@ impl Judge for Changes<'_> {
         *bucket = bucket.wrapping_sub(price_ns(limit, 1));
     }
 
+    fn owe(&mut self, scope: Scope, messages: u32) {
+        let (limit, bucket) = self.bucket(scope);
+        *bucket = bucket.wrapping_add(price_ns(limit, messages));
+    }
+
     fn may_refuse(&mut self) -> bool {
         take(self.refusals, &mut self.source.refusals_ns, self.now_ns)
+    }
+
+    fn is_foreign(&mut self, octets: &[u8; PREFIX_ROOM], seen: u32) -> bool {
+        self.senders.is_foreign(octets, seen)
+    }
+
+    fn read(&mut self, _start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) {
+        self.senders.note(octets, header.length);
     }
 }
 
@@ -151,6 +169,7 @@ impl Journey<'_> {
             judging: 0,
             judged: Judged::default(),
             is_judged: false,
+            foreign: 0,
             prices: [Limit::NONE; 2],
             changed: self.frame.to_vec(),
             delta: Delta::default(),
@@ -173,17 +192,21 @@ impl Journey<'_> {
             return Framed { found: Found::Carried, submits: 0, binds: 0, judged: Judged::default() };
         };
         let Settings { prefix_digits: digits, refusals: refusal_limit, .. } = self.host.settings;
+        let (source_key, number) = self.place();
+        let flags = self.host.policies.get(&number).map_or(0, |policy| policy.flags);
+        let mut senders = Senders::of(number, flags, &self.host.sender_ids);
+        let how = judging::with_senders(how, flags, on.flow.lenient != 0);
         on.judging = how;
         let mut refusals = self.host.connections.refusals.remove(&on.key);
         if how & judging::NATIVE == 0 && refusals.is_none() {
-            on.walk.run(&on.flow, self.frame, on.segment, digits, &mut Nobody);
+            on.walk.run(&on.flow, self.frame, on.segment, digits, &mut senders);
+            on.foreign = senders.foreign;
             let framed = Framed::by(&on.walk, &on.judged, false);
             self.segment = Some(on);
             return framed;
         }
         on.is_judged = true;
         on.prices = prices;
-        let (source_key, number) = self.place();
         let mut source = self.host.sources.get(&source_key).copied().unwrap_or_else(SourceState::new_zeroed);
         let mut account = self.host.accounts.get(&number).copied().unwrap_or_else(AccountState::new_zeroed);
         for is_second in [false, true] {
@@ -196,6 +219,7 @@ impl Journey<'_> {
                 source: &mut source,
                 prices,
                 refusals: refusal_limit,
+                senders,
                 now_ns,
             };
             if let Some(refusals) = refusals.as_deref().filter(|_| on.segment.len != 0) {
@@ -217,14 +241,21 @@ impl Journey<'_> {
                 judging: how,
             };
             on.walk.run(&on.flow, &read[..], on.segment, digits, &mut refuser);
-            (on.changed, on.delta) = (changes.frame, changes.delta);
+            (on.changed, on.delta, on.foreign) = (changes.frame, changes.delta, changes.senders.foreign);
             let reverse = turned(&on.key);
             let hears = self.host.connections.flows.get(&reverse).is_some_and(Flow::is_synchronised);
-            if is_second || on.judged.wants_refusals == 0 || !hears {
+            if is_second || on.judged.wants_refusals == 0 {
+                break;
+            }
+            if !hears {
+                on.flow.lenient = 1;
                 break;
             }
             (source, account) = before;
             refusals = Some(Box::new(Refusals::new_zeroed()));
+            if let Some(answers) = self.host.connections.flows.get_mut(&reverse) {
+                answers.strict = 1;
+            }
         }
         if let Some(refusals) = refusals {
             self.host.connections.refusals.insert(on.key, refusals);
@@ -276,6 +307,7 @@ impl Journey<'_> {
         }
         let account = self.host.accounts.entry(number).or_insert_with(AccountState::new_zeroed);
         account.counters.smpp_refused += u64::from(judged.refused);
+        account.counters.foreign_senders += u64::from(on.foreign);
         for command in Command::ALL {
             account.counters.smpp[command.index()] += u64::from(walk.tally.command(*command));
         }
@@ -290,7 +322,8 @@ impl Journey<'_> {
                 system_id,
                 requested_ns: now_ns,
                 bound_ns: 0,
-                touched_ns: now_ns,
+                server_link_ns: 0,
+                client_link_ns: 0,
             };
             self.host.connections.binds.insert(key, bind);
         }

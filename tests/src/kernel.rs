@@ -1,24 +1,29 @@
 //! The object file in the kernel, without an interface: maps set by hand, packets run by `BPF_PROG_TEST_RUN`.
 
+mod entries;
+mod rings;
+mod stages;
+
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
-    AccountState, BenchFrame, BindState, CALLER_ID_DIGITS, CallKey, CallRecord, CallState, CallerId,
-    EgressOutcome, FlowKey, Member, Outcome, Policy, Settings, SourceState, Standing, SystemId, Verdict,
-    bench, map, program,
+    AccountState, BenchFrame, BindState, CALLER_ID_DIGITS, CallKey, CallState, CallerId, EgressOutcome,
+    FlowKey, Member, Outcome, Policy, SENDER_ID, Settings, SourceState, Standing, StandingKind, SystemId,
+    Verdict, bench, map, program,
 };
 use edge_ebpf::native::Refusals;
-use zerocopy::{FromBytes as _, FromZeros as _};
+use edge_ebpf::stream::sip::SipFlow;
+use zerocopy::FromZeros as _;
 
-use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, mapped, ports};
+use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, is_of_digits, mapped, ports};
 use crate::netns::Namespace;
 use crate::object::object_bytes;
 
@@ -35,7 +40,7 @@ pub const XDP_TX: u32 = 3;
 #[must_use]
 pub fn xdp_action(outcome: Outcome) -> u32 {
     match outcome.verdict() {
-        Verdict::Pass => XDP_PASS,
+        Verdict::Pass | Verdict::Reset => XDP_PASS,
         Verdict::Drop => XDP_DROP,
         Verdict::Answer => XDP_TX,
     }
@@ -60,6 +65,7 @@ pub struct Run {
 const SMALL: &[(&str, u32)] = &[
     (map::SOURCES, 4096),
     (map::FLOWS, 4096),
+    (map::SIP_FLOWS, 4096),
     (map::CALLS, 1024),
     (map::MEMBERS, 1024),
     (map::STANDINGS, 1024),
@@ -101,6 +107,7 @@ impl Mirror {
 #[derive(Debug)]
 pub struct Kernel {
     pub(crate) ebpf: Ebpf,
+    _stages: Vec<Map>,
     generation: u32,
     standings: Vec<Prefix>,
     caller_ids: Vec<(u32, CallerId)>,
@@ -137,7 +144,9 @@ impl Kernel {
             }
             .with_context(|| format!("the verifier refused {name}"))?;
         }
-        let mut kernel = Self { ebpf, generation: 0, standings: Vec::new(), caller_ids: Vec::new() };
+        let stages = stages::link(&mut ebpf)?;
+        let mut kernel =
+            Self { ebpf, _stages: stages, generation: 0, standings: Vec::new(), caller_ids: Vec::new() };
         kernel.set(map::PORTS, 0, ports())?;
         for prefix in acme_prefixes() {
             kernel.add_member(prefix, ACME)?;
@@ -163,19 +172,23 @@ impl Kernel {
             self.standing_trie()?.remove(&Key::new(prefix.bits, prefix.address))?;
         }
         for (prefix, kind) in &before.standings {
-            let standing = Standing { kind: *kind as u32, reserved: 0, until_ns: u64::MAX };
-            self.standing_trie()?.insert(&Key::new(prefix.bits, prefix.address), standing, 0)?;
-            self.standings.push(*prefix);
+            self.add_standing(*prefix, *kind)?;
         }
         let map = self.ebpf.map_mut(map::CALLER_IDS).context(map::CALLER_IDS)?;
         let mut trie: LpmTrie<_, CallerId, u32> = LpmTrie::try_from(map)?;
         for (bits, id) in self.caller_ids.drain(..) {
             trie.remove(&Key::new(bits, id))?;
         }
-        for own in &before.caller_ids {
+        let callers = before.caller_ids.iter().map(|own| (ACME, own, own.len()));
+        // The zero at the end of a whole sender ID belongs to it.
+        let senders = before
+            .sender_ids
+            .iter()
+            .map(|own| (ACME | SENDER_ID, own, own.len() + usize::from(!is_of_digits(own))));
+        for (account, own, octets) in callers.chain(senders) {
             let mut digits = [0; CALLER_ID_DIGITS];
             digits[..own.len()].copy_from_slice(own.as_bytes());
-            let (bits, id) = (32 + 8 * u32::try_from(own.len())?, CallerId { account: ACME, digits });
+            let (bits, id) = (32 + 8 * u32::try_from(octets)?, CallerId { account, digits });
             trie.insert(&Key::new(bits, id), 1, 0)?;
             self.caller_ids.push((bits, id));
         }
@@ -192,6 +205,14 @@ impl Kernel {
             let way = if before.is_outward(frame) { program::EGRESS } else { program::INGRESS };
             self.run(way, frame, 1)?;
         }
+        Ok(())
+    }
+
+    /// Bans or allows a prefix, for sources that are looked up after that.
+    pub fn add_standing(&mut self, prefix: Prefix, kind: StandingKind) -> Result<()> {
+        let standing = Standing { kind: kind as u32, reserved: 0, until_ns: u64::MAX };
+        self.standing_trie()?.insert(&Key::new(prefix.bits, prefix.address), standing, 0)?;
+        self.standings.push(prefix);
         Ok(())
     }
 
@@ -330,18 +351,6 @@ impl Kernel {
         Ok(HashMap::<_, CallKey, CallState>::try_from(map)?.insert(key, call, 0)?)
     }
 
-    /// Records of calls since they were last asked for.
-    pub fn records(&mut self) -> Result<Vec<CallRecord>> {
-        let map = self.ebpf.map_mut(map::RECORDS).context(map::RECORDS)?;
-        let mut ring = RingBuf::try_from(map)?;
-        let mut records = Vec::new();
-        while let Some(record) = ring.next() {
-            let record = CallRecord::read_from_bytes(&record).ok().context("a record of another size")?;
-            records.push(record);
-        }
-        Ok(records)
-    }
-
     /// Expires calls, as the daemon does once a second.
     pub fn sweep(&mut self) -> Result<()> {
         let Some(Program::RawTracePoint(program)) = self.ebpf.program_mut(program::SWEEP) else {
@@ -380,12 +389,6 @@ impl Kernel {
     /// Sets what holds for the whole program.
     pub fn set_settings(&mut self, settings: Settings) -> Result<()> {
         self.set(map::SETTINGS, 0, settings)
-    }
-
-    /// What is known of a source.
-    pub fn source(&self, address: [u8; 16]) -> Result<SourceState> {
-        let map = self.ebpf.map(map::SOURCES).context(map::SOURCES)?;
-        Ok(HashMap::<_, [u8; 16], SourceState>::try_from(map)?.get(&address, 0)?)
     }
 
     /// Makes a prefix a source of an account.
@@ -462,6 +465,8 @@ impl Kernel {
         }
         let map = self.ebpf.map_mut(map::SOURCES).context(map::SOURCES)?;
         clear(&mut HashMap::<_, [u8; 16], SourceState>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::SIP_FLOWS).context(map::SIP_FLOWS)?;
+        clear(&mut HashMap::<_, FlowKey, SipFlow>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::CALLS).context(map::CALLS)?;
         clear(&mut HashMap::<_, CallKey, CallState>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::BINDS).context(map::BINDS)?;

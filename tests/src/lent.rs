@@ -22,6 +22,7 @@ impl Lent {
         let free = LOADED.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut kernel = free.map_or_else(Kernel::load, Ok)?;
         kernel.records()?;
+        kernel.messages()?;
         Ok(Self(Some(kernel)))
     }
 }

@@ -100,24 +100,42 @@ pub struct Lab {
     pub edge: Namespace,
     /// Where the customers are: all sources of this module are addresses here.
     pub peer: Namespace,
+    /// Where the servers are, if not beside `edged`.
+    pub(crate) behind: Option<Namespace>,
 }
 
 impl Lab {
     /// Makes the namespaces and the veth; needs root.
     pub fn make() -> Result<Self> {
-        ensure!(
-            nix::unistd::geteuid().is_root(),
-            "namespaces and XDP need root: `cargo xtask test` asks for it, or run this as root"
-        );
-        let lab = Self { edge: Namespace::make(unique("edge"))?, peer: Namespace::make(unique("peer"))? };
+        let lab = Self::unplugged()?;
         lab.plug()?;
         Ok(lab)
     }
 
+    /// The namespaces without anything between them.
+    pub(crate) fn unplugged() -> Result<Self> {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "namespaces and XDP need root: `cargo xtask test` asks for it, or run this as root"
+        );
+        let (edge, peer) = (Namespace::make(unique("edge"))?, Namespace::make(unique("peer"))?);
+        Ok(Self { edge, peer, behind: None })
+    }
+
+    /// Where the servers are.
+    #[must_use]
+    pub fn server(&self) -> &Namespace {
+        self.behind.as_ref().unwrap_or(&self.edge)
+    }
+
     /// Makes the veth (again, after [`Self::unplug`]).
     pub fn plug(&self) -> Result<()> {
-        let peer = ["type", "veth", "peer", "name", PEER_INTERFACE, "netns", &self.peer.name];
-        self.edge.ip(&[&["link", "add", EDGE_INTERFACE], &peer[..]].concat())?;
+        wire((&self.edge, EDGE_INTERFACE), (&self.peer, PEER_INTERFACE))?;
+        self.address()
+    }
+
+    /// Gives the ends their addresses.
+    pub(crate) fn address(&self) -> Result<()> {
         self.edge.ip(&["address", "add", &format!("{SERVER}/24"), "dev", EDGE_INTERFACE])?;
         self.edge.ip(&["address", "add", &format!("{SERVER_V6}/64"), "dev", EDGE_INTERFACE, "nodad"])?;
         for address in ["198.51.100.1/24", "203.0.113.7/32", "203.0.113.8/32", "192.0.2.7/32"] {
@@ -138,6 +156,11 @@ impl Lab {
     pub fn unplug(&self) -> Result<()> {
         self.edge.ip(&["link", "delete", EDGE_INTERFACE])
     }
+}
+
+/// A veth with its ends in two namespaces.
+pub(crate) fn wire((one, end): (&Namespace, &str), (other, other_end): (&Namespace, &str)) -> Result<()> {
+    one.ip(&["link", "add", end, "type", "veth", "peer", "name", other_end, "netns", &other.name])
 }
 
 /// `ip` that must succeed.

@@ -20,6 +20,8 @@ pub mod command {
     pub const SUBMIT_MULTI: u32 = 0x21;
     /// `data_sm`.
     pub const DATA_SM: u32 = 0x103;
+    /// `deliver_sm`.
+    pub const DELIVER_SM: u32 = 5;
     /// `deliver_sm_resp`.
     pub const DELIVER_SM_RESP: u32 = 0x8000_0005;
 }
@@ -51,6 +53,38 @@ pub fn submit_sm(sequence: u32, destination: &str, text: &[u8]) -> Vec<u8> {
     body.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
     body.extend(text);
     pdu(command::SUBMIT_SM, 0, sequence, &body)
+}
+
+/// `submit_multi` (4.5.1) to as many destinations, all the same number.
+#[must_use]
+pub fn submit_multi(sequence: u32, destinations: u64, text: &[u8]) -> Vec<u8> {
+    let mut body = b"\0".to_vec(); // service_type
+    body.extend([5, 0]); // source: alphanumeric
+    body.extend(b"acme\0");
+    body.push(u8::try_from(destinations).unwrap_or(u8::MAX));
+    for _ in 0..destinations {
+        body.extend([1, 1, 1]); // dest_flag: an address, international, E.164
+        body.extend(b"4416329601\0");
+    }
+    body.extend([0; 9]); // esm_class to sm_default_msg_id
+    body.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    body.extend(text);
+    pdu(command::SUBMIT_MULTI, 0, sequence, &body)
+}
+
+/// `deliver_sm` (4.6.1) from a number in international format. `esm_class`: 4 in a delivery receipt (5.2.12).
+#[must_use]
+pub fn deliver_sm(sequence: u32, source: &str, esm_class: u8, text: &[u8]) -> Vec<u8> {
+    let mut body = b"\0".to_vec(); // service_type
+    body.extend([1, 1]); // source: international, E.164
+    body.extend(source.as_bytes());
+    body.extend([0, 5, 0]); // destination: alphanumeric
+    body.extend(b"acme\0");
+    body.extend([esm_class, 0, 0, 0, 0]); // to validity_period
+    body.extend([0, 0, 0, 0]); // registered_delivery to sm_default_msg_id
+    body.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    body.extend(text);
+    pdu(command::DELIVER_SM, 0, sequence, &body)
 }
 
 /// `bind_*` (4.1).

@@ -10,7 +10,8 @@ pub(crate) struct Args {
     /// An array of `{"row", "ns", "net_ns", "verified_insns"}` on standard output instead of a table
     #[arg(long)]
     json: bool,
-    /// What a refused INVITE costs: Edge beside nftables, iptables and Kamailio, with live frames
+    /// What a refused INVITE costs, Edge beside nftables, iptables and Kamailio, with live frames; and a refused message of
+    /// SMPP, Edge beside a server that throttles, on live connections
     #[arg(long, conflicts_with = "rows")]
     peers: bool,
     /// Only these rows; all of them when missing
@@ -27,6 +28,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let program = if args.peers { "edge-peers" } else { "edge-bench" };
     if args.peers {
         setup::ensure_refusers()?;
+        // A live connection of SMPP has the whole of Edge on its way.
+        command::run(command::cargo().args(["build", "--package", "edge-user", "--bins"]))?;
     }
     command::run(command::cargo().args(["build", "--package", "edge-tests", "--bin", program]))?;
     let mut bench = command::privileged_path(&workspace::target().join("debug").join(program))?;

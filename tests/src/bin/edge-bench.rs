@@ -48,6 +48,7 @@ const ROWS: &[Plan] = &[
     Plan::of("sip_refused_503_checksum", "sip_refused_503_checksum").restored(),
     Plan::of("sip_refused_503_v6", "sip_refused_503_v6").restored(),
     Plan::of("sip_egress_response", "sip_invite_474").answered_by_server(),
+    Plan::of("sip_tcp_invite_474", "sip_tcp_invite_474").rewound(),
     Plan::of("smpp_submit_1", "smpp_submit_1").rewound(),
     Plan::of("smpp_submit_10", "smpp_submit_10").rewound(),
     Plan::of("smpp_submit_13", "smpp_submit_13").rewound(),

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::loaded_programs;
 use edge_ebpf::abi::{Class, Limit, Mode, Outcome, Policy};
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, at_once};
 use edge_tests::packet::Frame;
@@ -39,6 +40,7 @@ fn main() -> Result<()> {
     let capacity =
         Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64, caller_ids: 64, calls: 1024 };
     let mut dataplane = Dataplane::load(&pins, &capacity).context("the programs do not load")?;
+    print_verified();
     let installed = dataplane.accounts.read()?;
     dataplane.accounts.apply(&plan(&desired(), &installed)?)?;
     let wanted = Interface { name: receiver.clone(), xdp_mode: XdpModeRequest::Native };
@@ -80,6 +82,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// How much of its million instructions the verifier of this kernel has needed for each program.
+fn print_verified() {
+    let ours = loaded_programs().filter_map(Result::ok).filter_map(|program| {
+        let name = program.name_as_str().filter(|name| name.starts_with("edge_"))?.to_owned();
+        Some((name, program.verified_instruction_count()?))
+    });
+    for (name, instructions) in ours {
+        println!("{name}: {instructions} instructions verified");
+    }
+}
+
 /// One account with a burst of calls and hardly any rate.
 fn desired() -> Desired {
     let mut policy = Policy { mode: Mode::Enforce as u32, ..Policy::OPEN };
@@ -90,7 +103,7 @@ fn desired() -> Desired {
         plan: "vm".to_owned(),
         policy,
         prefixes,
-        caller_ids: Vec::new(),
+        shown_ids: Vec::new(),
         trunks: BTreeMap::new(),
         system_ids: Vec::new(),
     };
@@ -112,6 +125,9 @@ fn desired() -> Desired {
             refusals: Limit::NONE,
             refusal_answer_ns: 30_000_000_000,
             bind_idle_ns: 3_600_000_000_000,
+            resets: true,
+            sip_streams_observed: false,
+            message_records: 0,
         },
         account_capacity: 16,
         prefix_capacity: 64,

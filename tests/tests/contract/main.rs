@@ -5,3 +5,4 @@ mod layering;
 mod object;
 mod prometheus;
 mod source_tree;
+mod stack;

@@ -6,12 +6,13 @@ use aya_obj::generated::bpf_map_type::{
     BPF_MAP_TYPE_PERCPU_ARRAY, BPF_MAP_TYPE_RINGBUF,
 };
 use edge_ebpf::abi::{
-    AccountState, BindState, CallKey, CallState, CallerId, EgressOutcome, FlowKey, Listener, Member, Outcome,
-    Policy, Ports, PrefixPage, RepeatSet, Settings, SourceKey, SourceState, Standing, SystemId, TrunkPolicy,
-    TrunkState, map, program,
+    AccountState, BindState, CallKey, CallState, CallerId, EgressOutcome, FlowKey, IngressStage, Listener,
+    Member, MessageNote, NoteKey, Outcome, Policy, Ports, PrefixPage, RepeatSet, Settings, SourceKey,
+    SourceState, Standing, SystemId, TrunkPolicy, TrunkState, map, program,
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
+use edge_ebpf::stream::sip::SipFlow;
 use edge_tests::object::object_bytes;
 
 /// The bits of a trie's key, before its data.
@@ -34,6 +35,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         trie(map::STANDINGS, size_of::<Standing>()),
         (map::SOURCES, BPF_MAP_TYPE_LRU_HASH, size_of::<SourceKey>(), size_of::<SourceState>()),
         (map::FLOWS, BPF_MAP_TYPE_LRU_HASH, size_of::<FlowKey>(), size_of::<Flow>()),
+        (map::SIP_FLOWS, BPF_MAP_TYPE_LRU_HASH, size_of::<FlowKey>(), size_of::<SipFlow>()),
         (map::BINDS, BPF_MAP_TYPE_HASH, size_of::<FlowKey>(), size_of::<BindState>()),
         (map::SYSTEM_IDS, BPF_MAP_TYPE_HASH, size_of::<SystemId>(), size_of::<u32>()),
         (map::REFUSALS, BPF_MAP_TYPE_HASH, size_of::<FlowKey>(), size_of::<Refusals>()),
@@ -47,6 +49,9 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         (map::CALLER_IDS, BPF_MAP_TYPE_LPM_TRIE, PREFIX_LEN_BYTES + size_of::<CallerId>(), size_of::<u32>()),
         (map::RECORDS, BPF_MAP_TYPE_RINGBUF, 0, 0),
         (map::RECORDS_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
+        (map::NOTES, BPF_MAP_TYPE_LRU_HASH, size_of::<NoteKey>(), size_of::<MessageNote>()),
+        (map::MESSAGES, BPF_MAP_TYPE_RINGBUF, 0, 0),
+        (map::MESSAGES_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
         (map::EVENTS, BPF_MAP_TYPE_RINGBUF, 0, 0),
         (map::EVENTS_LOST, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<u64>()),
     ];
@@ -64,7 +69,8 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
 #[test]
 fn every_program_of_the_contract_is_in_the_object() {
     let object = Object::parse(&object_bytes().unwrap()).unwrap();
-    for name in [program::INGRESS, program::EGRESS, program::SWEEP, program::CORRECT, program::EMPTY] {
+    let attached = [program::INGRESS, program::EGRESS, program::SWEEP, program::CORRECT, program::EMPTY];
+    for name in attached.into_iter().chain(IngressStage::ALL.iter().map(|stage| stage.name())) {
         assert!(object.programs.contains_key(name), "the object has no program {name}");
     }
 }

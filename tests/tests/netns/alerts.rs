@@ -9,7 +9,7 @@ use edge_ebpf::abi::{PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, prefix_key
 use edge_ebpf::hash::mix;
 use edge_tests::edge::Edge;
 use edge_tests::netns::{ACME, Lab, SERVER};
-use edge_tests::process::wait_until;
+use edge_tests::process::{assert_within, wait_until};
 use edge_tests::sip::Request;
 use edge_user::alert::Alert;
 use edge_user::api::types::AlertView;
@@ -17,29 +17,33 @@ use jiff::Timestamp;
 
 use crate::{OPEN, limited};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 /// The detector calls an account quiet that was silent for so long.
 const SILENCE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_spike_opens_within_two_seconds_and_says_who_what_against_what_and_what_was_done() {
-    let lab = Lab::make().unwrap();
-    let edge = Edge::start(&lab, &limited("sip.invite = '20/s burst 20'")).unwrap();
-    // A customer of old, who has sent more than the attacker will.
-    call(&lab, ACME, "+44163296", 1, 500);
-    sleep(SILENCE);
-    let onset = Timestamp::now();
-    for second in 0..3_u64 {
-        for tenth in 0..10 {
-            call(&lab, "203.0.113.8", "+37120", 1000 + second * 100 + tenth * 10, 10);
-            sleep(Duration::from_millis(100));
+    assert_within("the opening of a spike", Duration::from_secs(2), || {
+        let lab = Lab::make().unwrap();
+        let edge = Edge::start(&lab, &limited("sip.invite = '20/s burst 20'")).unwrap();
+        // A customer of old, who has sent more than the attacker will.
+        call(&lab, ACME, "+44163296", 1, 500);
+        sleep(SILENCE);
+        let onset = Timestamp::now();
+        for second in 0..3_u64 {
+            for tenth in 0..10 {
+                call(&lab, "203.0.113.8", "+37120", 1000 + second * 100 + tenth * 10, 10);
+                sleep(Duration::from_millis(100));
+            }
         }
-    }
-    wait_until("the spike is told", SOON, || !open(&edge, "spike").is_empty());
-    let alert = &open(&edge, "spike")[0];
-    let late_ms = alert.opened_at.duration_since(onset).as_millis();
-    assert!((0..=2000).contains(&late_ms), "opened {late_ms} ms after the onset: {alert:?}");
+        wait_until("the spike is told", SOON, || !open(&edge, "spike").is_empty());
+        let alert = &open(&edge, "spike")[0];
+        assert_told(alert);
+        alert.opened_at.duration_since(onset).try_into().unwrap()
+    });
+}
 
+fn assert_told(alert: &Alert) {
     let finding = &alert.finding;
     assert_eq!((finding.account.as_str(), finding.subject.as_str()), ("acme", "sip.invite"));
     assert!(finding.observed > finding.threshold && finding.threshold >= 5.0, "{finding:?}");

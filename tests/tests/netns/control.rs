@@ -7,10 +7,10 @@ use edge_tests::netns::{ACME, Lab, SERVER};
 use edge_tests::peers::{Sipp, Smsc};
 use edge_tests::process::wait_until;
 
-use crate::OPEN;
+use crate::{OPEN, arrived};
 
 const LONG: Duration = Duration::from_mins(1);
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_limit_set_by_command_holds_at_once_and_after_a_restart() {
@@ -31,11 +31,18 @@ fn a_limit_set_by_command_holds_at_once_and_after_a_restart() {
 fn a_limit_set_for_a_while_lifts_itself() {
     let lab = Lab::make().unwrap();
     let edge = Edge::start(&lab, OPEN).unwrap();
-    edge.ctl(&["limits", "set", "acme", "sip.invite", "0/s", "--for", "2s", "--reason", "test"]).unwrap();
-    assert_eq!(arrived(&lab, &edge, 5), 0);
-    wait_until("calls pass again", SOON, || arrived(&lab, &edge, 1) == 1);
-    let acme = edge.account("acme").unwrap();
-    assert!(acme.limits.iter().all(|limit| limit.origin != "override"), "{:?}", acme.limits);
+    let is_set = || edge.account("acme").unwrap().limits.iter().any(|limit| limit.origin == "override");
+    // A busy machine may take longer for the calls than the limit lasts.
+    let held = ["3s", "10s", "30s"].iter().any(|time| {
+        edge.ctl(&["limits", "set", "acme", "sip.invite", "0/s", "--for", time, "--reason", "test"]).unwrap();
+        let passed = arrived(&lab, &edge, 5);
+        let is_set = is_set();
+        assert!(passed == 0 || !is_set, "{passed} passed");
+        is_set
+    });
+    assert!(held, "the limit was over too soon");
+    wait_until("calls pass again", LONG, || arrived(&lab, &edge, 1) == 1);
+    assert!(!is_set(), "{:?}", edge.account("acme").unwrap().limits);
 }
 
 #[test]
@@ -113,13 +120,6 @@ fn a_suspension_is_shown_survives_a_restart_and_ends_by_command() {
         let audit = edge.ctl(&["audit"]).unwrap();
         ["account.suspended", "account.resumed", "account.expired"].iter().all(|it| audit.contains(it))
     });
-}
-
-/// Calls that reach the server, of those offered.
-fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
-    let server = Sipp::server(lab, edge.directory()).unwrap();
-    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
-    server.stop().unwrap()["INVITE_Recv"]
 }
 
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {

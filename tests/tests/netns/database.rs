@@ -8,17 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edge_tests::edge::Edge;
-use edge_tests::netns::{ACME, Lab};
-use edge_tests::peers::Sipp;
+use edge_tests::netns::Lab;
 use edge_tests::process::wait_until;
 use edge_tests::sink::{Manner, SECRET, Sink};
 use edge_user::api::types::AlertView;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::limited;
+use crate::{arrived, limited};
 
 const LONG: Duration = Duration::from_mins(1);
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 const FIVE: &str = "sip.invite = '1/hour burst 5'";
 
 #[test]
@@ -135,10 +134,4 @@ impl Drop for Disk {
             eprintln!("warning: {} stays mounted: {error}", self.path.display());
         }
     }
-}
-
-fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
-    let server = Sipp::server(lab, edge.directory()).unwrap();
-    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
-    server.stop().unwrap()["INVITE_Recv"]
 }

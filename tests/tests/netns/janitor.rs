@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 /// Set for the test that is to be killed.
 const VICTIM: &str = "EDGE_TEST_VICTIM";
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_killed_test_leaves_no_namespace_no_process_and_no_pin() {

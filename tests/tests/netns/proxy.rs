@@ -7,7 +7,7 @@ use edge_tests::edge::Edge;
 use edge_tests::kamailio::Kamailio;
 use edge_tests::kernel::Mirror;
 use edge_tests::netns::{ACME, Lab, PEER_INTERFACE, SERVER};
-use edge_tests::peers::{Caller, Sipp};
+use edge_tests::peers::{Caller, PATIENT, Sipp};
 use edge_tests::pinned::{self, ACME_NUMBER};
 use edge_tests::process::wait_until;
 
@@ -20,12 +20,20 @@ fn calls_through_kamailio_are_counted_challenged_refused_and_freed() {
     let lab = Lab::make().unwrap();
     let _mirror = Mirror::hold(&lab.peer, PEER_INTERFACE).unwrap();
     let edge = Edge::start(&lab, TEN).unwrap();
-    let kamailio = Kamailio::start(&lab, edge.directory()).unwrap();
+    let kamailio =
+        Kamailio::start(|program| lab.edge.command(program), "kamailio.cfg", &[], edge.directory()).unwrap();
     let answering = Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
     // Twenty a second of two seconds would be forty at once.
     let hold = Duration::from_secs(2);
-    let caller =
-        Caller { scenario: "caller", source: ACME, rate: 20, count: 100, hold, user: "441632960123" };
+    let caller = Caller {
+        scenario: "caller",
+        source: ACME,
+        rate: 20,
+        count: 100,
+        hold,
+        user: "441632960123",
+        patience: PATIENT,
+    };
     let sent = Sipp::caller(&lab, edge.directory(), &caller).unwrap().finish(LONG).unwrap();
     let of = |name: &str| sent.get(name).copied().unwrap_or(0);
     let count = |of: CallCount| pinned::account(edge.pins(), ACME_NUMBER).unwrap().counters.calls[of.index()];
@@ -41,8 +49,8 @@ fn calls_through_kamailio_are_counted_challenged_refused_and_freed() {
     assert_eq!(count(CallCount::Refused), of("503_Recv"));
     assert_eq!((count(CallCount::Answered), count(CallCount::Ended)), (of("BYE_Sent"), of("BYE_Sent")));
 
-    // Each is challenged first, and gives its slot back with that.
-    let caller = Caller { scenario: "caller_auth", rate: 3, count: 15, user: "12025550123", ..caller };
+    // Each is challenged first, and gives its slot back with that. So few at once that none is refused.
+    let caller = Caller { scenario: "caller_auth", rate: 2, count: 15, user: "12025550123", ..caller };
     let with_password = Sipp::caller(&lab, edge.directory(), &caller).unwrap().finish(LONG).unwrap();
     freed();
     let (answered, ended) = (count(CallCount::Answered), count(CallCount::Ended));

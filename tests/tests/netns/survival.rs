@@ -9,14 +9,14 @@ use edge_ebpf::abi::ABI_VERSION;
 use edge_tests::edge::Edge;
 use edge_tests::kernel::Kernel;
 use edge_tests::netns::{ACME, EDGE_INTERFACE, Lab};
-use edge_tests::peers::Sipp;
+use edge_tests::peers::{Caller, PATIENT, Sipp};
 use edge_tests::process::wait_until;
 use edge_user::api::types::Repair;
 
-use crate::limited;
+use crate::{OPEN, arrived, limited};
 
 const LONG: Duration = Duration::from_mins(1);
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const FIVE: &str = "sip.invite = '1/hour burst 5'";
 
 #[test]
@@ -35,6 +35,49 @@ fn a_killed_daemon_leaves_its_limits_and_the_next_one_adopts_them() {
     );
     assert_eq!(arrived(&lab, &edge, 5), 0);
     assert!(edge.status().unwrap().interfaces[0].pinned);
+}
+
+/// What a program goes on in must outlive the daemon, too, and go with the programs that went on in it.
+#[test]
+fn stages_outlive_the_daemon_and_the_next_one_brings_its_own() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, OPEN).unwrap();
+    let server = Sipp::tcp_server(&lab, edge.directory()).unwrap();
+    let calls = |edge: &Edge<'_>| {
+        let caller = Caller {
+            scenario: "uac",
+            source: ACME,
+            rate: 50,
+            count: 10,
+            hold: Duration::ZERO,
+            user: "441632960123",
+            patience: PATIENT,
+        };
+        let client = Sipp::tcp_client(&lab, edge.directory(), &caller, true).unwrap();
+        assert_eq!(client.finish(LONG).unwrap()["INVITE_Sent"], 10);
+    };
+    let stages = |edge: &Edge<'_>| -> Vec<String> {
+        pinned(edge.pins())
+            .iter()
+            .filter_map(|path| path.file_name()?.to_str())
+            .filter(|name| name.contains("_STAGES"))
+            .map(str::to_owned)
+            .collect()
+    };
+    calls(&edge);
+    assert_eq!(stages(&edge), ["EGRESS_STAGES@1", "INGRESS_STAGES@1"]);
+    edge.kill().unwrap();
+    calls(&edge);
+    edge.start_daemon().unwrap();
+    assert_eq!(stages(&edge), ["EGRESS_STAGES@2", "INGRESS_STAGES@2"]);
+    calls(&edge);
+    edge.settled("acme").unwrap();
+    assert_eq!(
+        edge.messages("acme", "sip.invite", "admitted").unwrap(),
+        30,
+        "ten before, without, and with the next"
+    );
+    server.stop().unwrap();
 }
 
 #[test]
@@ -121,10 +164,4 @@ fn pinned(directory: &Path) -> BTreeSet<PathBuf> {
 fn mode(edge: &Edge<'_>) -> String {
     let status = edge.status().unwrap();
     status.interfaces.into_iter().find(|interface| interface.name == EDGE_INTERFACE).unwrap().xdp_mode
-}
-
-fn arrived(lab: &Lab, edge: &Edge<'_>, calls: u32) -> u64 {
-    let server = Sipp::server(lab, edge.directory()).unwrap();
-    Sipp::client(lab, edge.directory(), "uac", ACME, 100, calls).unwrap().finish(LONG).unwrap();
-    server.stop().unwrap()["INVITE_Recv"]
 }

@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-use edge_ebpf::abi::{AccountState, Class, Outcome};
+use edge_ebpf::abi::{AccountState, Class, Outcome, Verdict};
 use edge_tests::fixtures::packets::{Row, table};
 use edge_tests::fixtures::world::{ACME, Scenario, at_once};
 use edge_tests::host::Host;
-use edge_tests::kernel::{Kernel, Run, SHORTEST_FRAME, XDP_PASS, xdp_action};
+use edge_tests::kernel::{Kernel, Run, SHORTEST_FRAME, XDP_DROP, XDP_PASS, xdp_action};
 use edge_tests::lent::Lent;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -16,25 +16,29 @@ const NOW_NS: u64 = 1_000_000_000_000;
 
 #[test]
 fn every_truncation_of_every_row_ends_as_on_the_host() {
-    // Two threads, as an emulated machine has two processors: there this test is most of the suite's time.
+    // Two threads, as an emulated machine has two processors: there this test is most of the suite's time, and asks for a
+    // part of it, another of each row.
+    let step = std::env::var("EDGE_TRUNCATION_STEP").map_or(1, |step| step.parse().unwrap());
     let rows = table();
     let (one, other) = rows.split_at(rows.len() / 2);
     std::thread::scope(|scope| {
         for rows in [one, other] {
-            scope.spawn(move || truncate(rows));
+            scope.spawn(move || truncate(rows, step));
         }
     });
 }
 
 /// Cut anywhere, a packet is judged as on the host, and dropped only by a limit.
-fn truncate(rows: &[Row]) {
+fn truncate(rows: &[Row], step: usize) {
     let mut kernel = Lent::take().unwrap();
-    for row in rows {
+    for (number, row) in rows.iter().enumerate() {
         let may_drop = row.before.can_drop() || row.outcome == Outcome::SmppBeyondHole;
-        for frame in row.truncations(SHORTEST_FRAME) {
+        for frame in row.truncations(SHORTEST_FRAME).skip(number % step).step_by(step) {
             let run = agree(&mut kernel, &row.before, &[frame], row.name).unwrap();
             let at = || format!("{} cut to {} bytes: {run:?}", row.name, frame.len());
-            assert_eq!(run.verdict, xdp_action(run.outcome), "{}", at());
+            // What ends within its own headers cannot become a reset, and is dropped.
+            let is_dropped = run.outcome.verdict() == Verdict::Reset && run.verdict == XDP_DROP;
+            assert!(is_dropped || run.verdict == xdp_action(run.outcome), "{}", at());
             assert!(run.verdict == XDP_PASS || may_drop, "{}", at());
         }
     }

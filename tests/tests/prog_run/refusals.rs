@@ -1,16 +1,17 @@
 //! Messages refused in SMPP's own words: the frames that the kernel makes, octet by octet against the host, and a client and a
 //! server on both sides of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
-use edge_ebpf::abi::{Class, EgressOutcome, Outcome, program};
+use edge_ebpf::abi::{Allowance, Class, EgressOutcome, FlowKey, MessageRecord, Outcome, program};
 use edge_tests::fixtures::packets::row;
-use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario, at_once};
+use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario, at_once, mapped};
 use edge_tests::host::Host;
 use edge_tests::kernel::{Kernel, XDP_DROP};
 use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, Tcp, checksum};
-use edge_tests::smpp::{command, enquire_link, pdu, submit_sm};
+use edge_tests::smpp::{command, enquire_link, pdu, submit_multi, submit_sm};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -19,6 +20,9 @@ const PORT: u16 = 40_000;
 const ISN: u32 = u32::MAX - 700;
 const SERVER_ISN: u32 = u32::MAX - 200;
 const THROTTLED: u32 = 0x58;
+const INVALID_SOURCE: u32 = 0x0a;
+/// Octets of a [`submit_sm`] or [`submit_multi`] with its sender and the zero at its end.
+const WITH_SENDER: usize = 24;
 const ENQUIRE_LINK_RESP: u32 = 0x8000_0015;
 
 /// How a server answers an `enquire_link` that has a parameter.
@@ -60,6 +64,30 @@ fn a_checksum_that_is_still_to_be_made_stays_the_pseudo_headers() {
     assert_eq!(changed[50..52], frame[50..52]);
 }
 
+/// What is made of senders; all `submit_sm` and `submit_multi` come from `acme`.
+#[derive(Clone, Copy, Debug)]
+struct Senders {
+    /// `None`: they are not checked. Else whether `acme` is allowed.
+    own: Option<bool>,
+    enforced: bool,
+    /// Whether the client cuts no message before the end of its sender.
+    uncut: bool,
+}
+
+impl Senders {
+    fn before(self, before: Scenario) -> Scenario {
+        match self.own {
+            None => before,
+            Some(true) => before.sender_ids(&["4416", "acme"], self.enforced),
+            Some(false) => before.sender_ids(&["4416", "acm", "ACME"], self.enforced),
+        }
+    }
+
+    fn are_foreign(self) -> bool {
+        self.own == Some(false)
+    }
+}
+
 /// However the client cuts and repeats: kernel and host agree on every octet, the server never sees a refused message, and
 /// the client gets exactly one right answer to each request.
 #[test]
@@ -70,13 +98,24 @@ fn a_session_is_refused_exactly_as_on_the_host() {
     let requests = proptest::collection::vec((0..6_u8, 0..90_usize), 1..40);
     let cuts = proptest::collection::vec((1..300_usize, 0..60_usize), 4..40);
     let answers = proptest::collection::vec((64..700_usize, 0..40_usize), 4..40);
-    let strategy = (kinds, requests, cuts, answers, 0..12_u64, any::<u32>());
-    let refused = std::cell::Cell::new(0);
+    let records = prop_oneof![Just(0), Just(u32::MAX / 3), Just(u32::MAX)];
+    let senders = (proptest::option::of(any::<bool>()), any::<bool>(), any::<bool>());
+    let senders = senders.prop_map(|(own, enforced, uncut)| Senders { own, enforced, uncut });
+    let strategy = (kinds, requests, cuts, answers, 0..12_u64, any::<u32>(), records, senders);
+    let (refused, recorded) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let (refused_senders, passed_senders) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let kernel = std::cell::RefCell::new(&mut kernel);
     runner
-        .run(&strategy, |(server, requests, cuts, answers, burst, first)| {
+        .run(&strategy, |(server, requests, cuts, answers, burst, first, records, senders)| {
             let first = first % 0x7fff_0000 + 1;
-            let before = Scenario::open().native().account_limit(Class::SmppSubmit, at_once(burst.max(1)));
+            // Without a limit segments are walked another way.
+            let mut before = senders.before(match burst {
+                0 => Scenario::open(),
+                _ => Scenario::open().native().account_limit(Class::SmppSubmit, at_once(burst)),
+            });
+            let may_refuse_senders = burst != 0 && senders.enforced && senders.are_foreign();
+            let burst = if burst == 0 { u64::MAX } else { burst };
+            before.message_records = records;
             let mut kernel = kernel.borrow_mut();
             kernel.prepare(&before).unwrap();
             let host = Host::prepare(&before, NOW_NS);
@@ -85,27 +124,64 @@ fn a_session_is_refused_exactly_as_on_the_host() {
             session.comes(Tcp::syn(PORT, SMPP_PORT, ISN), b"")?;
             let back = Tcp { flags: Tcp::SYN | Tcp::ACK, ..Tcp::data(SMPP_PORT, PORT, SERVER_ISN) };
             session.leaves(back, b"")?;
-            let up = transmit(&stream, ISN + 1, &cuts, |seq, part| {
+            let up = transmit(&stream, ISN + 1, &cuts, senders.uncut, |seq, part| {
                 session.comes(
                     Tcp { acknowledgement: SERVER_ISN.wrapping_add(1), ..Tcp::data(PORT, SMPP_PORT, seq) },
                     part,
                 )
             })?;
-            let (answered, admitted) = serve(&up, &sent, server)?;
-            prop_assert_eq!(admitted, burst.max(1).min(messages(&sent)), "admitted");
-            let down = transmit(&answered, SERVER_ISN.wrapping_add(1), &answers, |seq, part| {
+            let (answered, got) = serve(&up, &sent, server)?;
+            let admitted = got.len() as u64;
+            let down = transmit(&answered, SERVER_ISN.wrapping_add(1), &answers, false, |seq, part| {
                 session.leaves(Tcp::data(SMPP_PORT, PORT, seq), part)
             })?;
             let of_kernel = session.kernel.account(ACME).unwrap();
             prop_assert_eq!(of_kernel.counters, session.host.accounts[&ACME].counters);
-            let throttled = judge_answers(&down, &sent)?;
-            prop_assert_eq!(throttled + admitted, messages(&sent));
-            prop_assert_eq!(of_kernel.counters.smpp_refused, throttled);
+            let submits = || sent.iter().filter(|(_, id)| has_sender(**id)).map(|(sequence, _)| *sequence);
+            let (throttled, foreign) = judge_answers(&down, &sent, &got)?;
+            if !may_refuse_senders {
+                prop_assert_eq!(&foreign, &BTreeSet::new(), "refused for their senders");
+            } else if senders.uncut {
+                prop_assert_eq!(&foreign, &submits().collect(), "each of them is refused");
+            }
+            prop_assert!(foreign.iter().all(|sequence| has_sender(sent[sequence])));
+            let of_senders = foreign.len() as u64;
+            prop_assert_eq!(&got, &within(burst, &sent, &foreign), "admitted");
+            let counted: u64 = got.iter().map(|sequence| weight(*sequence, sent[sequence])).sum();
+            prop_assert_eq!(
+                of_kernel.counters.messages[Class::SmppSubmit.index()][Allowance::Admitted.index()],
+                counted
+            );
+            prop_assert_eq!(throttled + of_senders + admitted, messages(&sent));
+            let violations = if senders.are_foreign() { submits().count() as u64 } else { 0 };
+            // Of a message that was refused for a limit before its sender came, nobody knows the sender.
+            if senders.uncut {
+                prop_assert_eq!(of_kernel.counters.foreign_senders, violations);
+            } else {
+                prop_assert!(of_kernel.counters.foreign_senders <= violations);
+            }
+            refused_senders.set(refused_senders.get() + of_senders);
+            passed_senders.set(passed_senders.get() + violations - of_senders);
+            let own: u64 = of_kernel.counters.responses.iter().sum();
+            prop_assert_eq!(own, admitted, "the server's own responses");
+            let flow = |from, to| session.kernel.flow(&connection(from, to)).unwrap();
+            let passed = flow((ACME_SOURCE, PORT), (SERVER, SMPP_PORT)).messages;
+            let heard = flow((SERVER, SMPP_PORT), (ACME_SOURCE, PORT)).responses;
+            prop_assert_eq!((u64::from(passed), u64::from(heard)), (messages(&sent), messages(&sent)));
+            prop_assert_eq!(of_kernel.counters.smpp_refused, throttled + of_senders);
             refused.set(refused.get() + throttled);
+            let left = judge_records(&session.kernel.messages().unwrap(), &down, &sent, &got)?;
+            prop_assert!(records != 0 || left == 0);
+            prop_assert!(records != u32::MAX || left == messages(&sent), "{} of {}", left, messages(&sent));
+            recorded.set(recorded.get() + left);
             Ok(())
         })
         .unwrap();
     assert!(refused.get() > 500, "{} refused", refused.get());
+    assert!(recorded.get() > 500, "{} recorded", recorded.get());
+    // Some 220 and 310 by the dice, and seldom as few as a hundred.
+    assert!(refused_senders.get() > 20, "{} refused for their senders", refused_senders.get());
+    assert!(passed_senders.get() > 20, "{} of foreign senders not", passed_senders.get());
 }
 
 struct Session<'a> {
@@ -146,11 +222,13 @@ impl Session<'_> {
     }
 }
 
-/// Sends a stream in segments that begin before what is new; what was dropped comes again. The stream as it arrives.
+/// Sends a stream in segments that begin before what is new; what was dropped comes again. The stream as it arrives. `uncut`:
+/// no segment ends before the end of a sender.
 fn transmit(
     stream: &[u8],
     start: u32,
     cuts: &[(usize, usize)],
+    uncut: bool,
     mut send: impl FnMut(u32, &[u8]) -> Result<Option<Vec<u8>>, TestCaseError>,
 ) -> Result<Vec<u8>, TestCaseError> {
     let mut arrived: Vec<u8> = Vec::new();
@@ -161,9 +239,13 @@ fn transmit(
         prop_assert!(turn < 20_000, "stuck at {} of {}", arrived.len(), stream.len());
         let from = arrived.len().saturating_sub(again);
         let mut to = (arrived.len() + length).min(stream.len());
+        let within = octets_within(stream, to);
+        if uncut && within.start != to {
+            to = to.max(within.end.min(within.start + WITH_SENDER));
+        }
         // The third octet of a data_sm's name differs from an enquire_link's: once it has passed alone, the message can only
         // wait until it is within the limit again, which takes an hour here.
-        to += usize::from(is_late_cut(stream, to));
+        to += usize::from(within.start + 7 == to);
         let seq = start.wrapping_add(u32::try_from(from).unwrap());
         let Some(part) = send(seq, &stream[from..to])? else { continue };
         prop_assert_eq!(&part[..arrived.len() - from], &arrived[from..], "every copy is the same");
@@ -172,13 +254,14 @@ fn transmit(
     Ok(arrived)
 }
 
-/// Whether seven octets of a PDU lie before `at`.
-fn is_late_cut(stream: &[u8], at: usize) -> bool {
-    let mut start = 0;
-    while start + 7 < at && start + 4 <= stream.len() {
-        start += u32::from_be_bytes(stream[start..start + 4].try_into().unwrap()) as usize;
+/// The PDU that a cut at `at` is within, or begins.
+fn octets_within(stream: &[u8], at: usize) -> Range<usize> {
+    let mut pdu = 0..0;
+    while pdu.end <= at && pdu.end < stream.len() {
+        let word = stream[pdu.end..pdu.end + 4].try_into().unwrap();
+        pdu = pdu.end..pdu.end + u32::from_be_bytes(word) as usize;
     }
-    start + 7 == at && at < stream.len()
+    pdu
 }
 
 /// The client's stream, and its requests by `sequence_number`.
@@ -188,7 +271,10 @@ fn client_stream(requests: &[(u8, usize)], first: u32) -> (Vec<u8>, BTreeMap<u32
         let (id, bytes) = match kind {
             0 => (command::ENQUIRE_LINK, enquire_link(sequence)),
             1 => (command::DATA_SM, pdu(command::DATA_SM, 0, sequence, &vec![0; *length])),
-            2 => (command::SUBMIT_MULTI, pdu(command::SUBMIT_MULTI, 0, sequence, &vec![1; *length])),
+            2 => (
+                command::SUBMIT_MULTI,
+                submit_multi(sequence, weight(sequence, command::SUBMIT_MULTI), &vec![b'a'; *length]),
+            ),
             _ => (command::SUBMIT_SM, submit_sm(sequence, "4416329601", &vec![b'a'; *length])),
         };
         stream.extend(bytes);
@@ -197,19 +283,50 @@ fn client_stream(requests: &[(u8, usize)], first: u32) -> (Vec<u8>, BTreeMap<u32
     (stream, sent)
 }
 
+/// Whether a message says `acme` of its sender.
+const fn has_sender(id: u32) -> bool {
+    matches!(id, command::SUBMIT_SM | command::SUBMIT_MULTI)
+}
+
+/// How many messages a request stands for.
+fn weight(sequence: u32, id: u32) -> u64 {
+    match id {
+        command::ENQUIRE_LINK => 0,
+        command::SUBMIT_MULTI => u64::from(sequence % 4 + 1),
+        _ => 1,
+    }
+}
+
+/// Which requests find room for a message, where each costs as many as it stands for.
+fn within(burst: u64, sent: &BTreeMap<u32, u32>, foreign: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let (mut room, mut found) = (burst, BTreeSet::new());
+    for (&sequence, &id) in sent {
+        let weight = weight(sequence, id);
+        if weight != 0 && room != 0 && !foreign.contains(&sequence) {
+            room = room.saturating_sub(weight);
+            found.insert(sequence);
+        }
+    }
+    found
+}
+
 fn messages(sent: &BTreeMap<u32, u32>) -> u64 {
     sent.values().filter(|id| **id != command::ENQUIRE_LINK).count() as u64
 }
 
-/// What the server answers, and how many messages it got.
-fn serve(stream: &[u8], sent: &BTreeMap<u32, u32>, server: Server) -> Result<(Vec<u8>, u64), TestCaseError> {
-    let (mut answers, mut got) = (Vec::new(), 0);
+/// What the server answers, and which messages it got.
+fn serve(
+    stream: &[u8],
+    sent: &BTreeMap<u32, u32>,
+    server: Server,
+) -> Result<(Vec<u8>, BTreeSet<u32>), TestCaseError> {
+    let (mut answers, mut got) = (Vec::new(), BTreeSet::new());
     for (id, status, sequence, _) in pdus(stream) {
         prop_assert_eq!(status, 0);
         let wanted = sent[&sequence];
         if id == wanted && id != command::ENQUIRE_LINK {
-            got += 1;
-            answers.extend(pdu(id | 0x8000_0000, 0, sequence, b"message id\0"));
+            prop_assert!(got.insert(sequence));
+            answers.extend(pdu(id | 0x8000_0000, own_status(sequence), sequence, b"message id\0"));
             continue;
         }
         prop_assert_eq!(id, command::ENQUIRE_LINK);
@@ -225,17 +342,66 @@ fn serve(stream: &[u8], sent: &BTreeMap<u32, u32>, server: Server) -> Result<(Ve
     Ok((answers, got))
 }
 
-/// Messages that the client was told were refused; every request has one answer, and the right one.
-fn judge_answers(stream: &[u8], sent: &BTreeMap<u32, u32>) -> Result<u64, TestCaseError> {
-    let (mut open, mut throttled) = (sent.clone(), 0);
+/// How many messages the client was told were refused for a limit, and which for their senders; every request has one answer,
+/// and the right one. `got`: what the server got.
+fn judge_answers(
+    stream: &[u8],
+    sent: &BTreeMap<u32, u32>,
+    got: &BTreeSet<u32>,
+) -> Result<(u64, BTreeSet<u32>), TestCaseError> {
+    let (mut open, mut throttled, mut foreign) = (sent.clone(), 0, BTreeSet::new());
     for (id, status, sequence, _) in pdus(stream) {
         let request = open.remove(&sequence);
         prop_assert_eq!(request.map(|id| id | 0x8000_0000), Some(id));
-        prop_assert!(status == 0 || status == THROTTLED && request != Some(command::ENQUIRE_LINK));
-        throttled += u64::from(status == THROTTLED);
+        if request == Some(command::ENQUIRE_LINK) {
+            prop_assert_eq!(status, 0);
+        } else if got.contains(&sequence) {
+            prop_assert_eq!(status, own_status(sequence));
+        } else if status == INVALID_SOURCE {
+            foreign.insert(sequence);
+        } else {
+            prop_assert_eq!(status, THROTTLED);
+            throttled += 1;
+        }
     }
     prop_assert!(open.is_empty(), "unanswered: {open:?}");
-    Ok(throttled)
+    Ok((throttled, foreign))
+}
+
+/// Records that were left: at most one for each message, and what it says is true.
+fn judge_records(
+    records: &[MessageRecord],
+    stream: &[u8],
+    sent: &BTreeMap<u32, u32>,
+    got: &BTreeSet<u32>,
+) -> Result<u64, TestCaseError> {
+    let mut told: BTreeMap<u32, u32> =
+        pdus(stream).into_iter().map(|(_, status, sequence, _)| (sequence, status)).collect();
+    for record in records {
+        let sequence = u32::from_be_bytes(record.key.sequence);
+        prop_assert_eq!(told.remove(&sequence), Some(record.status), "the status of {}", sequence);
+        prop_assert_eq!(record.refused == 0, got.contains(&sequence));
+        prop_assert_eq!(record.key.client, connection((ACME_SOURCE, PORT), (SERVER, SMPP_PORT)));
+        let note = &record.note;
+        prop_assert_eq!(Some(&note.command), sent.get(&sequence));
+        prop_assert_eq!(note.account, ACME);
+        prop_assert!(note.submitted_ns != 0 && note.submitted_ns <= record.answered_ns);
+        // Of a message that was refused before twenty octets of it had come, nothing else is known.
+        let is_known = record.refused == 0 || note.to.text[0] != 0;
+        if note.command == command::SUBMIT_SM && is_known {
+            prop_assert_eq!(
+                note.to.text.as_slice(),
+                b"4416329601".iter().chain(&[0; 14]).copied().collect::<Vec<_>>()
+            );
+            prop_assert_eq!((note.destinations, note.data_coding, note.parts), (1, 0, 0));
+        }
+    }
+    Ok(records.len() as u64)
+}
+
+/// What the server says to a message that it has got.
+const fn own_status(sequence: u32) -> u32 {
+    [0, 0x14, 0x45, 0x0b, 0x0a, 0x08, 0][sequence as usize % 7]
 }
 
 fn pdus(mut stream: &[u8]) -> Vec<(u32, u32, u32, Vec<u8>)> {
@@ -247,6 +413,16 @@ fn pdus(mut stream: &[u8]) -> Vec<(u32, u32, u32, Vec<u8>)> {
         stream = &stream[length..];
     }
     found
+}
+
+/// The key of one direction.
+fn connection((source, source_port): ([u8; 4], u16), (destination, port): ([u8; 4], u16)) -> FlowKey {
+    FlowKey {
+        source: mapped(source),
+        destination: mapped(destination),
+        source_port: source_port.to_be_bytes(),
+        destination_port: port.to_be_bytes(),
+    }
 }
 
 /// TCP over plain IPv4 sums up to zero with its pseudo-header (RFC 9293 3.1).

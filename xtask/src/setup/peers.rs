@@ -1,4 +1,4 @@
-//! The peers that tests and demo talk to (`SIPp`, Kamailio, `sipvicious`, SMPP peers), and what judges them.
+//! The peers that tests and demo talk to (`SIPp`, Kamailio, `sipvicious`, Kannel, SMPP peers), and what judges them.
 
 use std::{
     env,
@@ -30,12 +30,13 @@ const TALKERS: [Need; 4] = [
     Need { program: "python3", package: "python3" },
 ];
 
-/// What judges it, and what loses packets.
-const JUDGES: [Need; 4] = [
+/// What judges it, and what makes networks bad.
+const JUDGES: [Need; 5] = [
     Need { program: "tshark", package: "tshark" },
     Need { program: "tcpdump", package: "tcpdump" },
     Need { program: "bpftool", package: "bpftool" },
     Need { program: "nft", package: "nftables" },
+    Need { program: "ethtool", package: "ethtool" },
 ];
 
 /// Makes sure of what talks to Edge: SIPp and the SMPP peers. It is all that the demo needs.
@@ -48,7 +49,14 @@ pub(crate) fn ensure_talkers() -> Result<()> {
 pub(crate) fn ensure() -> Result<()> {
     // Python is among the programs.
     let programs = ensure_programs(&[&TALKERS[..], &JUDGES].concat()).and_then(|()| ensure_python_peers());
-    all([programs, ensure_node_peers(), ensure_kamailio(), ensure_promtool(), ensure_nextest()])
+    all([
+        programs,
+        ensure_node_peers(),
+        ensure_kamailio(),
+        ensure_kannel(),
+        ensure_promtool(),
+        ensure_nextest(),
+    ])
 }
 
 /// Makes sure of those that the bench compares Edge with.
@@ -58,7 +66,7 @@ pub(crate) fn ensure_refusers() -> Result<()> {
         Need { program: "iptables-legacy", package: "iptables" },
         Need { program: "taskset", package: "util-linux" },
     ]);
-    all([programs, ensure_kamailio()])
+    all([programs, ensure_kamailio(), ensure_node_peers()])
 }
 
 /// `PATH` with our own peers first, for what is started with them.
@@ -88,6 +96,34 @@ fn ensure_kamailio() -> Result<()> {
         apt::install(&libraries)?;
     }
     apt::unpack("kamailio", &own)
+}
+
+/// The gateway before the edge and the server behind it (one of its own checks), for the same reason unpacked; the
+/// libraries that they are linked with are installed.
+fn ensure_kannel() -> Result<()> {
+    const SERVER: &str = "usr/lib/kannel/test/drive_smpp";
+    let own = workspace::peers().join("kannel");
+    let has_gateway = workspace::find_program("bearerbox").is_some()
+        || workspace::is_executable(&own.join("usr/sbin/bearerbox"));
+    let has_server = [Path::new("/"), &own].iter().any(|root| workspace::is_executable(&root.join(SERVER)));
+    if has_gateway && has_server {
+        return Ok(());
+    }
+    if workspace::find_program("apt-get").is_none() {
+        bail!("Kannel is missing (Debian: the packages kannel and kannel-extras)");
+    }
+    let libraries =
+        apt::missing(&["libct4", "libhiredis0.14", "libmariadb3", "libpcre3", "libpq5", "libxml2"]);
+    if !libraries.is_empty() {
+        apt::install(&libraries)?;
+    }
+    if !has_gateway {
+        apt::unpack("kannel", &own)?;
+    }
+    if !has_server {
+        apt::unpack("kannel-extras", &own)?;
+    }
+    Ok(())
 }
 
 /// Prometheus's checker of metrics and rules. Its package would start a server, so it is unpacked, not installed.

@@ -13,8 +13,8 @@ use super::debian_kernel::Kernel;
 /// What the guest says at its end, followed by an exit code.
 pub(super) const VERDICT: &str = "edge-vm-verdict:";
 
-/// For a whole run, boot and suite; it is emulated and shares the machine.
-const LIMIT_SECS: &str = "1200";
+/// For a whole run, boot and suite; it is emulated and takes what others leave of the machine.
+const LIMIT_SECS: &str = "1800";
 
 /// Boots the kernel. A guest that gives no verdict (a flaw of emulation) is tried once more, a failure never.
 pub(super) fn run(kernel: &Kernel, initramfs: &Path) -> Result<()> {
@@ -31,8 +31,8 @@ pub(super) fn run(kernel: &Kernel, initramfs: &Path) -> Result<()> {
 /// Runs QEMU to its end, shows the console, and returns the verdict on it.
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Option<i32>> {
     // `timeout` ends the machine even when we are gone.
-    let mut qemu = Command::new("timeout");
-    qemu.args(["--foreground", "--kill-after=5", LIMIT_SECS, "qemu-system-x86_64"])
+    let mut qemu = Command::new("nice");
+    qemu.args(["-n", "19", "timeout", "--foreground", "--kill-after=5", LIMIT_SECS, "qemu-system-x86_64"])
         .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"])
         .arg("-kernel")

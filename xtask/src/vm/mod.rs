@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use self::debian_kernel::Kernel;
 use crate::{build_ebpf, command, setup, workspace};
 
 /// Which kernel.
@@ -28,7 +29,7 @@ pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What runs inside.
-pub(crate) struct Suite {
+struct Suite {
     /// The packet table by `BPF_PROG_TEST_RUN`.
     prog_run: PathBuf,
     /// One limit enforced on virtio-net and on veth.
@@ -37,19 +38,31 @@ pub(crate) struct Suite {
     object: PathBuf,
 }
 
-/// Builds the suite once and runs it on each kernel.
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let suite = prepare()?;
-    for series in SERIES {
-        if args.kernel.as_deref().is_none_or(|wanted| wanted == series) {
-            run_kernel(series, &suite)?;
-        }
-    }
-    Ok(())
+/// A kernel with what it runs, on disk.
+pub(crate) struct Machine {
+    kernel: Kernel,
+    initramfs: PathBuf,
 }
 
-/// Installs QEMU, builds the kernel programs and the static binaries.
-pub(crate) fn prepare() -> Result<Suite> {
+/// Builds the suite once and runs it on each kernel.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let is_wanted = |series: &&str| args.kernel.as_deref().is_none_or(|wanted| wanted == *series);
+    let series: Vec<&str> = SERIES.into_iter().filter(is_wanted).collect();
+    prepare(&series)?.iter().try_for_each(Machine::run)
+}
+
+/// Installs QEMU, builds the kernel programs and the static binaries, and makes a machine of each kernel.
+pub(crate) fn prepare(series: &[&str]) -> Result<Vec<Machine>> {
+    let suite = build()?;
+    let machine = |series: &&str| {
+        let kernel = debian_kernel::find(series)?;
+        let initramfs = initramfs::make(&kernel, &suite)?;
+        Ok(Machine { kernel, initramfs })
+    };
+    series.iter().map(machine).collect()
+}
+
+fn build() -> Result<Suite> {
     setup::ensure_vm()?;
     build_ebpf::run()?;
     let target = workspace::root().join("target/vm-build");
@@ -68,14 +81,15 @@ pub(crate) fn prepare() -> Result<Suite> {
     })
 }
 
-/// Runs the suite on one kernel; an error tells what failed.
-pub(crate) fn run_kernel(series: &str, suite: &Suite) -> Result<()> {
-    let kernel = debian_kernel::find(series)?;
-    let image = initramfs::make(&kernel, suite)?;
-    eprintln!("Linux {} in a virtual machine", kernel.version);
-    guest::run(&kernel, &image)?;
-    eprintln!("Linux {}: passed", kernel.version);
-    Ok(())
+impl Machine {
+    /// Runs the suite on it; an error tells what failed.
+    pub(crate) fn run(&self) -> Result<()> {
+        let version = &self.kernel.version;
+        eprintln!("Linux {version} in a virtual machine");
+        guest::run(&self.kernel, &self.initramfs)?;
+        eprintln!("Linux {version}: passed");
+        Ok(())
+    }
 }
 
 /// The newest executable of that name; cargo adds a hash to the names of tests.

@@ -26,9 +26,11 @@ pub(crate) struct PeerCounts {
     pub(crate) sent: u64,
     /// Those that were answered with success.
     pub(crate) ok: u64,
-    /// Calls that were answered 503.
-    #[serde(default)]
+    /// Those that were answered 503, or `ESME_RTHROTTLED`.
     pub(crate) refused: u64,
+    /// From the first to the last, where it is known.
+    #[serde(default)]
+    pub(crate) secs: f64,
 }
 
 /// Starts the daemon on the server's interface with config/demo.toml, changed where this run differs.
@@ -101,7 +103,7 @@ pub(crate) fn sip_counts(figures: &Path) -> Result<PeerCounts> {
     let (sent, finished, refused) =
         (value("TotalCallCreated")?, value("SuccessfulCall(C)")?, value("GenericCounter1(C)")?);
     // A call that is answered 503 went as its scenario says, too.
-    Ok(PeerCounts { sent, ok: finished.saturating_sub(refused), refused })
+    Ok(PeerCounts { sent, ok: finished.saturating_sub(refused), refused, secs: 0.0 })
 }
 
 /// An SMPP server that accepts everything.
@@ -125,11 +127,24 @@ pub(crate) fn smpp_client(stage: &Stage, phases: &[(u32, u32, PathBuf)]) -> Resu
     Process::start("the SMPP client", &mut command, &stage.file("esme.log"))
 }
 
-/// Messages and positive answers, from what the client printed at its end.
-pub(crate) fn smpp_counts(stage: &Stage) -> Result<PeerCounts> {
+/// Messages and their answers by phase, from what the client printed at its end.
+pub(crate) fn smpp_counts(stage: &Stage) -> Result<Vec<PeerCounts>> {
     let log = fs::read_to_string(stage.file("esme.log")).context("the SMPP client left no log")?;
     let counts = log.lines().rev().find_map(|line| serde_json::from_str(line).ok());
     counts.with_context(|| format!("the SMPP client gave no figures; it said:\n{}", log.trim()))
+}
+
+/// What the SMPP client logged of messages that were refused.
+pub(crate) fn smpp_refusals(stage: &Stage) -> Result<Vec<String>> {
+    let log = fs::read_to_string(stage.file("esme.log")).context("the SMPP client left no log")?;
+    Ok(log.lines().filter(|line| line.contains("ESME_RTHROTTLED")).map(ToOwned::to_owned).collect())
+}
+
+/// Messages that the SMPP server has had; it says so every second.
+pub(crate) fn smpp_received(stage: &Stage) -> Result<u64> {
+    let log = fs::read_to_string(stage.file("smsc.log")).context("the SMPP server left no log")?;
+    let count = log.lines().next_back().and_then(|line| line.parse().ok());
+    count.with_context(|| format!("the SMPP server gave no figures; it said:\n{}", log.trim()))
 }
 
 /// The Python that has the SMPP peers.

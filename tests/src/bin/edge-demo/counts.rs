@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
-use edge_user::api::types::{AccountDetail, Status};
+use edge_user::api::types::{AccountDetail, Scope, Status};
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
@@ -20,7 +20,7 @@ pub(crate) const SMPP: &str = "smpp.submit";
 pub(crate) struct Counts {
     /// Passed.
     pub(crate) admitted: u64,
-    /// Dropped.
+    /// Answered that they are, or dropped.
     pub(crate) refused: u64,
 }
 
@@ -76,6 +76,13 @@ impl Edgectl {
             refused_calls: account.calls.get("refused").copied().unwrap_or(0),
             calls_max: account.calls_max,
         })
+    }
+
+    /// The account's limit on messages over SMPP, as it is written.
+    pub(crate) async fn smpp_limit(&self) -> Result<String> {
+        let account: AccountDetail = self.ask(&["accounts", "show", ACCOUNT]).await?;
+        let limit = account.limits.into_iter().find(|it| it.class == SMPP && it.scope == Scope::Account);
+        Ok(limit.context("the account has no limit on messages over SMPP")?.limit)
     }
 
     /// The daemon's state.

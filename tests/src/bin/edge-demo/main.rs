@@ -7,15 +7,16 @@
 //!                                                127.0.0.1: webhook receiver
 //! ```
 //!
-//! Five phases: within the limits, a spike, within the limits again, a pumping burst, which stays within the limits and
-//! sends most messages to one prefix of numbers, and calls that last, until as many as may be are under way. Everything is made for this run and removed
-//! after it, also on Ctrl-C.
+//! Five phases: within the limits, a spike, in which calls are answered 503 and messages `ESME_RTHROTTLED`, within the
+//! limits again, a pumping burst, which stays within the limits and sends most messages to one prefix of numbers, and calls
+//! that last, until as many as may be are under way. Everything is made for this run and removed after it, also on Ctrl-C.
 
 mod cast;
 mod counts;
 mod report;
 mod stage;
 mod story;
+mod throttled;
 
 use std::process::ExitCode;
 

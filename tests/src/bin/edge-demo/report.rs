@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cast::PeerCounts;
 use crate::counts::{Counts, Look};
+use crate::throttled::Throttled;
 
 /// An alert that arrived by webhook.
 pub(crate) struct Opened {
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) at_once: PeerCounts,
     /// As the SMPP client reports it.
     pub(crate) smpp_peer: PeerCounts,
+    /// How the SMPP client fared when it sent far too much.
+    pub(crate) throttled: Throttled,
     /// Alerts.
     pub(crate) opened: Vec<Opened>,
     /// Webhooks that arrived.
@@ -66,6 +69,20 @@ impl Report {
             (self.at_once.ok > 0, "calls that hold while others are refused"),
             (self.sip_peer.ok > 0, "successful SIP calls"),
             (self.smpp_peer.ok > 0, "successful SMPP messages"),
+            (self.throttled.peer.refused > 0, "messages answered ESME_RTHROTTLED"),
+            (
+                self.throttled.is_answered(self.smpp_peer),
+                "an answer to every message, each in the client's log",
+            ),
+            (self.throttled.is_exact(), "as many messages accepted as the limit allows, to the message"),
+            (
+                self.throttled.received == self.smpp_peer.ok,
+                "as many messages at the server as the client was told",
+            ),
+            (
+                self.total.smpp.admitted == self.smpp_peer.ok,
+                "the kernel's count of messages equal to the peers'",
+            ),
             (has_opened("spike"), "a spike alert"),
             (has_opened("pumping"), "a pumping alert"),
             (self.is_signature_valid, "webhooks with a valid signature"),
@@ -76,7 +93,7 @@ impl Report {
     fn table(&self) -> String {
         let mut counts = Table::new();
         counts.load_preset(UTF8_FULL_CONDENSED);
-        counts.set_header(["", "offered", "admitted", "refused", "peer sent", "peer ok", "peer got 503"]);
+        counts.set_header(["", "offered", "admitted", "refused", "peer sent", "peer ok", "peer refused"]);
         for (name, kernel, peer) in
             [("SIP calls", self.total.sip, self.sip_peer), ("SMPP messages", self.total.smpp, self.smpp_peer)]
         {
@@ -101,27 +118,29 @@ impl Report {
         let signature = if self.is_signature_valid { "all signatures valid" } else { "SIGNATURES NOT VALID" };
         format!(
             "\n{counts}\n{alerts}\ncalls at once, at most {}: SIPp began {}, {} were answered, {} got 503; the kernel refused {}\n\
+             {}\n\
              webhooks delivered: {}, {signature}; XDP mode: {}\n\
-             Offered, admitted and refused are the kernel's: what was refused and sent again counts again.",
+             Offered, admitted and refused are the kernel's: a call that was refused and is sent again counts again.",
             self.total.calls_max,
             self.at_once.sent,
             self.at_once.ok,
             self.at_once.refused,
             self.total.refused_calls,
+            self.throttled.told(self.smpp_peer),
             self.delivered,
             self.xdp_mode
         )
     }
 
     fn json(&self) -> Value {
-        let class = |kernel: Counts, peer: PeerCounts| {
+        let class = |kernel: Counts, peer: PeerCounts, refused: &str| {
             json!({
                 "offered": kernel.offered(),
                 "admitted": kernel.admitted,
                 "refused": kernel.refused,
                 "peer_sent": peer.sent,
                 "peer_ok": peer.ok,
-                "peer_503": peer.refused,
+                refused: peer.refused,
             })
         };
         let alerts: Vec<Value> = self
@@ -136,8 +155,8 @@ impl Report {
             })
             .collect();
         json!({
-            "sip": class(self.total.sip, self.sip_peer),
-            "smpp": class(self.total.smpp, self.smpp_peer),
+            "sip": class(self.total.sip, self.sip_peer, "peer_503"),
+            "smpp": class(self.total.smpp, self.smpp_peer, "peer_throttled"),
             "calls_at_once": {
                 "limit": self.total.calls_max,
                 "refused": self.total.refused_calls,
@@ -145,6 +164,7 @@ impl Report {
                 "peer_ok": self.at_once.ok,
                 "peer_503": self.at_once.refused,
             },
+            "smpp_spike": self.throttled.json(),
             "alerts": alerts,
             "webhook": { "delivered": self.delivered, "signature_valid": self.is_signature_valid },
             "xdp_mode": self.xdp_mode,

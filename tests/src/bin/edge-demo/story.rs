@@ -18,6 +18,7 @@ use crate::cast::{self, Calling, PeerCounts};
 use crate::counts::{Edgectl, Look};
 use crate::report::{Opened, Report};
 use crate::stage::{RECEIVER, SERVER, SERVER_INTERFACE, Stage};
+use crate::throttled::Throttled;
 
 /// One stretch of traffic.
 struct Phase {
@@ -34,6 +35,9 @@ struct Phase {
 /// How long calls last where it does not matter.
 const SHORT_MS: u32 = 200;
 
+/// Where in [`PHASES`] most is refused.
+const SPIKE: usize = 1;
+
 const PHASES: [Phase; 5] = [
     Phase {
         name: "normal",
@@ -47,10 +51,9 @@ const PHASES: [Phase; 5] = [
     Phase {
         name: "spike",
         what: "many times as much: over the limits",
-        // SMPP would need long to work off more: TCP keeps what the limit refuses.
         secs: 6,
         calls_per_sec: 60,
-        messages_per_sec: 60,
+        messages_per_sec: 200,
         talk_ms: SHORT_MS,
         is_pumped: false,
     },
@@ -59,8 +62,7 @@ const PHASES: [Phase; 5] = [
         what: "within the limits again",
         secs: 12,
         calls_per_sec: 8,
-        // Few, so that what TCP holds back from the spike is through before the next phase.
-        messages_per_sec: 3,
+        messages_per_sec: 10,
         talk_ms: SHORT_MS,
         is_pumped: false,
     },
@@ -133,12 +135,21 @@ pub(crate) async fn tell() -> Result<Report> {
 
     let total = edgectl.look().await?;
     let messages = receiver.deliveries();
+    let smpp_phases = cast::smpp_counts(&stage)?;
+    let throttled = Throttled {
+        offered_per_sec: PHASES[SPIKE].messages_per_sec,
+        limit: edgectl.smpp_limit().await?,
+        peer: *smpp_phases.get(SPIKE).context("the SMPP client tells of each phase")?,
+        said: cast::smpp_refusals(&stage)?,
+        received: cast::smpp_received(&stage)?,
+    };
     let (_, last) = sip.last().context("no phase was played")?;
     Ok(Report {
         at_once: cast::sip_counts(last)?,
         total,
         sip_peer: add_up(sip.iter().map(|(_, figures)| cast::sip_counts(figures)))?,
-        smpp_peer: cast::smpp_counts(&stage)?,
+        smpp_peer: add_up(smpp_phases.into_iter().map(Ok))?,
+        throttled,
         opened: watch.opened,
         delivered: messages.len(),
         is_signature_valid: !messages.is_empty() && messages.iter().all(|message| message.is_signed),
@@ -332,6 +343,7 @@ async fn wait_for_log(stage: &Stage, name: &str, word: &str) -> Result<()> {
     }
 }
 
+/// Of several phases; how long they took is left out.
 fn add_up(counts: impl Iterator<Item = Result<PeerCounts>>) -> Result<PeerCounts> {
     let mut total = PeerCounts::default();
     for counts in counts {

@@ -1,12 +1,13 @@
-//! What it costs to refuse an INVITE: Edge beside nftables, iptables and Kamailio, in one run.
+//! What it costs to refuse: Edge beside nftables, iptables, Kamailio and an SMPP server, in one run.
 //!
-//! One veth in a namespace of its own. Frames of 474 octets, from one source that is far over its limit, come into one
+//! INVITEs: one veth in a namespace of its own. Frames of 474 octets, from one source that is far over its limit, come into one
 //! end as from a network card (live frames); all of this is on one processor, and its time is that of the thread that makes
 //! them, softirq included, plus that of its `ksoftirqd`. The same frames dropped before they are sent are subtracted.
-//! Kamailio's processes are on the other processor, and their time is added.
+//! Kamailio's processes are on the other processor, and their time is added. Messages of SMPP: `smpp.rs`.
 
 mod processor;
 mod refusers;
+mod smpp;
 
 use std::time::{Duration, Instant};
 
@@ -33,32 +34,56 @@ const ROUNDS: usize = 3;
 struct Measured {
     row: &'static str,
     what: &'static str,
-    /// CPU time of one refused INVITE, without the generator's.
+    /// CPU time of one refused INVITE or message, without the generator's.
     net_ns: f64,
     least_ns: f64,
     most_ns: f64,
     /// Whether the caller is told.
     answers: bool,
+    /// Messages of SMPP refused in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_second: Option<f64>,
+}
+
+/// Of the rounds.
+#[derive(Clone, Copy, Debug)]
+struct Median {
+    least: f64,
+    middle: f64,
+    most: f64,
+}
+
+fn median(mut of_rounds: Vec<f64>) -> Median {
+    of_rounds.sort_by(f64::total_cmp);
+    Median { least: of_rounds[0], middle: of_rounds[ROUNDS / 2], most: of_rounds[ROUNDS - 1] }
 }
 
 fn main() -> Result<()> {
     let json = std::env::args().any(|argument| argument == "--json");
     let namespace = Namespace::make(unique("peers"))?;
     refusers::plug(&namespace)?;
-    let measured = namespace.enter(measure)?;
+    let of_smpp = smpp::measure().context("SMPP")?;
+    let mut measured = namespace.enter(measure)?;
+    measured.extend(of_smpp);
     if json {
         println!("{}", serde_json::to_string_pretty(&measured)?);
         return Ok(());
     }
-    println!("{:<22}{:>9}{:>16}  {:<8}what", "row", "net ns", "least-most", "answers");
+    println!("{:<22}{:>9}{:>16}{:>8}  {:<8}what", "row", "net ns", "least-most", "/s", "answers");
     for row in &measured {
         let range = format!("{:.0}-{:.0}", row.least_ns, row.most_ns);
-        let answers = if row.answers { "503" } else { "no" };
-        println!("{:<22}{:>9.0}{range:>16}  {answers:<8}{}", row.row, row.net_ns, row.what);
+        let (rate, answer) = match row.per_second {
+            Some(rate) => (format!("{rate:.0}"), "0x58"),
+            None => (String::new(), "503"),
+        };
+        let answers = if row.answers { answer } else { "no" };
+        println!("{:<22}{:>9.0}{range:>16}{rate:>8}  {answers:<8}{}", row.row, row.net_ns, row.what);
     }
     println!(
         "\nCPU time of one refused INVITE of 474 octets, live frames on a veth, median of {ROUNDS} rounds, rows in turn, the \
-         generator subtracted; for Kamailio with its processes' own, at {PACED}/s."
+         generator subtracted; for Kamailio with its processes' own, at {PACED}/s.\n\
+         Of one refused submit_sm: time of the host's processes and of softirqs, the client on a processor of its own and as fast \
+         as it is answered."
     );
     Ok(())
 }
@@ -80,15 +105,16 @@ fn measure() -> Result<Vec<Measured>> {
         }
     }
     kernel.detach(bench::DROP, sender)?;
-    let told = REFUSERS.iter().zip(&mut of_round).map(|(refuser, times)| {
-        times.sort_by(f64::total_cmp);
+    let told = REFUSERS.iter().zip(of_round).map(|(refuser, times)| {
+        let of = median(times);
         Measured {
             row: refuser.name,
             what: refuser.what,
-            net_ns: times[ROUNDS / 2],
-            least_ns: times[0],
-            most_ns: times[ROUNDS - 1],
+            net_ns: of.middle,
+            least_ns: of.least,
+            most_ns: of.most,
             answers: refuser.answers,
+            per_second: None,
         }
     });
     Ok(told.collect())
@@ -104,12 +130,13 @@ fn cost(kernel: &mut Kernel, refuser: &Refuser) -> Result<f64> {
     let receiver = if refuser.is_edge { program::INGRESS } else { program::EMPTY };
     let link = kernel.attach(receiver, EDGE)?;
     let peer = refuser.start()?;
-    let frames = if peer.is_proxy() { 2 * PACED } else { FRAMES };
+    let is_proxy = peer.is_proxy();
+    let frames = if is_proxy { 2 * PACED } else { FRAMES };
     let before = kernel.outcomes()?;
     let (answered, counted) = (refusers::answers()?, peer.refused()?);
     let own = peer.cpu()?;
-    let spent = generate(kernel, bench::TRANSMIT, &frame, frames, peer.is_proxy())?;
-    if peer.is_proxy() {
+    let spent = generate(kernel, bench::TRANSMIT, &frame, frames, is_proxy)?;
+    if is_proxy {
         // It has what is in its socket still to read.
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -122,7 +149,7 @@ fn cost(kernel: &mut Kernel, refuser: &Refuser) -> Result<f64> {
     let answers = refusers::answers()? - answered;
     drop(peer);
     kernel.detach(receiver, link)?;
-    let idle = generate(kernel, bench::SWALLOW, &frame, frames, own > Duration::ZERO)?;
+    let idle = generate(kernel, bench::SWALLOW, &frame, frames, is_proxy)?;
     let wanted = u64::from(frames);
     let told = if refuser.answers { answers } else { dropped };
     ensure!(told * 100 >= wanted * 99, "of {wanted} calls {dropped} were refused and {answers} answered");

@@ -1,12 +1,12 @@
 //! Who refuses, and how each is set up in the namespace of the calling thread.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
+use edge_tests::kamailio::Kamailio;
 use edge_tests::netns::Namespace;
-use edge_tests::process::{Process, wait_until};
 use tempfile::TempDir;
 
 use crate::processor;
@@ -97,7 +97,7 @@ pub(crate) fn answers() -> Result<u64> {
 #[derive(Debug)]
 pub(crate) struct Running {
     kind: Kind,
-    proxy: Option<(Process, TempDir)>,
+    proxy: Option<(Kamailio, TempDir)>,
 }
 
 impl Refuser {
@@ -167,30 +167,15 @@ impl Drop for Running {
     }
 }
 
-/// On the other processor, as the tests have it: unpacked by set-up, or installed.
-fn start_kamailio(options: &[&str]) -> Result<(Process, TempDir)> {
+/// On the other processor.
+fn start_kamailio(options: &[&str]) -> Result<(Kamailio, TempDir)> {
     let own = tempfile::tempdir()?;
-    let unpacked = std::env::var_os("EDGE_PEERS").map(|peers| PathBuf::from(peers).join("kamailio"));
-    let unpacked = unpacked.filter(|root| root.join("usr/sbin/kamailio").exists());
-    let mut command = Command::new("taskset");
-    command.args(["-c", "1"]);
-    match &unpacked {
-        Some(root) => command
-            .arg(root.join("usr/sbin/kamailio"))
-            .arg("-L")
-            .arg(root.join("usr/lib/x86_64-linux-gnu/kamailio/modules"))
-            .env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu/kamailio")),
-        None => command.arg("kamailio"),
+    let pinned = |program: &Path| {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "1"]).arg(program);
+        command
     };
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/kamailio-503.cfg");
-    command.args(["-f", config, "-DD", "-m", "64", "-M", "8"]).args(options);
-    command.arg("-Y").arg(own.path()).arg("-w").arg(own.path());
-    let mut process = Process::start("Kamailio", &mut command, &own.path().join("log"))?;
-    wait_until("Kamailio listens", Duration::from_secs(10), || {
-        process.listens_on_udp(5060) || matches!(process.ended(), Ok(Some(_)))
-    });
-    ensure!(process.ended()?.is_none(), "Kamailio ended:\n{}", process.said());
-    Ok((process, own))
+    Ok((Kamailio::start(pinned, "kamailio-503.cfg", options, own.path())?, own))
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {

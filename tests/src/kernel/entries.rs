@@ -1,0 +1,38 @@
+//! What the kernel keeps of one connection, of one source, and of called numbers.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aya::maps::HashMap;
+use edge_ebpf::abi::{FlowKey, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits};
+use edge_ebpf::stream::Flow;
+
+use super::Kernel;
+
+impl Kernel {
+    /// What is known of one direction of a connection.
+    pub fn flow(&self, key: &FlowKey) -> Result<Flow> {
+        let map = self.ebpf.map(map::FLOWS).context(map::FLOWS)?;
+        Ok(HashMap::<_, FlowKey, Flow>::try_from(map)?.get(key, 0)?)
+    }
+
+    /// Messages and receipts by account and digits, of both halves of the table.
+    pub fn called(&self) -> Result<BTreeMap<(u32, u32), u64>> {
+        let mut called = BTreeMap::new();
+        for index in 0..2 * PREFIX_PAGES {
+            let page: PrefixPage = self.get(map::PREFIXES, index)?;
+            for way in page.sets.iter().flat_map(|set| set.ways).filter(|way| way.key != 0) {
+                let (account, digits, kind) = prefix_key_parts(way.key);
+                let digits = kind.map_or(digits, |kind| receipt_digits(kind, digits));
+                *called.entry((account, digits)).or_default() += way.count;
+            }
+        }
+        Ok(called)
+    }
+
+    /// What is known of a source.
+    pub fn source(&self, address: [u8; 16]) -> Result<SourceState> {
+        let map = self.ebpf.map(map::SOURCES).context(map::SOURCES)?;
+        Ok(HashMap::<_, [u8; 16], SourceState>::try_from(map)?.get(&address, 0)?)
+    }
+}

@@ -1,0 +1,115 @@
+//! Delivery receipts in the server's stream, in kernel and on the host.
+
+use edge_ebpf::abi::{EgressOutcome, ReceiptKind, receipt_digits};
+use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario};
+use edge_tests::host::Host;
+use edge_tests::lent::Lent;
+use edge_tests::packet::{Frame, Tcp};
+use edge_tests::smpp::{deliver_sm, enquire_links};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+const NOW_NS: u64 = 1_000_000_000_000;
+const PORT: u16 = 40_000;
+const ISN: u32 = u32::MAX - 700;
+const RECEIPT: u8 = 0x04;
+
+fn text(state: &str) -> Vec<u8> {
+    format!(
+        "id:0123456789 sub:001 dlvrd:001 submit date:2611271100 done date:2611271101 stat:{state} err:000"
+    )
+    .into_bytes()
+}
+
+/// Receipts by kind, and messages and receipts by account and digits.
+type Counted = (Vec<u64>, Vec<((u32, u32), u64)>);
+
+/// Carries a stream in segments of these lengths; what the account and its prefixes have then, of kernel and host alike.
+fn carry(kernel: &mut Lent, stream: &[u8], lengths: &[usize]) -> Counted {
+    kernel.prepare(&Scenario::open()).unwrap();
+    let mut host = Host::prepare(&Scenario::open(), NOW_NS);
+    let before = kernel.called().unwrap();
+    let mut leave = |header: Tcp, payload: &[u8]| {
+        let frame = Frame::ipv4(SERVER, ACME_SOURCE).tcp(header).payload(payload).bytes();
+        let outcome = kernel.leave(&frame).unwrap();
+        assert_eq!(outcome, host.leave(&frame), "kernel and host");
+        assert_eq!(outcome, EgressOutcome::SmppSegment);
+    };
+    leave(Tcp::syn(SMPP_PORT, PORT, ISN), b"");
+    let (mut rest, mut seq, mut turn) = (stream, ISN.wrapping_add(1), 0);
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(lengths[turn % lengths.len()].min(rest.len()));
+        leave(Tcp::data(SMPP_PORT, PORT, seq), part);
+        seq = seq.wrapping_add(u32::try_from(part.len()).unwrap());
+        (rest, turn) = (behind, turn + 1);
+    }
+    let counted = kernel.account(ACME).unwrap().counters;
+    assert_eq!(counted, host.accounts[&ACME].counters, "kernel and host");
+    let mut called = kernel.called().unwrap();
+    called.retain(|digits, count| {
+        *count -= before.get(digits).copied().unwrap_or_default();
+        *count != 0
+    });
+    assert_eq!(called, host.called, "kernel and host");
+    (counted.receipts.to_vec(), called.into_iter().collect())
+}
+
+#[test]
+fn receipts_are_counted_by_what_they_say_and_by_prefix() {
+    let mut kernel = Lent::take().unwrap();
+    let mut stream = Vec::new();
+    for (sequence, (number, esm_class, text)) in (1..).zip([
+        ("441632960100", RECEIPT, text("DELIVRD")),
+        ("441632960101", RECEIPT, text("DELIVRD")),
+        ("441632960102", RECEIPT, text("UNDELIV")),
+        ("33612345678", RECEIPT, text("EXPIRED")),
+        ("33612345678", RECEIPT, text("ACCEPTD")),
+        ("33612345678", RECEIPT, b"?".to_vec()),
+        ("33612345678", 0, text("DELIVRD")),
+    ]) {
+        stream.extend(deliver_sm(sequence, number, esm_class, &text));
+    }
+    stream.extend(enquire_links(1));
+    let (receipts, called) = carry(&mut kernel, &stream, &[1448]);
+    assert_eq!(receipts, [2, 1, 1, 1, 1, 0, 0, 0]);
+    let digits = Scenario::open().settings(1, [0; 2]).prefix_digits;
+    assert_eq!(digits, 5, "the prefixes below");
+    let of = |kind, digits| (ACME, receipt_digits(kind, digits));
+    let mut expected = vec![
+        (of(ReceiptKind::Delivered, 144_163), 2),
+        (of(ReceiptKind::Failed, 144_163), 1),
+        (of(ReceiptKind::Expired, 133_612), 1),
+        (of(ReceiptKind::Other, 133_612), 1),
+        (of(ReceiptKind::Unread, 133_612), 1),
+    ];
+    expected.sort_unstable();
+    assert_eq!(called, expected);
+    // One octet a segment: nobody can read any, and nobody knows that one of them is no receipt.
+    let (receipts, called) = carry(&mut kernel, &stream, &[1]);
+    assert_eq!(receipts, [0, 0, 0, 0, 7, 0, 0, 0]);
+    assert_eq!(called, []);
+}
+
+#[test]
+fn any_stream_of_receipts_is_counted_as_on_the_host() {
+    let mut kernel = Lent::take().unwrap();
+    let kernel = std::cell::RefCell::new(&mut kernel);
+    let mut runner = TestRunner::new(Config { cases: 60, max_shrink_iters: 0, ..Config::default() });
+    let states = prop_oneof![Just("DELIVRD"), Just("UNDELIV"), Just("EXPIRED"), Just("s"), Just("ENROUTE")];
+    let receipt = (states, "[+]?[0-9a]{0,14}", prop_oneof![Just(RECEIPT), any::<u8>()], 0..120_usize);
+    let strategy = (
+        proptest::collection::vec(receipt, 1..30),
+        proptest::collection::vec(prop_oneof![1..400_usize, Just(1448), 1448..3400_usize], 1..20),
+    );
+    runner
+        .run(&strategy, |(receipts, lengths)| {
+            let mut stream = Vec::new();
+            for (sequence, (state, number, esm_class, before)) in (1..).zip(&receipts) {
+                let text = [vec![b' '; *before], text(state)].concat();
+                stream.extend(deliver_sm(sequence, number, *esm_class, &text));
+            }
+            carry(&mut kernel.borrow_mut(), &stream, &lengths);
+            Ok(())
+        })
+        .unwrap();
+}
