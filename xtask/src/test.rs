@@ -1,7 +1,7 @@
 //! Every test, and one line that says how it went.
 
 use std::{
-    fs, panic,
+    fmt, fs, panic,
     path::{Path, PathBuf},
     thread,
 };
@@ -26,6 +26,8 @@ pub(crate) struct Args {
 struct Counts {
     passed: u64,
     failed: u64,
+    /// Of those that passed, the ones that needed a second try (.config/nextest.toml).
+    unsteady: u64,
 }
 
 /// Host tests without privilege, then the suites as root.
@@ -51,7 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
         anyhow::Ok(())
     })?;
-    println!("{} passed, {} failed", counts.passed, counts.failed);
+    println!("{counts}");
     if counts.failed > 0 || counts.passed == 0 {
         bail!("not every test passed");
     }
@@ -97,10 +99,10 @@ fn run_nextest(packages: &[&str], as_root: bool, args: &Args) -> Result<Counts> 
 /// The suites in a virtual machine count as one test.
 fn run_vm(machine: &vm::Machine) -> Counts {
     match machine.run() {
-        Ok(()) => Counts { passed: 1, failed: 0 },
+        Ok(()) => Counts { passed: 1, ..Counts::default() },
         Err(error) => {
             eprintln!("in a virtual machine: {error:#}");
-            Counts { passed: 0, failed: 1 }
+            Counts { failed: 1, ..Counts::default() }
         }
     }
 }
@@ -112,7 +114,7 @@ fn report_path() -> PathBuf {
 }
 
 impl Counts {
-    /// The totals in the root element of a JUnit report.
+    /// The totals in the root element of a JUnit report, and the tests that have a failure and passed after it.
     fn of(report: &str) -> Self {
         let start = report.find("<testsuites ").unwrap_or(report.len());
         let root = report[start..].split('>').next().unwrap_or_default();
@@ -122,12 +124,26 @@ impl Counts {
                 .unwrap_or(0)
         };
         let failed = total("failures") + total("errors");
-        Self { passed: total("tests").saturating_sub(failed), failed }
+        let unsteady = |test: &&str| test.contains("<flakyFailure") || test.contains("<flakyError");
+        let unsteady = report.split("<testcase ").filter(unsteady).count().try_into().unwrap_or(0);
+        Self { passed: total("tests").saturating_sub(failed), failed, unsteady }
     }
 
     fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.unsteady += other.unsteady;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, unsteady } = self;
+        write!(formatter, "{passed} passed, {failed} failed")?;
+        if *unsteady > 0 {
+            write!(formatter, "; {unsteady} of those that passed needed a second try (FLAKY above)")?;
+        }
+        Ok(())
     }
 }
 
@@ -140,7 +156,19 @@ mod tests {
         let report = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="nextest-run" tests="12" failures="2" errors="1" time="0.5">
     <testsuite name="a" tests="99" failures="0">"#;
-        assert_eq!(Counts::of(report), Counts { passed: 9, failed: 3 });
+        assert_eq!(Counts::of(report), Counts { passed: 9, failed: 3, unsteady: 0 });
+    }
+
+    #[test]
+    fn a_test_that_passed_at_the_second_try_is_counted_and_told() {
+        let report = r#"<testsuites name="nextest-run" tests="3" failures="0" errors="0" time="0.5">
+    <testsuite name="a" tests="3" failures="0">
+        <testcase name="one"/>
+        <testcase name="two"><flakyFailure type="test failure with exit code 101"/></testcase>
+        <testcase name="three"/>"#;
+        let counts = Counts::of(report);
+        assert_eq!(counts, Counts { passed: 3, failed: 0, unsteady: 1 });
+        assert!(counts.to_string().contains("1 of those that passed"), "{counts}");
     }
 
     #[test]
