@@ -272,7 +272,8 @@ impl Client {
             ),
             Some(io::ErrorKind::ConnectionRefused) => (
                 format!("nobody answers on {socket}: edged has ended"),
-                "limits stay in force in the kernel; see why with `journalctl -u edged`, then start it again"
+                "limits stay in force in the kernel, unless `edgectl detach` ended it; \
+                 see why with `journalctl -u edged`, then start it again"
                     .to_owned(),
             ),
             Some(io::ErrorKind::PermissionDenied) => {

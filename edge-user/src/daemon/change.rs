@@ -316,7 +316,7 @@ pub(super) fn expiry(now: Timestamp, for_secs: Option<u64>) -> Result<Option<Tim
 }
 
 pub(super) fn until_text(what: &str, expires_at: Option<Timestamp>) -> String {
-    expires_at.map_or_else(|| what.to_owned(), |at| format!("{what} until {at}"))
+    expires_at.map_or_else(|| what.to_owned(), |at| format!("{what} until {at:.0}"))
 }
 
 const fn kind_name(kind: MeasureKind) -> &'static str {

@@ -91,7 +91,7 @@ fn bans(
             subject: measure.prefix.clone(),
             reason: measure.reason.clone(),
             before: "none".to_owned(),
-            after: format!("ban until {expires_at}"),
+            after: format!("ban until {expires_at:.0}"),
         };
         Some((measure, entry))
     };

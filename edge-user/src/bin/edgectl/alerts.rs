@@ -19,10 +19,17 @@ pub(crate) async fn run(verb: AlertsVerb, socket: &Path, output: Output) -> Resu
         AlertsVerb::List { open, account, limit } => {
             let query = AlertQuery { open: open.then_some(true), account, limit: Some(limit) };
             let alerts = client.alerts(&query).await?;
-            output.show(&alerts, |alerts, style| table(alerts.iter().map(|view| &view.alert), style))
+            output.show(&alerts, |alerts, style| list(alerts, open, style))
         }
         AlertsVerb::Show { id } => output.show(&client.alert(&id).await?, show),
     }
+}
+
+fn list(alerts: &[AlertView], open: bool, style: Style) -> String {
+    if alerts.is_empty() {
+        return if open { "no alert is open" } else { "there is no alert" }.to_owned();
+    }
+    table(alerts.iter().map(|view| &view.alert), style)
 }
 
 /// One line an alert.
@@ -198,11 +205,12 @@ mod tests {
     #[test]
     fn an_alert_is_one_line_in_the_list() -> Result<(), jiff::Error> {
         assert_eq!(
-            table([&view()?.alert].into_iter(), Style { color: false }),
+            list(&[view()?], true, Style { color: false }),
             "\
 OPENED                STATE  SEVERITY  RULE   ACCOUNT  SUBJECT     OBSERVED  THRESHOLD  UNIT        ID
 2026-03-01T12:00:00Z  open   critical  spike  acme     sip.invite     180.5         60  messages/s  0195a0c0"
         );
+        assert_eq!(list(&[], true, Style { color: false }), "no alert is open");
         Ok(())
     }
 

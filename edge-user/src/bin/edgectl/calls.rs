@@ -85,6 +85,9 @@ fn show(call: &LiveCall) -> String {
 }
 
 fn figures(stats: &[CallStats], style: Style) -> String {
+    if stats.is_empty() {
+        return "there is no record of a call".to_owned();
+    }
     let mut table = style.table(&[
         "<ACCOUNT",
         ">ATTEMPTS",
@@ -213,5 +216,6 @@ ID                  ACCOUNT  TRUNK  STATE        AGE  FROM          TO  SOURCE  
 ACCOUNT  ATTEMPTS  ANSWERED  REFUSED     ASR  NER  ACD  SHORT  PDD  CAUSES
 acme            0         0        0  50.0 %    -    -      -    -  -"
         );
+        assert_eq!(figures(&[], Style { color: false }), "there is no record of a call");
     }
 }

@@ -51,6 +51,9 @@ fn now_in_force(measure: &Measure) -> String {
 }
 
 fn list(measures: &[Measure], style: Style) -> String {
+    if measures.is_empty() {
+        return "nothing is banned or allowed".to_owned();
+    }
     let mut table = style.table(&["<PREFIX", "<MEASURE", "<SINCE", "<UNTIL", "<BY", "<REASON"]);
     for measure in measures {
         let kind = match measure.kind {
@@ -102,6 +105,7 @@ PREFIX          MEASURE    SINCE                 UNTIL                 BY       
 203.0.113.0/24  ban        2026-03-01T12:00:00Z  never                 operator  scanner
 203.0.113.0/24  allowance  2026-03-01T12:00:00Z  2026-03-01T14:00:00Z  operator  scanner"
         );
+        assert_eq!(list(&[], Style { color: false }), "nothing is banned or allowed");
         Ok(())
     }
 }
