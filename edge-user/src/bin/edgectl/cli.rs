@@ -11,12 +11,14 @@ use edge_user::api::types::Scope;
 mod binds;
 mod calls;
 mod messages;
+mod records;
 
 use crate::values;
 
 pub(crate) use self::binds::BindsVerb;
-pub(crate) use self::calls::{CallsVerb, ExportArgs, ExportFormat, StatsArgs};
+pub(crate) use self::calls::CallsVerb;
 pub(crate) use self::messages::MessagesVerb;
+pub(crate) use self::records::{ExportArgs, ExportFormat, RecordsListArgs, StatsArgs};
 
 /// Where the configuration is unless told otherwise.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/edge/edge.toml";

@@ -1,9 +1,9 @@
 //! What may be typed of calls.
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use crate::values;
+use super::{ExportArgs, RecordsListArgs, StatsArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallsVerb {
@@ -13,7 +13,7 @@ The last four digits of numbers are left out unless --full is given; what `recor
 
 Example:
   edgectl calls list --account acme --json | jq '.[] | select(.age_secs > 7200).id'")]
-    List(CallsListArgs),
+    List(RecordsListArgs),
     /// Everything about one call that holds a slot
     Show {
         /// The call's id, as `calls list` shows it
@@ -52,53 +52,10 @@ Examples:
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CallsListArgs {
-    /// Only this account's
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// Show numbers as far as `records.numbers` keeps them
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// At most this many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) limit: u32,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct DropSlotArgs {
     /// The call's id, as `calls list` shows it
     pub(crate) id: String,
     /// Why; kept in the audit
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) reason: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct StatsArgs {
-    /// Only calls ended, messages sent since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
-    #[arg(long, value_name = "WHEN", value_parser = values::since)]
-    pub(crate) since: Option<jiff::Timestamp>,
-    /// Only this account's
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// Only calls ended, messages sent since then: a time ago (`2h`) or a moment (`2026-03-01T12:00:00Z`)
-    #[arg(long, value_name = "WHEN", value_parser = values::since)]
-    pub(crate) since: Option<jiff::Timestamp>,
-    /// Only this account's
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// How to write them
-    #[arg(long, default_value = "jsonl")]
-    pub(crate) format: ExportFormat,
-}
-
-/// One record a line, in either.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExportFormat {
-    Jsonl,
-    Csv,
 }

@@ -1,8 +1,8 @@
 //! What may be typed of messages.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use super::{ExportArgs, StatsArgs};
+use super::{ExportArgs, RecordsListArgs, StatsArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MessagesVerb {
@@ -14,7 +14,7 @@ never shown. No record holds a text.
 
 Example:
   edgectl messages list --account acme --json | jq '.[] | select(.latency_ms > 1000)'")]
-    List(MessagesListArgs),
+    List(RecordsListArgs),
     /// What records of messages add up to: by outcome, and how long servers take to respond
     #[command(after_help = "\
 P50, P90 and P99 are the times that half, nine of ten and all but one of a hundred responses took at most, to 2 %, MAX the
@@ -32,17 +32,4 @@ Examples:
   edgectl messages export --since 1h --account acme --format csv > acme.csv
   edgectl messages export --since 2026-03-01T00:00:00Z | jq 'select(.outcome == \"rejected\").status_name'")]
     Export(ExportArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct MessagesListArgs {
-    /// Only this account's
-    #[arg(long, value_name = "NAME")]
-    pub(crate) account: Option<String>,
-    /// Show numbers as far as `records.numbers` keeps them
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// At most this many
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) limit: u32,
 }
