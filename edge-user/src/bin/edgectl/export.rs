@@ -53,7 +53,13 @@ pub(crate) async fn export<R: Record>(
 /// One line (RFC 4180), without its end.
 pub(crate) fn csv(record: &impl Record) -> io::Result<String> {
     let mut line = csv::Writer::from_writer(Vec::new());
-    line.write_record(record.fields())?;
+    line.write_record(record.fields().into_iter().map(harmless))?;
     let line = line.into_inner().map_err(csv::IntoInnerError::into_error)?;
     Ok(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned())
+}
+
+/// What a spreadsheet would run as a formula has an apostrophe in front, which makes it text: senders of messages and
+/// numbers are what customers, and strangers, choose.
+fn harmless(field: String) -> String {
+    if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{field}") } else { field }
 }

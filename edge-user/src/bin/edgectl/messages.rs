@@ -182,6 +182,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_csv_holds_no_formula() -> Result<(), Box<dyn std::error::Error>> {
+        for sender in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"] {
+            let line = export::csv(&MessageRow { from: sender.to_owned(), ..row()? })?;
+            assert!(line.contains(&format!(",'{sender},")), "{line}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_message_is_a_line_and_what_is_not_known_a_dash() -> Result<(), jiff::Error> {
         let first = MessageRow { from: "ACME".to_owned(), ..row()? };
         let second = MessageRow {
