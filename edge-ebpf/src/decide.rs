@@ -15,13 +15,13 @@ use self::datagram::judge_datagram;
 pub use self::datagram::{Refusal, Slot};
 pub use self::segment::spare_allowed;
 pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
-pub use self::stream::{count_passed, settle_stream};
+pub use self::stream::{count_passed, judge_invite, settle_stream};
 
 use crate::abi::{
     Allowance, Class, FullMap, Limit, Method, Outcome, RefusalMode, Service, SourceKey, StandingKind,
 };
 use crate::packet::Packet;
-use crate::stream::sip::Tally;
+use crate::stream::sip::{Spot, Tally};
 use crate::wire::{self, Headers, Reason, sip, transport};
 
 /// Whose bucket is charged.
@@ -87,8 +87,14 @@ pub trait World {
     /// ([`crate::meter::owe`]).
     fn owe(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64);
 
-    /// Whether segments of SIP over TCP are dropped over a limit.
-    fn refuses_streams(&self) -> bool;
+    /// What becomes of requests over a limit on the port of a segment of SIP over TCP.
+    fn stream_refusal(&mut self, now_ns: u64) -> RefusalMode;
+
+    /// Gives the INVITEs of the segment whose Max-Forwards may be changed to [`judge_invite`], one by one.
+    fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64);
+
+    /// Refuses the INVITE whose Max-Forwards has its digits at `spot`, and remembers it. `false`: there is no room.
+    fn refuse_invite(&mut self, spot: Spot, now_ns: u64) -> bool;
 
     /// Counts SIP messages by the index of their [`Method`].
     fn count_methods(&mut self, method: usize, messages: u32);

@@ -47,12 +47,15 @@ fn busy() -> Measures {
     Measures {
         outcomes: BTreeMap::from([(Outcome::SipAdmitted, 7), (Outcome::NotOurs, 0)]),
         accounts: BTreeMap::from([("acme".to_owned(), acme)]),
-        listeners: vec![ListenerMeasures {
-            port: 2775,
-            refusals: [9, 8, 0],
-            waiting: 1,
-            has_fallen_back: false,
-        }],
+        listeners: [("smpp", 2775), ("sip", 5060)]
+            .map(|(protocol, port)| ListenerMeasures {
+                port,
+                protocol,
+                refusals: [9, 8, 0],
+                waiting: 1,
+                has_fallen_back: false,
+            })
+            .into(),
         trunks: vec![TrunkMeasures {
             account: "acme".to_owned(),
             trunk: "london".to_owned(),

@@ -148,8 +148,6 @@ pub struct GlobalSettings {
     pub bind_idle_ns: u64,
     /// Whether connections that are to end are reset.
     pub resets: bool,
-    /// Whether SIP over TCP passes over its limits.
-    pub sip_streams_observed: bool,
     /// How many of 2^32 messages of SMPP leave a record ([`config::Share`]).
     pub message_records: u32,
 }
@@ -251,7 +249,6 @@ impl GlobalSettings {
             refusal_answer_ns: u64::try_from(config.smpp.answer_within.as_nanos()).unwrap_or(u64::MAX),
             bind_idle_ns: u64::try_from(config.smpp.bind_idle.as_nanos()).unwrap_or(u64::MAX),
             resets: config.tcp_reset,
-            sip_streams_observed: config.sip_streams_observed,
             message_records: config.records.messages.of_hashes(),
         }
     }
@@ -271,7 +268,6 @@ impl GlobalSettings {
             refusal_answer_ns: settings.refusal_answer_ns,
             bind_idle_ns: settings.bind_idle_ns,
             resets: settings.resets != 0,
-            sip_streams_observed: settings.sip_streams_observed != 0,
             message_records: settings.message_records,
         }
     }
@@ -291,7 +287,6 @@ impl GlobalSettings {
         settings.refusal_answer_ns = self.refusal_answer_ns;
         settings.bind_idle_ns = self.bind_idle_ns;
         settings.resets = u32::from(self.resets);
-        settings.sip_streams_observed = u32::from(self.sip_streams_observed);
         settings.message_records = self.message_records;
     }
 }
@@ -335,6 +330,9 @@ impl PortSets {
         for port in &self.smpp_tcp {
             ports.refusals[usize::from(*port)] = self.smpp_refusal;
         }
+        for port in &self.sip_tcp {
+            ports.refusals[usize::from(*port)] = self.sip_refusal;
+        }
         ports
     }
 
@@ -342,21 +340,25 @@ impl PortSets {
     #[must_use]
     pub fn from_kernel(ports: &abi::Ports) -> Self {
         let services = &ports.services;
-        let with = |service: Service| {
+        let with = |service: Service| -> Vec<u16> {
             (0..=u16::MAX).filter(|port| services[usize::from(*port)] & (1 << service.index()) != 0).collect()
         };
-        let smpp_tcp: Vec<u16> = with(Service::SmppTcp);
-        let mut octets = smpp_tcp.iter().map(|port| ports.refusals[usize::from(*port)]);
-        let first = octets.next().unwrap_or(0);
-        // Where they differ, another hand wrote them: an octet that nobody configures has them written anew.
-        let smpp_refusal = if octets.all(|octet| octet == first) { first } else { u8::MAX };
+        let refusal = |listening: &[u16]| {
+            let mut octets = listening.iter().map(|port| ports.refusals[usize::from(*port)]);
+            let first = octets.next().unwrap_or(0);
+            // Where they differ, another hand wrote them: an octet that nobody configures has them written anew.
+            if octets.all(|octet| octet == first) { first } else { u8::MAX }
+        };
+        let (smpp_tcp, sip_tcp) = (with(Service::SmppTcp), with(Service::SipTcp));
+        let (smpp_refusal, sip_refusal) = (refusal(&smpp_tcp), refusal(&sip_tcp));
         Self {
             sip_udp: with(Service::SipUdp),
-            sip_tcp: with(Service::SipTcp),
+            sip_tcp,
             smpp_tcp,
             sip_tls: with(Service::SipTls),
             smpp_tls: with(Service::SmppTls),
             smpp_refusal,
+            sip_refusal,
         }
     }
 }
@@ -419,6 +421,7 @@ mod tests {
             sip_tls: vec![5061],
             smpp_tls: vec![3550],
             smpp_refusal: 0x11,
+            sip_refusal: 0x01,
         };
         assert_eq!(PortSets::from_kernel(&ports.to_kernel()), ports);
     }

@@ -15,6 +15,7 @@ use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, owe, price_ns};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::repeat;
+use edge_ebpf::stream::sip::{Spot, Tally};
 use edge_ebpf::wire::sip::{Reading, Reply, Saying, Scratch};
 use edge_ebpf::wire::{self, Headers, sip, transport};
 use zerocopy::FromZeros as _;
@@ -22,7 +23,7 @@ use zerocopy::FromZeros as _;
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes};
 use crate::host_calls::{Caller, Calls};
 use crate::host_segments::{Connections, OnTrial};
-use crate::host_streams::Streams;
+use crate::host_streams::{StreamOnTrial, Streams};
 
 /// State of the packet path, as the maps hold it.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct Host {
     pub connections: Connections,
     /// SIP connections over TCP.
     pub(crate) streams: Streams,
-    /// The last SMPP segment that passed, in either direction, as it passed.
+    /// The last segment that passed, in either direction, as it passed.
     pub passed: Option<Vec<u8>>,
     pub(crate) headers: Headers,
     repeats: HashMap<u32, RepeatSet>,
@@ -105,7 +106,8 @@ impl Host {
         } else {
             let mut headers = Headers::EMPTY;
             let parsed = wire::parse(frame, &mut headers);
-            let mut journey = Journey { host: self, frame, at: None, segment: None, parsed: None };
+            let mut journey =
+                Journey { host: self, frame, at: None, segment: None, stream: None, parsed: None };
             match judge(&mut journey, parsed, &headers) {
                 Course::Ends(outcome) => outcome,
                 Course::Segment(origin, Service::SipTcp, now_ns) => {
@@ -137,6 +139,10 @@ impl Host {
         let parsed = wire::parse(frame, &mut headers);
         match outbound::judge(&mut Leaving { host: self, frame }, parsed, &headers) {
             EgressOutcome::SmppSegment => self.hear_segment(frame, &headers),
+            EgressOutcome::SipStream => {
+                self.hear_stream(frame, &headers);
+                EgressOutcome::SipStream
+            }
             other => other,
         }
     }
@@ -199,6 +205,7 @@ pub(crate) struct Journey<'a> {
     pub(crate) frame: &'a [u8],
     at: Option<(SourceKey, u32)>,
     pub(crate) segment: Option<OnTrial>,
+    pub(crate) stream: Option<StreamOnTrial>,
     parsed: Option<Box<Scratch>>,
 }
 
@@ -295,8 +302,16 @@ impl World for Journey<'_> {
         *bucket = owe(*bucket, limit, cost, now_ns);
     }
 
-    fn refuses_streams(&self) -> bool {
-        self.host.settings.sip_streams_observed == 0
+    fn stream_refusal(&mut self, _now_ns: u64) -> RefusalMode {
+        self.stream_mode()
+    }
+
+    fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64) {
+        self.judge_spots(tally, now_ns);
+    }
+
+    fn refuse_invite(&mut self, spot: Spot, _now_ns: u64) -> bool {
+        self.refuse_at(spot)
     }
 
     fn count_methods(&mut self, method: usize, messages: u32) {

@@ -74,13 +74,19 @@ impl Rewrite for Changes<'_> {
 pub(crate) fn change(frame: &mut [u8], delta: &mut Delta, segment: Segment, seq: u32, octets: [u8; 4]) {
     let Some(overlap) = overlap(segment, seq) else { return };
     let (len, skipped) = (overlap.len as usize, overlap.skipped as usize);
-    let Some(place) = frame.get_mut(overlap.offset..overlap.offset + len) else { return };
+    replace(frame, delta, overlap.offset, &octets[skipped..skipped + len]);
+}
+
+/// Writes up to four octets, and notes what that does to the checksum.
+pub(crate) fn replace(frame: &mut [u8], delta: &mut Delta, offset: usize, octets: &[u8]) {
+    let len = octets.len();
+    let Some(place) = frame.get_mut(offset..offset + len) else { return };
     let (mut old, mut new) = ([0; 4], [0; 4]);
     old[..len].copy_from_slice(place);
-    new[..len].copy_from_slice(&octets[skipped..skipped + len]);
+    new[..len].copy_from_slice(octets);
     if old != new {
-        delta.add(u32::from_le_bytes(old), u32::from_le_bytes(new), overlap.offset % 2 == 1);
-        place.copy_from_slice(&new[..len]);
+        delta.add(u32::from_le_bytes(old), u32::from_le_bytes(new), offset % 2 == 1);
+        place.copy_from_slice(octets);
     }
 }
 

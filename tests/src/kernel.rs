@@ -20,10 +20,10 @@ use edge_ebpf::abi::{
     Verdict, bench, map, program,
 };
 use edge_ebpf::native::Refusals;
-use edge_ebpf::stream::sip::SipFlow;
+use edge_ebpf::stream::sip::{SipFlow, SipRefusals};
 use zerocopy::FromZeros as _;
 
-use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes, is_of_digits, mapped, ports};
+use crate::fixtures::world::{ACME, Prefix, SIP_PORT, Scenario, acme_prefixes, is_of_digits, mapped, ports};
 use crate::netns::Namespace;
 use crate::object::object_bytes;
 
@@ -75,6 +75,7 @@ const SMALL: &[(&str, u32)] = &[
     (map::BINDS, 1024),
     (map::SYSTEM_IDS, 64),
     (map::REFUSALS, 64),
+    (map::SIP_REFUSALS, 64),
 ];
 
 /// An XDP program that passes everything, on the customers' end of the veth: a veth delivers what the program at its
@@ -465,8 +466,11 @@ impl Kernel {
         }
         let map = self.ebpf.map_mut(map::SOURCES).context(map::SOURCES)?;
         clear(&mut HashMap::<_, [u8; 16], SourceState>::try_from(map)?)?;
+        self.reset_listener(SIP_PORT)?;
         let map = self.ebpf.map_mut(map::SIP_FLOWS).context(map::SIP_FLOWS)?;
         clear(&mut HashMap::<_, FlowKey, SipFlow>::try_from(map)?)?;
+        let map = self.ebpf.map_mut(map::SIP_REFUSALS).context(map::SIP_REFUSALS)?;
+        clear(&mut HashMap::<_, FlowKey, SipRefusals>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::CALLS).context(map::CALLS)?;
         clear(&mut HashMap::<_, CallKey, CallState>::try_from(map)?)?;
         let map = self.ebpf.map_mut(map::BINDS).context(map::BINDS)?;

@@ -137,7 +137,7 @@ pub const fn refusal_of(octet: u8) -> (RefusalMode, RefusalStatus) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Listener {
-    /// Messages refused in SMPP's words.
+    /// Messages refused in the protocol's own words.
     pub refused: u64,
     /// Of those, how many the server has answered.
     pub answered: u64,

@@ -25,7 +25,7 @@ pub mod map {
     pub const PREFIXES: &str = "PREFIXES";
     /// LRU: [`crate::abi::FlowKey`] to [`crate::stream::Flow`].
     pub const FLOWS: &str = "FLOWS";
-    /// LRU: [`crate::abi::FlowKey`] of the client's direction to [`crate::stream::sip::SipFlow`].
+    /// LRU: [`crate::abi::FlowKey`] to [`crate::stream::sip::SipFlow`].
     pub const SIP_FLOWS: &str = "SIP_FLOWS";
     /// [`crate::abi::FlowKey`] of the client's direction to [`crate::abi::BindState`].
     pub const BINDS: &str = "BINDS";
@@ -33,6 +33,8 @@ pub mod map {
     pub const SYSTEM_IDS: &str = "SYSTEM_IDS";
     /// [`crate::abi::FlowKey`] of the client's direction to [`crate::native::Refusals`].
     pub const REFUSALS: &str = "REFUSALS";
+    /// LRU: [`crate::abi::FlowKey`] of the client's direction to [`crate::stream::sip::SipRefusals`].
+    pub const SIP_REFUSALS: &str = "SIP_REFUSALS";
     /// Port to [`crate::abi::Listener`].
     pub const LISTENERS: &str = "LISTENERS";
     /// Per CPU: packets by [`crate::abi::Outcome`].
@@ -90,6 +92,7 @@ pub mod map {
         BINDS,
         SYSTEM_IDS,
         REFUSALS,
+        SIP_REFUSALS,
         LISTENERS,
         OUTCOMES,
         EGRESS_OUTCOMES,

@@ -111,6 +111,8 @@ indexed_enum! {
         SipUnframed = 50, "sip_unframed";
         /// A segment of a SIP connection behind one that Edge has dropped: dropped, TCP sends it again.
         SipBeyondHole = 51, "sip_beyond_hole";
+        /// A segment of a SIP connection with INVITEs over a limit that were refused in SIP's own words; all else passes.
+        SipRefused = 52, "sip_refused";
     }
 }
 
@@ -208,6 +210,7 @@ impl Outcome {
             | Self::SmppRefused
             | Self::TlsStream
             | Self::SipUnframed
+            | Self::SipRefused
             | Self::Unjudged => Verdict::Pass,
             Self::Banned
             | Self::FloodSource

@@ -63,12 +63,10 @@ pub struct Settings {
     pub bind_idle_ns: u64,
     /// Not 0 if segments of connections that are to end become resets for the server.
     pub resets: u32,
-    /// Not 0 if SIP over TCP is judged and counted, and passes over a limit.
-    pub sip_streams_observed: u32,
     /// How many of 2^32 messages of SMPP leave a record; 0 none, `u32::MAX` all.
     pub message_records: u32,
     /// Reserved, zero.
-    pub reserved: u32,
+    pub reserved: [u32; 2],
 }
 
 /// Which service listens on a port, and how. Map `PORTS`, one entry, written by the daemon.
@@ -77,7 +75,8 @@ pub struct Settings {
 pub struct Ports {
     /// Bits of [`Service`], by destination port in host order.
     pub services: [u8; 65536],
-    /// How SMPP messages over a limit are refused, by destination port in host order: [`super::refusal_octet`].
+    /// How messages of SMPP and of SIP over TCP that are over a limit are refused, by destination port in host order:
+    /// [`super::refusal_octet`].
     pub refusals: [u8; 65536],
 }
 

@@ -19,5 +19,7 @@ indexed_enum! {
         RecordMessages = 0, "edge_record_messages";
         /// A segment that has passed, with delivery receipts. It goes on in the other, where that is called for.
         CountReceipts = 1, "edge_count_receipts";
+        /// A segment of SIP over TCP, from a port that refuses in SIP's own words.
+        SipAnswers = 2, "edge_sip_answers";
     }
 }

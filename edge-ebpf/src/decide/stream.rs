@@ -2,12 +2,13 @@
 
 use super::segment::spare_allowed;
 use super::{Metered, Origin, Scope, World, give_back, meter};
-use crate::abi::{Allowance, Class, Limit, Method, Outcome, StandingKind, policy_flag};
-use crate::stream::sip::{CLASSES, Finding, Tally};
+use crate::abi::{Allowance, Class, Limit, Method, Outcome, RefusalMode, StandingKind, policy_flag};
+use crate::stream::sip::{CLASSES, Finding, Spot, Tally};
 
 /// The outcome of a segment that was read. It is let through or dropped as a whole, with all that it brings.
 ///
-/// Over a limit it is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what was over
+/// Where refusals are native, each INVITE over a limit is refused by itself, and all else passes. Else what is
+/// over a limit is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what was over
 /// the limit is owed. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
 /// is dropped too, unless nothing is refused any more.
 #[inline(always)]
@@ -22,7 +23,7 @@ pub fn settle_stream<W: World>(
     let may_refuse = !is_allowed && !origin.observe;
     if matches!(finding, Finding::BeyondHole)
         && may_refuse
-        && (origin.has(policy_flag::SUSPENDED) || world.refuses_streams())
+        && (origin.has(policy_flag::SUSPENDED) || drops(world, now_ns))
     {
         return Outcome::SipBeyondHole;
     }
@@ -44,23 +45,49 @@ pub fn settle_stream<W: World>(
                 return dropped(world, tally, Outcome::SipSuspended, now_ns);
             }
         }
+        let mode = if may_refuse { world.stream_refusal(now_ns) } else { RefusalMode::Observe };
+        if matches!(mode, RefusalMode::Native) {
+            world.judge_invites(tally, now_ns);
+        }
         judge(world, tally, now_ns);
         if tally.over != 0 && may_refuse {
             let over = if tally.over_account == 0 { Outcome::SipOverSource } else { Outcome::SipOverAccount };
-            if tally.is_refusable() && world.refuses_streams() {
+            if tally.is_refusable() && matches!(mode, RefusalMode::Drop) {
                 return dropped(world, tally, over, now_ns);
             }
             owe(world, tally, now_ns);
         }
     }
-    pass(world, tally, is_allowed)
+    pass(world, tally, is_allowed, now_ns)
+}
+
+/// Whether segments are dropped for what they bring over a limit.
+#[inline(always)]
+fn drops<W: World>(world: &mut W, now_ns: u64) -> bool {
+    matches!(world.stream_refusal(now_ns), RefusalMode::Drop)
+}
+
+/// Judges one INVITE by itself, whose Max-Forwards has its digits at `spot`. Over a limit it is refused; where that cannot
+/// be, it passes and is owed.
+#[inline(always)]
+pub fn judge_invite<W: World>(world: &mut W, tally: &mut Tally, spot: Spot, now_ns: u64) {
+    tally.judged += 1;
+    if matches!(meter(world, Class::SipInvite, 1, now_ns), Metered::Within) {
+        return;
+    }
+    if world.refuse_invite(spot, now_ns) {
+        tally.refused += 1;
+        return;
+    }
+    tally.observed += 1;
+    owe_class(world, Class::SipInvite, 1, now_ns);
 }
 
 /// Charges each class by itself.
 #[inline(always)]
 fn judge<W: World>(world: &mut W, tally: &mut Tally, now_ns: u64) {
     for index in 0..CLASSES {
-        let (messages, class) = (tally.initial(index), class(index));
+        let (messages, class) = (tally.unjudged(index), class(index));
         if messages == 0 {
             continue;
         }
@@ -105,11 +132,16 @@ fn owe<W: World>(world: &mut W, tally: &Tally, now_ns: u64) {
         if tally.over >> index & 1 == 0 {
             continue;
         }
-        for scope in [Scope::Source, Scope::Account] {
-            let limit = world.limit(scope, class(index));
-            if limit != Limit::NONE {
-                world.owe(scope, class(index), limit, tally.initial(index), now_ns);
-            }
+        owe_class(world, class(index), tally.unjudged(index), now_ns);
+    }
+}
+
+#[inline(always)]
+fn owe_class<W: World>(world: &mut W, class: Class, messages: u32, now_ns: u64) {
+    for scope in [Scope::Source, Scope::Account] {
+        let limit = world.limit(scope, class);
+        if limit != Limit::NONE {
+            world.owe(scope, class, limit, messages, now_ns);
         }
     }
 }
@@ -117,6 +149,9 @@ fn owe<W: World>(world: &mut W, tally: &Tally, now_ns: u64) {
 /// Counts what passes.
 #[inline(always)]
 pub fn count_passed<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) {
+    if tally.judged != 0 {
+        count_judged(world, tally);
+    }
     for index in 0..Method::SLOTS {
         let messages = tally.method(index);
         if messages != 0 {
@@ -124,7 +159,7 @@ pub fn count_passed<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) {
         }
     }
     for index in 0..CLASSES {
-        let (initial, in_dialog) = (tally.initial(index), tally.in_dialog(index));
+        let (initial, in_dialog) = (tally.unjudged(index), tally.in_dialog(index));
         if initial != 0 {
             let allowance = if is_allowed {
                 Allowance::Exempt
@@ -141,13 +176,33 @@ pub fn count_passed<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) {
     }
 }
 
+/// Counts INVITEs that were judged one by one.
+#[inline(always)]
+fn count_judged<W: World>(world: &mut W, tally: &Tally) {
+    let admitted = tally.judged - tally.refused - tally.observed;
+    for (allowance, messages) in [
+        (Allowance::Admitted, admitted),
+        (Allowance::Refused, tally.refused),
+        (Allowance::Observed, tally.observed),
+    ] {
+        if messages != 0 {
+            world.count(Class::SipInvite, allowance, messages);
+        }
+    }
+}
+
 /// Lets the segment through.
 #[inline(always)]
-fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) -> Outcome {
+fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -> Outcome {
     world.count_passed(tally, is_allowed);
+    if tally.refused != 0 {
+        world.tell_refused(Class::SipInvite, now_ns);
+    }
     if is_allowed {
         Outcome::Allowed
-    } else if tally.over != 0 {
+    } else if tally.refused != 0 {
+        Outcome::SipRefused
+    } else if tally.over | tally.observed != 0 {
         Outcome::SipObserved
     } else if tally.has_initial() {
         Outcome::SipAdmitted

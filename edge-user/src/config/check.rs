@@ -25,8 +25,9 @@ use crate::rate::Rate;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// Whether what is over a limit is only observed.
-const STREAM_REFUSALS: [(&str, bool); 2] = [("drop", false), ("observe", true)];
+/// What becomes of requests over a limit that come over TCP.
+const STREAM_REFUSALS: [(&str, RefusalMode); 3] =
+    [("drop", RefusalMode::Drop), ("native", RefusalMode::Native), ("observe", RefusalMode::Observe)];
 /// `IFNAMSIZ` is 16 with the terminating zero.
 const INTERFACE_NAME_BYTES: usize = 15;
 
@@ -82,8 +83,11 @@ pub(super) fn config(
     let metrics = report.table("metrics", edge.metrics);
     let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
     let sip_file = report.table("sip", edge.sip);
-    let sip_streams_observed =
-        report.word("sip.stream_refusal", sip_file.stream_refusal, false, &STREAM_REFUSALS);
+    let stream_refusal =
+        report.word("sip.stream_refusal", sip_file.stream_refusal, RefusalMode::Drop, &STREAM_REFUSALS);
+    if !ports.sip_tcp.is_empty() {
+        ports.sip_refusal = refusal_octet(stream_refusal, RefusalStatus::Throttled);
+    }
     let answer_file = report.table("sip.answer", sip_file.answer);
     let answered = answered(answer_file, &mut report);
     let calls_file = report.table("calls", edge.calls);
@@ -121,7 +125,6 @@ pub(super) fn config(
         mode,
         ports,
         tcp_reset,
-        sip_streams_observed,
         ipv6_source_prefix,
         sip_repeat_window,
         sip_registered_for,
@@ -251,7 +254,7 @@ fn ports(file: PortsFile, report: &mut Report<'_>) -> PortSets {
     if [&sip_udp, &sip_tcp, &smpp_tcp, &sip_tls, &smpp_tls].iter().all(|list| list.is_empty()) {
         report.say("ports", "every list is empty", "every packet would pass unseen");
     }
-    PortSets { sip_udp, sip_tcp, smpp_tcp, sip_tls, smpp_tls, smpp_refusal: 0 }
+    PortSets { sip_udp, sip_tcp, smpp_tcp, sip_tls, smpp_tls, smpp_refusal: 0, sip_refusal: 0 }
 }
 
 fn port_list(

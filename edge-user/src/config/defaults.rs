@@ -38,6 +38,7 @@ pub(super) fn ports() -> PortSets {
         sip_tls: vec![5061],
         smpp_tls: vec![],
         smpp_refusal: 0,
+        sip_refusal: 0,
     }
 }
 

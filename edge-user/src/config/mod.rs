@@ -54,8 +54,6 @@ pub struct Config {
     pub ports: PortSets,
     /// Whether connections that are to end are reset.
     pub tcp_reset: bool,
-    /// Whether SIP over TCP is judged and counted, and passes over its limits.
-    pub sip_streams_observed: bool,
     /// Length of the IPv6 prefix that makes one source, 1 to 128.
     pub ipv6_source_prefix: u8,
     /// How long a SIP request counts as a retransmission.
@@ -218,6 +216,8 @@ pub struct PortSets {
     pub smpp_tls: Vec<u16>,
     /// How messages over a limit are refused on those: [`edge_ebpf::abi::refusal_octet`]; 0 where there are none.
     pub smpp_refusal: u8,
+    /// The same for SIP over TCP.
+    pub sip_refusal: u8,
 }
 
 /// Sizes of maps, in entries. A change takes effect when the maps are made anew.

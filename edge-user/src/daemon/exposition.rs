@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use edge_ebpf::abi::RefusalMode;
-
 use super::state::Daemon;
 use super::views::mode_name;
 use crate::dataplane::InterfaceState;
@@ -53,12 +51,15 @@ impl Source for Daemon {
                 refused: counts.refused,
             })
         };
-        let has_native = state.config.smpp.refusal == RefusalMode::Native;
-        let listener = |it: crate::dataplane::ListenerUse| ListenerMeasures {
-            port: it.port,
-            refusals: [it.counts.refused, it.counts.answered, it.counts.unmatched],
-            waiting: super::listeners::waiting(&it),
-            has_fallen_back: has_native && it.fallen_back_ns.is_some(),
+        let listener = |it: super::listeners::Listener| {
+            let counts = it.used.counts;
+            ListenerMeasures {
+                port: it.used.port,
+                protocol: it.protocol,
+                refusals: [counts.refused, counts.answered, counts.unmatched],
+                waiting: super::listeners::waiting(&it.used),
+                has_fallen_back: it.has_fallen_back(),
+            }
         };
         Measures {
             listeners: self.listeners(&state).into_iter().map(listener).collect(),

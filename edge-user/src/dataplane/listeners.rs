@@ -1,4 +1,4 @@
-//! How the refusals of each SMPP port go: the map `LISTENERS` beside the settings that forgive it.
+//! How the refusals of each port go: the map `LISTENERS` beside the settings that forgive it.
 
 use aya::maps::{Array, MapData};
 use edge_ebpf::abi::{Listener, map};

@@ -10,11 +10,13 @@ use prometheus_client::metrics::counter::ConstCounter;
 
 use super::{Measures, count_if_any, count_one, counter, escaped, float, gauge, set};
 
-/// One SMPP port, and how its refusals in SMPP's own words go.
+/// One port, and how its refusals in its protocol's own words go.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerMeasures {
     /// TCP port.
     pub port: u16,
+    /// What is spoken on it: `smpp` or `sip`.
+    pub protocol: &'static str,
     /// Refused, answered, unmatched.
     pub refusals: [u64; 3],
     /// Refused and not answered yet.
@@ -64,19 +66,32 @@ impl Measures {
                 set(&mut link, labels, Duration::from_nanos(ns).as_secs_f64())?;
             }
         }
-        let ports = || self.listeners.iter().map(|it| (it.port.to_string(), it));
-        let mut refusals = counter(encoder, "edge_smpp_refusals", "Messages refused in SMPP's own words")?;
+        self.listeners(encoder, "smpp")?;
+        self.listeners(encoder, "sip")
+    }
+
+    /// How refusals of a protocol's ports go.
+    fn listeners(&self, encoder: &mut DescriptorEncoder<'_>, protocol: &str) -> Result<(), fmt::Error> {
+        let listeners = self.listeners.iter().filter(|it| it.protocol == protocol);
+        let ports = || listeners.clone().map(|it| (it.port.to_string(), it));
+        if protocol != "smpp" && ports().next().is_none() {
+            return Ok(());
+        }
+        let [refusals_name, waiting_name, fallen_name] =
+            ["refusals", "refusals_waiting", "fallen_back"].map(|what| format!("edge_{protocol}_{what}"));
+        let help = "Messages refused in the protocol's own words";
+        let mut refusals = counter(encoder, &refusals_name, help)?;
         for (port, listener) in ports() {
             for (result, count) in ["refused", "answered", "unmatched"].into_iter().zip(listener.refusals) {
                 count_one(&mut refusals, [("port", port.as_str()), ("result", result)], count)?;
             }
         }
-        let mut waiting = gauge(encoder, "edge_smpp_refusals_waiting", "Refusals not answered yet")?;
+        let mut waiting = gauge(encoder, &waiting_name, "Refusals not answered yet")?;
         for (port, listener) in ports() {
             set(&mut waiting, [("port", port.as_str())], float(listener.waiting))?;
         }
         let help = "1 while a port drops what it should answer";
-        let mut fallen = gauge(encoder, "edge_smpp_fallen_back", help)?;
+        let mut fallen = gauge(encoder, &fallen_name, help)?;
         for (port, listener) in ports() {
             set(&mut fallen, [("port", port.as_str())], f64::from(u8::from(listener.has_fallen_back)))?;
         }

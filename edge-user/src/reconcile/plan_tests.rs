@@ -26,7 +26,6 @@ fn settings(mode: Mode) -> GlobalSettings {
         refusal_answer_ns: 30_000_000_000,
         bind_idle_ns: 3_600_000_000_000,
         resets: true,
-        sip_streams_observed: false,
         message_records: 1 << 31,
     }
 }
@@ -205,7 +204,6 @@ fn the_first_plan_installs_everything_and_reads_well() {
             "+ smpp.answer_within 30s",
             "+ smpp.bind_idle 1h",
             "+ tcp.reset true",
-            "+ sip.stream_refusal drop",
             "+ records.messages 1/2",
         ]
     );

@@ -314,6 +314,8 @@ fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
     };
     let (was, is) = (refusal(before), refusal(after));
     let refusals = (was != is).then(|| format!("~ smpp.refusal {was} -> {is}"));
+    let (was, is) = (refusal_of(before.sip_refusal).0, refusal_of(after.sip_refusal).0);
+    let streams = (was != is).then(|| format!("~ sip.stream_refusal {was} -> {is}"));
     Service::ALL
         .iter()
         .filter(|service| before.of(**service) != after.of(**service))
@@ -321,6 +323,7 @@ fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
             format!("~ ports {service} {} -> {}", list(before.of(*service)), list(after.of(*service)))
         })
         .chain(refusals)
+        .chain(streams)
         .collect()
 }
 
@@ -339,7 +342,6 @@ fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Ve
             ("smpp.answer_within", duration(it.refusal_answer_ns)),
             ("smpp.bind_idle", duration(it.bind_idle_ns)),
             ("tcp.reset", it.resets.to_string()),
-            ("sip.stream_refusal", if it.sip_streams_observed { "observe" } else { "drop" }.to_owned()),
             ("records.messages", Share::from_hashes(it.message_records).to_string()),
         ]
     };
@@ -394,6 +396,7 @@ mod tests {
             sip_tcp: vec![5060],
             smpp_tcp: vec![2775],
             smpp_refusal: 1,
+            sip_refusal: 1,
             ..PortSets::default()
         };
         assert_eq!(
@@ -401,7 +404,8 @@ mod tests {
             [
                 "~ ports sip_udp 5060 -> 5060, 5080",
                 "~ ports sip_tcp none -> 5060",
-                "~ smpp.refusal drop ESME_RTHROTTLED -> native ESME_RTHROTTLED"
+                "~ smpp.refusal drop ESME_RTHROTTLED -> native ESME_RTHROTTLED",
+                "~ sip.stream_refusal drop -> native"
             ]
         );
     }

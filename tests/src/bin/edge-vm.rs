@@ -132,7 +132,6 @@ fn desired() -> Desired {
             refusal_answer_ns: 30_000_000_000,
             bind_idle_ns: 3_600_000_000_000,
             resets: true,
-            sip_streams_observed: false,
             message_records: 0,
         },
         account_capacity: 16,

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use aya::maps::HashMap;
-use edge_ebpf::abi::{FlowKey, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits};
+use aya::maps::{Array, HashMap};
+use edge_ebpf::abi::{
+    FlowKey, Listener, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits,
+};
 use edge_ebpf::stream::Flow;
+use zerocopy::FromZeros as _;
 
 use super::Kernel;
 
@@ -14,6 +17,17 @@ impl Kernel {
     pub fn flow(&self, key: &FlowKey) -> Result<Flow> {
         let map = self.ebpf.map(map::FLOWS).context(map::FLOWS)?;
         Ok(HashMap::<_, FlowKey, Flow>::try_from(map)?.get(key, 0)?)
+    }
+
+    /// How the refusals of a port go.
+    pub fn listener(&self, port: u16) -> Result<Listener> {
+        self.get(map::LISTENERS, u32::from(port))
+    }
+
+    /// Nothing is known of that yet.
+    pub(super) fn reset_listener(&mut self, port: u16) -> Result<()> {
+        let map = self.ebpf.map_mut(map::LISTENERS).context(map::LISTENERS)?;
+        Ok(Array::<_, Listener>::try_from(map)?.set(u32::from(port), Listener::new_zeroed(), 0)?)
     }
 
     /// Messages and receipts by account and digits, of both halves of the table.

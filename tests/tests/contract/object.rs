@@ -12,7 +12,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
-use edge_ebpf::stream::sip::SipFlow;
+use edge_ebpf::stream::sip::{SipFlow, SipRefusals};
 use edge_tests::object::object_bytes;
 
 /// The bits of a trie's key, before its data.
@@ -39,6 +39,7 @@ fn every_map_of_the_contract_is_in_the_object_with_its_kind_and_sizes() {
         (map::BINDS, BPF_MAP_TYPE_HASH, size_of::<FlowKey>(), size_of::<BindState>()),
         (map::SYSTEM_IDS, BPF_MAP_TYPE_HASH, size_of::<SystemId>(), size_of::<u32>()),
         (map::REFUSALS, BPF_MAP_TYPE_HASH, size_of::<FlowKey>(), size_of::<Refusals>()),
+        (map::SIP_REFUSALS, BPF_MAP_TYPE_LRU_HASH, size_of::<FlowKey>(), size_of::<SipRefusals>()),
         array(map::LISTENERS, size_of::<Listener>()),
         (map::OUTCOMES, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<[u64; Outcome::SLOTS]>()),
         (map::EGRESS_OUTCOMES, BPF_MAP_TYPE_PERCPU_ARRAY, 4, size_of::<[u64; EgressOutcome::SLOTS]>()),

@@ -32,6 +32,7 @@ mod scanners;
 mod scanning;
 mod senders;
 mod sessions;
+mod sip_native;
 mod sip_tcp;
 mod survival;
 mod webhook;

@@ -13,4 +13,5 @@ mod refusals;
 mod registered;
 mod resets;
 mod rows;
+mod stream_refusals;
 mod streams;

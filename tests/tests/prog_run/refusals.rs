@@ -426,11 +426,13 @@ fn connection((source, source_port): ([u8; 4], u16), (destination, port): ([u8; 
 }
 
 /// TCP over plain IPv4 sums up to zero with its pseudo-header (RFC 9293 3.1).
-fn checksum_is_right(frame: &[u8]) -> bool {
+/// Whether a frame with TCP over IPv4 has the checksum that it should have.
+pub(crate) fn checksum_is_right(frame: &[u8]) -> bool {
     let tcp = &frame[34..];
     checksum(&[&frame[26..34], &[0, 6], &length_of(tcp), tcp]) == 0
 }
 
-fn length_of(tcp: &[u8]) -> [u8; 2] {
+/// What a pseudo-header says of the length.
+pub(crate) fn length_of(tcp: &[u8]) -> [u8; 2] {
     u16::try_from(tcp.len()).unwrap().to_be_bytes()
 }

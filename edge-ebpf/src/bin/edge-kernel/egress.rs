@@ -10,7 +10,7 @@ use edge_ebpf::wire::{self, transport};
 
 use crate::ingress::reread;
 use crate::skb_packet::SkbPacket;
-use crate::{accounts, calls, clock, counters, events, maps, sip, smpp_out, world};
+use crate::{accounts, calls, clock, counters, events, maps, sip, sip_answers, smpp_out, world};
 
 /// Hears what the server says. The packet goes on to the next program and out, but for what must not reach the client
 /// unchanged and cannot be changed: TCP sends that again.
@@ -38,6 +38,10 @@ pub(crate) fn verdict(ctx: &TcContext) -> i32 {
             // SAFETY: as above; without the stage there are no records.
             unsafe { maps::EGRESS_STAGES.tail_call(ctx, EgressStage::RecordMessages as u32) };
         }
+    }
+    if index == EgressOutcome::SipStream as u64 && sip_answers::may_follow() {
+        // SAFETY: as above; without the stage the answers stay as they are.
+        unsafe { maps::EGRESS_STAGES.tail_call(ctx, EgressStage::SipAnswers as u32) };
     }
     TC_ACT_UNSPEC
 }

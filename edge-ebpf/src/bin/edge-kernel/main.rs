@@ -40,6 +40,8 @@ mod reset;
 mod segment;
 mod senders;
 mod sip;
+mod sip_answers;
+mod sip_refusal;
 mod sip_stream;
 mod skb_packet;
 mod smpp;

@@ -16,7 +16,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
-use edge_ebpf::stream::sip::SipFlow;
+use edge_ebpf::stream::sip::{SipFlow, SipRefusals};
 use edge_ebpf::wire::{Headers, sip};
 
 use crate::{calls, messages, segment, sip_stream};
@@ -37,6 +37,8 @@ const BINDS_DEFAULT: u32 = 16_384;
 const SYSTEM_IDS_DEFAULT: u32 = 16_384;
 /// Connections with messages refused in SMPP's words at once: 1024 x 12.1 KiB = 12 MiB, allocated at load.
 const REFUSALS_DEFAULT: u32 = 1024;
+/// Connections with INVITEs refused in SIP's own words at once.
+const SIP_REFUSALS_DEFAULT: u32 = 4096;
 /// Every port: 65,536 x 48 bytes = 3 MiB.
 const LISTENERS_ENTRIES: u32 = 65_536;
 /// Rare facts: 256 KiB holds 4,096 events of 48 bytes and their headers.
@@ -118,7 +120,7 @@ pub(crate) static PREFIXES: Array<PrefixPage> = Array::with_max_entries(2 * PREF
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
 
-/// SIP connections over TCP, the client's direction. Written by the kernel under the flow's own lock. LRU: as [`FLOWS`].
+/// SIP connections over TCP, the client's direction, and the server's of those with refusals. Written by the kernel under the flow's own lock. LRU: as [`FLOWS`].
 #[map]
 pub(crate) static SIP_FLOWS: LruHashMap<FlowKey, SipFlow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
 
@@ -135,6 +137,13 @@ pub(crate) static SYSTEM_IDS: HashMap<SystemId, u32> = HashMap::with_max_entries
 /// and not LRU: what was refused and comes again must be refused again. Full: what is over a limit is dropped instead.
 #[map]
 pub(crate) static REFUSALS: HashMap<FlowKey, Refusals> = HashMap::with_max_entries(REFUSALS_DEFAULT, 0);
+
+/// INVITEs refused in SIP's own words, by connection: 4,096 x 2.1 KiB = 8 MiB, allocated at load. Written by the way in
+/// and the way out, each its own words. LRU: what is forgotten are connections that have ended without a word; a refusal
+/// that is forgotten and comes again passes as the INVITE that it was.
+#[map]
+pub(crate) static SIP_REFUSALS: LruHashMap<FlowKey, SipRefusals> =
+    LruHashMap::with_max_entries(SIP_REFUSALS_DEFAULT, 0);
 
 /// How refusals go, by port. Written by the kernel with atomic operations, read by the daemon.
 #[map]
@@ -242,6 +251,10 @@ pub(crate) static FRESH_FLOW: PerCpuArray<Flow> = PerCpuArray::with_max_entries(
 /// No refusals, to be inserted where the first is made: too large for the stack. Never written.
 #[map]
 pub(crate) static FRESH_REFUSALS: PerCpuArray<Refusals> = PerCpuArray::with_max_entries(1, 0);
+
+/// As [`FRESH_REFUSALS`], for SIP.
+#[map]
+pub(crate) static FRESH_SIP_REFUSALS: PerCpuArray<SipRefusals> = PerCpuArray::with_max_entries(1, 0);
 
 /// A part of a packet whose sum is taken. Per CPU.
 #[map]

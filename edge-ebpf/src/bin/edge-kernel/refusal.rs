@@ -175,14 +175,19 @@ pub(crate) fn count_refused(
     }
     // SAFETY: within the map value.
     atomic::add(unsafe { &raw mut (*account).counters.smpp_refused }, u64::from(refused));
-    let port = u16::from_be_bytes(scratch.key.destination_port);
+    count_at_listener(u16::from_be_bytes(scratch.key.destination_port), refused, 0, now_ns);
+}
+
+/// Counts refusals whose answers are waited for, as long as more than `few` are.
+#[inline(always)]
+pub(crate) fn count_at_listener(port: u16, refused: u32, few: i64, now_ns: u64) {
     let Some(listener) = maps::LISTENERS.get_ptr_mut(u32::from(port)) else { return };
     let armed_ns = maps::SETTINGS.get(0).map_or(0, |settings| settings.refusals_armed_ns);
     // SAFETY: within the map value.
     unsafe {
         atomic::add(&raw mut (*listener).refused, u64::from(refused));
         let before = atomic::add(&raw mut (*listener).waiting, u64::from(refused));
-        if before.cast_signed() <= 0 || (*listener).waiting_since_ns < armed_ns {
+        if before.cast_signed() <= few || (*listener).waiting_since_ns < armed_ns {
             (*listener).waiting_since_ns = now_ns;
         }
     }
@@ -357,7 +362,7 @@ fn rewrite(frame: *mut xdp_md, segment: stream::Segment, seq: u32, octets: [u8; 
 /// Writes up to four octets, the first in the lowest, and notes what that does to the checksum.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_rewrite(frame: *mut xdp_md, offset: u64, len: u64, octets: u64) -> u64 {
+pub(crate) extern "C" fn edge_rewrite(frame: *mut xdp_md, offset: u64, len: u64, octets: u64) -> u64 {
     let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return 0 };
     let last = opaque(len.wrapping_sub(1));
     if last > 3 {

@@ -9,7 +9,7 @@ use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{FlowKey, Outcome, SourceState};
 use edge_ebpf::decide;
 use edge_ebpf::stream::Segment;
-use edge_ebpf::stream::sip::{Reader, STEPS, SipFlow};
+use edge_ebpf::stream::sip::{Reader, STEPS, SipFlow, Sought};
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
@@ -17,14 +17,15 @@ use crate::accounts::Party;
 use crate::ingress::{self, Handover};
 use crate::world::Kernel;
 use crate::xdp_packet::XdpPacket;
-use crate::{connection, maps};
+use crate::{connection, maps, sip_refusal};
 
 /// What is too large for the stack.
 #[repr(C)]
 pub(crate) struct Scratch {
-    reader: Reader,
-    key: FlowKey,
-    reverse: FlowKey,
+    pub(crate) reader: Reader,
+    /// The direction at hand, and the other.
+    pub(crate) key: FlowKey,
+    pub(crate) reverse: FlowKey,
 }
 
 /// What the loop's body is given: on the stack, where `bpf_loop` wants it.
@@ -59,11 +60,17 @@ fn judge(frame: *mut xdp_md, source: *mut SourceState) -> Outcome {
     }
     // SAFETY: this CPU's own values.
     let (shared, headers, handover) = unsafe { (&mut *scratch, &*headers, &(*handover).handover) };
+    sip_refusal::begin();
     let is_plain = headers.transport.flags & (flag::SYN | flag::RST) == 0;
-    if is_plain && headers.transport.end == headers.transport.payload {
+    let is_empty = is_plain && headers.transport.end == headers.transport.payload;
+    if is_empty && headers.transport.flags & flag::FIN == 0 {
         return decide::spare_allowed(handover.origin, Outcome::SipStream);
     }
     connection::name(headers, &mut shared.key, &mut shared.reverse);
+    if is_empty {
+        sip_refusal::edge_let_go(0);
+        return decide::spare_allowed(handover.origin, Outcome::SipStream);
+    }
     let key: &FlowKey = &shared.key;
     if headers.transport.flags & flag::RST != 0 {
         if let Some(flow) = maps::SIP_FLOWS.get_ptr(key)
@@ -71,14 +78,18 @@ fn judge(frame: *mut xdp_md, source: *mut SourceState) -> Outcome {
             && unsafe { (*flow).ends_at(headers.transport.sequence) }
         {
             let _ = maps::SIP_FLOWS.remove(key);
+            sip_refusal::edge_let_go(1);
         }
         return decide::spare_allowed(handover.origin, Outcome::SipStream);
     }
     let flow = read(frame, scratch, headers);
-    if flow.is_null() {
-        return decide::spare_allowed(handover.origin, Outcome::SipUnframed);
-    }
-    settle(frame, source, scratch, flow, handover)
+    let outcome = if flow.is_null() {
+        decide::spare_allowed(handover.origin, Outcome::SipUnframed)
+    } else {
+        settle(frame, source, scratch, flow, handover)
+    };
+    sip_refusal::seal(frame);
+    outcome
 }
 
 /// Judges what was read, and lets the flow move on if the segment passes.
@@ -105,8 +116,13 @@ fn settle(
     let outcome =
         decide::settle_stream(&mut world, handover.origin, finding, &mut reader.tally, handover.now_ns);
     // SAFETY: the flow is locked by us.
-    reader.settle(unsafe { &mut *flow }, outcome.verdict());
+    let state = unsafe { &mut *flow };
+    reader.settle(state, outcome.verdict());
+    let is_refusing = state.refusing != 0;
     connection::release(lock_of(flow));
+    if is_refusing && sip_refusal::closes() {
+        sip_refusal::edge_let_go(0);
+    }
     outcome
 }
 
@@ -140,18 +156,32 @@ fn read(frame: *mut xdp_md, scratch: *mut Scratch, headers: &Headers) -> *mut Si
     // SAFETY: this CPU's own value.
     let Scratch { reader, key, .. } = unsafe { &mut *scratch };
     let Some(flow) = find(key) else { return core::ptr::null_mut() };
+    let transport = &headers.transport;
+    let len = (transport.end - transport.payload) as u32;
+    let mut seq = transport.sequence;
     if !connection::take(lock_of(flow)) {
+        // It passes unread, but what it brings again is changed again.
+        sip_refusal::edge_disguise_again(frame, u64::from(seq), u64::from(len), 1);
         return core::ptr::null_mut();
     }
     // SAFETY: the flow is locked by us.
     let state = unsafe { &mut *flow };
-    let transport = &headers.transport;
-    let mut seq = transport.sequence;
     if transport.flags & flag::SYN != 0 {
+        if state.refusing != 0 {
+            sip_refusal::edge_let_go(1);
+        }
         state.syn(seq);
         seq = seq.wrapping_add(1);
     }
-    let len = (transport.end - transport.payload) as u32;
+    if state.refusing != 0 {
+        state.refusing = sip_refusal::edge_disguise_again(
+            frame,
+            u64::from(seq),
+            u64::from(len),
+            u64::from(state.main.next != seq),
+        ) as u32;
+    }
+    reader.seek(Sought::Invites);
     if reader.start(state, Segment { seq, payload: transport.payload as u32, len }) {
         let mut turn = Turn { frame, reader };
         // SAFETY: the helper calls `step` with `turn`, which lives on this stack meanwhile.
@@ -170,7 +200,7 @@ extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {
 
 /// The flow's entry; one that is not known is made.
 #[inline(always)]
-fn find(key: &FlowKey) -> Option<*mut SipFlow> {
+pub(crate) fn find(key: &FlowKey) -> Option<*mut SipFlow> {
     if let Some(flow) = maps::SIP_FLOWS.get_ptr_mut(key) {
         return Some(flow);
     }
@@ -185,7 +215,7 @@ fn find(key: &FlowKey) -> Option<*mut SipFlow> {
 }
 
 #[inline(always)]
-fn lock_of(flow: *mut SipFlow) -> *mut u64 {
+pub(crate) fn lock_of(flow: *mut SipFlow) -> *mut u64 {
     // SAFETY: within the map value.
     unsafe { &raw mut (*flow).lock }
 }

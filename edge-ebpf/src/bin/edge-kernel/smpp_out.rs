@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_
 use aya_ebpf::programs::TcContext;
 use edge_ebpf::abi::{EgressOutcome, refusal_of};
 use edge_ebpf::binds::Hearer;
-use edge_ebpf::native::{PLACES, Refusals, Rewrite, brings_old, fold, overlap};
+use edge_ebpf::native::{Delta, PLACES, Refusals, Rewrite, brings_old, fold, overlap};
 use edge_ebpf::stream::{self, Finding, Flow, Walk};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
@@ -138,16 +138,7 @@ pub(crate) extern "C" fn edge_hear_segment(frame: *mut __sk_buff) -> u64 {
         }
         if shared.delta.0 != 0 {
             outcome = EgressOutcome::SmppAnswered;
-            // SAFETY: a helper on the packet at hand.
-            unsafe {
-                bpf_l4_csum_replace(
-                    frame,
-                    (headers.ip.offset + CHECKSUM_AT) as u32,
-                    0,
-                    u64::from(fold(shared.delta.0)),
-                    0,
-                )
-            };
+            seal(frame, headers, shared.delta);
         }
     }
     if is_over {
@@ -270,10 +261,18 @@ extern "C" fn scan_step(_turn: u64, context: *mut c_void) -> i64 {
     i64::from(walk.scan_step(&SkbPacket(&TcContext::new(turn.frame))).is_break())
 }
 
+/// Makes the checksum of the segment at hand that of the changed segment.
+#[inline(always)]
+pub(crate) fn seal(frame: *mut __sk_buff, headers: &Headers, delta: Delta) {
+    let at = (headers.ip.offset + CHECKSUM_AT) as u32;
+    // SAFETY: a helper on the packet at hand.
+    unsafe { bpf_l4_csum_replace(frame, at, 0, u64::from(fold(delta.0)), 0) };
+}
+
 /// As [`refusal`]'s on the way in.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_rewrite_skb(frame: *mut __sk_buff, offset: u64, len: u64, octets: u64) -> u64 {
+pub(crate) extern "C" fn edge_rewrite_skb(frame: *mut __sk_buff, offset: u64, len: u64, octets: u64) -> u64 {
     let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return 0 };
     let last = opaque(len.wrapping_sub(1));
     if last > 3 {

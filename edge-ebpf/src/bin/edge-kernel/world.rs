@@ -8,7 +8,7 @@ use edge_ebpf::abi::{
 use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::stream::Flow;
-use edge_ebpf::stream::sip::Tally;
+use edge_ebpf::stream::sip::{Spot, Tally};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::Message;
 use edge_ebpf::wire::{Headers, transport};
@@ -16,7 +16,8 @@ use edge_ebpf::wire::{Headers, transport};
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
 use crate::{
-    agents, answer, callers, calls, clock, counters, events, refusal, segment, sip, sip_stream, smpp,
+    agents, answer, callers, calls, clock, counters, events, refusal, segment, sip, sip_refusal, sip_stream,
+    smpp,
 };
 
 /// All that one packet is judged with.
@@ -155,8 +156,20 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn refuses_streams(&self) -> bool {
-        self.settings.sip_streams_observed == 0
+    fn stream_refusal(&mut self, now_ns: u64) -> RefusalMode {
+        sip_refusal::mode(self.ports, self.settings, now_ns)
+    }
+
+    #[inline(always)]
+    fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64) {
+        if let Some(party) = self.party {
+            sip_refusal::edge_judge_invites(self.ctx.ctx, party.source, tally, now_ns);
+        }
+    }
+
+    #[inline(always)]
+    fn refuse_invite(&mut self, spot: Spot, now_ns: u64) -> bool {
+        sip_refusal::edge_refuse_invite(self.ctx.ctx, u64::from(spot.seq), u64::from(spot.len), now_ns) != 0
     }
 
     #[inline(always)]

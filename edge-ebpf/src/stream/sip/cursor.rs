@@ -28,6 +28,8 @@ indexed_enum! {
         Length = 6, "length";
         /// A body.
         Body = 7, "body";
+        /// The value of a Max-Forwards header.
+        Hops = 8, "hops";
     }
 }
 
@@ -45,10 +47,14 @@ pub struct Cursor {
     pub begun: u32,
     /// The message's method, as [`crate::abi::Method`], and bits of [`seen`].
     pub message: u32,
-    /// State of the walk over a To header or a Content-Length.
+    /// State of the walk over a To header, a Content-Length or a Max-Forwards.
     pub walk: u32,
     /// [`Phase`] of the header line before, which a folded line goes on with.
     pub folded: u32,
+    /// Sequence number of the first digit of its Max-Forwards.
+    pub hops: u32,
+    /// Its digits; 0 where there are none, or none that everybody would read alike.
+    pub hops_digits: u32,
     /// Octets at the end of `last` that belong to a line whose name was not complete.
     pub kept: u32,
     /// The last octets that were read, in memory's order.
@@ -69,9 +75,13 @@ pub(super) mod seen {
     pub(in crate::stream::sip) const LENGTH: u32 = 0x800;
     /// And digits in it.
     pub(in crate::stream::sip) const DIGITS: u32 = 0x1000;
+    /// A Max-Forwards was read.
+    pub(in crate::stream::sip) const HOPS: u32 = 0x2000;
+    /// It is a response that says 483, Too Many Hops.
+    pub(in crate::stream::sip) const TOO_MANY_HOPS: u32 = 0x4000;
 }
 
-/// The client's direction of a connection. Map `SIP_FLOWS`, written by the kernel under its own lock.
+/// The client's direction of a connection, or the server's where it has refusals. Map `SIP_FLOWS`, written by the kernel under its own lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SipFlow {
@@ -89,8 +99,12 @@ pub struct SipFlow {
     pub parked_base: u32,
     /// What Edge has dropped and TCP is to send again.
     pub own: OwnHole,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Not 0 if the connection may have entries in `SIP_REFUSALS`.
+    pub refusing: u32,
+    /// Sequence number after the farthest octet that has passed, read or not; valid if `has_passed`.
+    pub passed: u32,
+    /// Not 0 if anything has.
+    pub has_passed: u32,
 }
 
 impl SipFlow {
@@ -98,6 +112,9 @@ impl SipFlow {
     #[inline(always)]
     pub fn begin_midstream(&mut self) {
         self.begin(0, Phase::Unknown);
+        // It may be one that was forgotten.
+        self.refusing = 1;
+        self.has_passed = 0;
     }
 
     /// A SYN.
@@ -161,6 +178,15 @@ impl SipFlow {
         self.own.filled(next);
     }
 
+    /// Octets up to `end` have passed.
+    #[inline(always)]
+    pub(super) fn pass_to(&mut self, end: u32) {
+        if self.has_passed == 0 || before(self.passed, end) {
+            self.passed = end;
+            self.has_passed = 1;
+        }
+    }
+
     /// The main cursor goes on beyond a hole, from `seq` on.
     #[inline(always)]
     pub(super) fn park(&mut self, seq: u32) {
@@ -200,7 +226,9 @@ impl SipFlow {
         self.base = next;
         self.parked_base = next;
         self.own.close(next);
-        self.reserved = 0;
+        self.refusing = 0;
+        self.passed = next;
+        self.has_passed = 1;
     }
 }
 

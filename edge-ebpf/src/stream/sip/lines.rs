@@ -13,7 +13,10 @@ use crate::wire::words::{HIGH_BITS, LOW_48, exact_zero_bytes, lane, lowest_bit, 
 /// Words that one step looks through for the end of a line.
 const WORDS: u32 = 16;
 
-/// States of the reading of a Content-Length.
+/// The status that a request gets which may not be passed on.
+const TOO_MANY_HOPS: u32 = 483;
+
+/// States of the reading of a Content-Length or a Max-Forwards.
 mod digits {
     pub(super) const NONE: u32 = 0;
     pub(super) const SOME: u32 = 1;
@@ -35,6 +38,7 @@ impl Reader {
             4 => self.skipped(),
             5 => self.to(),
             6 => self.length(),
+            8 => self.hops(),
             _ => self.lose(),
         }
     }
@@ -56,6 +60,7 @@ impl Reader {
         let second = word(&self.bytes, self.position + 8);
         let message = if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
             match status_code(second) {
+                Some((method, TOO_MANY_HOPS)) => method as u32 | seen::RESPONSE | seen::TOO_MANY_HOPS,
                 Some((method, _)) => method as u32 | seen::RESPONSE,
                 None => return self.lose(),
             }
@@ -69,6 +74,7 @@ impl Reader {
         self.cursor.message = message;
         self.cursor.begun = self.here();
         self.cursor.body = opaque(0) as u32;
+        self.cursor.hops_digits = opaque(0) as u32;
         self.cursor.phase = Phase::StartLine as u32;
         true
     }
@@ -82,6 +88,8 @@ impl Reader {
             if word(&self.bytes, line - 8) | text(b"\0   \0\0\0\0") != text(b" sip/2.0") {
                 return self.lose();
             }
+        } else if self.cursor.message & seen::TOO_MANY_HOPS != 0 {
+            self.spot_answer(end);
         }
         self.unproven = opaque(0) as u32;
         self.begin_line(end, Phase::Skipped)
@@ -118,6 +126,9 @@ impl Reader {
             }
             self.cursor.message |= seen::LENGTH;
             self.cursor.walk = digits::NONE;
+        } else if value != 0 && matches!(phase, Phase::Hops) {
+            self.cursor.message |= seen::HOPS;
+            self.cursor.walk = digits::NONE;
         } else if value != 0 {
             self.cursor.message |= seen::TO;
             self.cursor.walk = opaque(0) as u32;
@@ -130,12 +141,16 @@ impl Reader {
 
     /// What a line is, and how far its value is from its start; 0 for one that does not matter.
     #[inline(always)]
-    fn header(&self, first: u64) -> (Phase, u32) {
+    fn header(&mut self, first: u64) -> (Phase, u32) {
         let second = word(&self.bytes, self.position + 8);
         let is_length = first | text(b"       \0") == text(b"content-")
             && (second | repeated(b' ')) & LOW_48 == text(b"length\0\0");
+        let is_hops = first | text(b"   \0    ") == text(b"max-forw")
+            && (second | repeated(b' ')) & 0xffff_ffff == text(b"ards\0\0\0\0");
         let (phase, name) = if is_length {
             (Phase::Length, 14)
+        } else if is_hops {
+            (Phase::Hops, 12)
         } else {
             match (first & 0xff) as u8 | 0x20 {
                 b'l' => (Phase::Length, 1),
@@ -145,6 +160,11 @@ impl Reader {
             }
         };
         if matches!(phase, Phase::To) && self.cursor.message & seen::TO != 0 {
+            return (Phase::Skipped, 0);
+        }
+        if matches!(phase, Phase::Hops) && self.cursor.message & seen::HOPS != 0 {
+            // Which of two holds depends on who reads them.
+            self.cursor.hops_digits = opaque(0) as u32;
             return (Phase::Skipped, 0);
         }
         // White space may stand before the colon (RFC 3261 25.1); up to seven characters are looked at.
@@ -221,6 +241,34 @@ impl Reader {
         true
     }
 
+    /// An octet of a Max-Forwards.
+    #[inline(always)]
+    fn hops(&mut self) -> bool {
+        let octet = byte(&self.bytes, self.position);
+        let walk = self.cursor.walk;
+        if octet.wrapping_sub(b'0') <= 9 && walk != digits::OVER {
+            if walk == digits::NONE {
+                self.cursor.hops = self.here();
+            }
+            self.cursor.hops_digits += 1;
+            self.cursor.walk = digits::SOME;
+            self.position += 1;
+            return true;
+        }
+        self.position += 1;
+        match octet {
+            b'\n' => self.cursor.phase = Phase::Line as u32,
+            b' ' | b'\t' | b'\r' if walk == digits::NONE => {}
+            b' ' | b'\t' | b'\r' => self.cursor.walk = digits::OVER,
+            _ => {
+                self.cursor.hops_digits = opaque(0) as u32;
+                self.cursor.phase = Phase::Skipped as u32;
+                self.cursor.folded = Phase::Skipped as u32;
+            }
+        }
+        true
+    }
+
     /// The message is complete but for its body.
     #[inline(always)]
     fn end_headers(&mut self) -> bool {
@@ -235,6 +283,9 @@ impl Reader {
         // The To of a REGISTER names no dialog (RFC 3261 10.2).
         let is_tagged = message & seen::TAG != 0 && !matches!(method, Method::Register);
         self.tally.count(method, message & seen::RESPONSE != 0, is_tagged);
+        if message & (seen::METHOD | seen::RESPONSE) == Method::Invite as u32 && !is_tagged {
+            self.spot_invite();
+        }
         let phase = if self.cursor.body == 0 { Phase::Between } else { Phase::Body };
         self.cursor.phase = phase as u32;
         true

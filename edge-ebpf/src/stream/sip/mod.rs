@@ -27,6 +27,7 @@ mod cursor;
 mod hole;
 mod lines;
 mod reader;
+mod refusals;
 mod tally;
 
 #[cfg(test)]
@@ -35,7 +36,10 @@ mod tests;
 
 pub use cursor::{Cursor, Phase, SipFlow};
 pub use hole::OwnHole;
-pub use reader::{Finding, Reader, STEPS};
+pub use reader::{Finding, Reader, STEPS, Sought};
+pub use refusals::{
+    Answered, CODE, Overwrite, PHRASE, PLACES, Ring, SPOTS, SipRefusals, Spot, disguise, respond, within,
+};
 pub use tally::{CLASSES, Tally};
 
 /// Octets of what was read that are kept: a header's name, and what follows it up to the colon (14 and 8), fit.

@@ -5,12 +5,13 @@ use core::ops::ControlFlow;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::cursor::{Cursor, Phase, SipFlow};
+use super::refusals::{DIGITS_MAX, PHRASE_BYTES_MAX, SPOTS, Spot};
 use super::tally::Tally;
 use super::{BODY_BYTES_MAX, HISTORY_BYTES};
 use crate::abi::{Verdict, indexed_enum};
 use crate::packet::Packet;
 use crate::stream::{Segment, before};
-use crate::verifier::{SCRATCH_BYTES, opaque, word, zero};
+use crate::verifier::{SCRATCH_BYTES, byte, opaque, word, zero};
 
 /// Steps that any segment is over within: each takes an octet at least, or loads the next of them; a super-packet in
 /// generic mode has 64 KiB.
@@ -36,6 +37,18 @@ indexed_enum! {
         Truncated = 3, "truncated";
         /// Beyond a hole of Edge's own making: to be dropped.
         BeyondHole = 4, "beyond_hole";
+    }
+}
+
+indexed_enum! {
+    /// Which places of a segment are remembered while it is read.
+    Sought {
+        /// None.
+        Nothing = 0, "nothing";
+        /// The digits of Max-Forwards in INVITEs outside dialogs.
+        Invites = 1, "invites";
+        /// Code and phrase of answers that say 483.
+        Answers = 2, "answers";
     }
 }
 
@@ -80,10 +93,19 @@ pub struct Reader {
     fills: u32,
     /// Not 0 if that hole is waited for no longer.
     frees: u32,
-    /// Reserved, zero.
-    reserved: u32,
+    /// [`Sought`] as integer.
+    sought: u32,
     /// Not 0 as long as no start line has shown that this is SIP.
     pub(super) unproven: u32,
+    /// Sequence number from which on everything is read for the first time.
+    fresh: u32,
+    /// Places that are valid below.
+    spotted: u32,
+    /// Places that were sought, and were not all in sight.
+    pub missed: u32,
+    /// Sequence number after the farthest octet that has passed before.
+    passed: u32,
+    spots: [Spot; SPOTS],
 }
 
 impl Reader {
@@ -100,6 +122,63 @@ impl Reader {
         }
     }
 
+    /// Says what is to be remembered, before [`Reader::start`].
+    #[inline(always)]
+    pub fn seek(&mut self, sought: Sought) {
+        self.sought = sought as u32;
+    }
+
+    /// How many places were found.
+    #[must_use]
+    #[inline(always)]
+    pub fn spotted(&self) -> u32 {
+        // The rest of a stream that was lost may be read otherwise the next time.
+        if self.finding == Finding::Framed as u32 { self.spotted } else { 0 }
+    }
+
+    /// One of them.
+    #[must_use]
+    #[inline(always)]
+    pub fn spot(&self, at: u32) -> Option<Spot> {
+        let index = opaque(u64::from(at)) as usize;
+        if at < self.spotted() && index < SPOTS { Some(self.spots[index]) } else { None }
+    }
+
+    /// The headers of an INVITE outside a dialog have ended. Its digits may be changed if they are read in order, and have
+    /// never passed: not even unread.
+    #[inline(always)]
+    pub(super) fn spot_invite(&mut self) {
+        let (seq, len) = (self.cursor.hops, self.cursor.hops_digits);
+        let is_in_order = self.target == target::MAIN && self.guessed == 0;
+        let is_new = is_in_order && !before(seq, self.passed);
+        if self.sought == Sought::Invites as u32 && is_new && len != 0 && len <= DIGITS_MAX {
+            self.remember(Spot { seq, len });
+        }
+    }
+
+    /// A status line that says 483 ends at `end` in the buffer.
+    #[inline(always)]
+    pub(super) fn spot_answer(&mut self, end: u32) {
+        if self.sought != Sought::Answers as u32 {
+            return;
+        }
+        let line_end = end - u32::from(byte(&self.bytes, end - 1) == b'\r');
+        let seq = self.cursor.begun.wrapping_add(8);
+        let len = self.at(line_end).wrapping_sub(seq);
+        self.remember(Spot { seq, len: if len < PHRASE_BYTES_MAX { len } else { PHRASE_BYTES_MAX } });
+    }
+
+    #[inline(always)]
+    fn remember(&mut self, spot: Spot) {
+        let index = opaque(u64::from(self.spotted)) as usize;
+        if before(spot.seq, self.fresh) || index >= SPOTS {
+            self.missed += 1;
+            return;
+        }
+        self.spots[index] = spot;
+        self.spotted = index as u32 + 1;
+    }
+
     /// Finds out what of the segment is new, and whether it is to be read: [`Reader::step`] until it breaks.
     #[inline(always)]
     pub fn start(&mut self, flow: &SipFlow, segment: Segment) -> bool {
@@ -113,6 +192,10 @@ impl Reader {
         zero(&mut self.unproven);
         zero(&mut self.fills);
         zero(&mut self.frees);
+        zero(&mut self.spotted);
+        zero(&mut self.missed);
+        self.fresh = segment.seq;
+        self.passed = flow.passed;
         self.position = FRONT;
         self.end = FRONT;
         self.finding = Finding::Repeated as u32;
@@ -195,6 +278,9 @@ impl Reader {
         if self.finding == Finding::Truncated as u32 {
             return;
         }
+        if self.len != 0 {
+            flow.pass_to(self.segment_end);
+        }
         if self.finding == Finding::Framed as u32 || self.finding == Finding::Unframed as u32 {
             self.leave(flow);
         }
@@ -243,7 +329,13 @@ impl Reader {
     /// Where the next octet is in the stream.
     #[inline(always)]
     pub(super) const fn here(&self) -> u32 {
-        self.seq.wrapping_add(self.taken).wrapping_sub(self.end.wrapping_sub(self.position))
+        self.at(self.position)
+    }
+
+    /// Where an octet of the buffer is in the stream.
+    #[inline(always)]
+    const fn at(&self, position: u32) -> u32 {
+        self.seq.wrapping_add(self.taken).wrapping_sub(self.end.wrapping_sub(position))
     }
 
     /// Resumes from a cursor, behind what of the segment was read before.
@@ -251,6 +343,7 @@ impl Reader {
     fn go_on(&mut self, cursor: &Cursor) -> bool {
         self.cursor = *cursor;
         self.taken = cursor.next.wrapping_sub(self.seq);
+        self.fresh = cursor.next;
         if self.cursor.phase == Phase::Body as u32 {
             self.tally.goes_on = 1;
         }

@@ -33,6 +33,14 @@ pub struct Tally {
     pub over: u32,
     /// Not 0 if that was the account's.
     pub over_account: u32,
+    /// INVITEs that were judged one by one.
+    pub judged: u32,
+    /// Of those, how many were refused in SIP's own words.
+    pub refused: u32,
+    /// And how many pass over a limit, because no room was left to remember them.
+    pub observed: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     methods: [u32; METHODS],
     initial: [u32; CLASS_SLOTS],
     in_dialog: [u32; CLASS_SLOTS],
@@ -53,6 +61,14 @@ impl Tally {
     pub fn initial(&self, index: usize) -> u32 {
         let index = opaque(index as u64) as usize;
         if index >= CLASS_SLOTS || self.classes_seen >> index & 1 == 0 { 0 } else { self.initial[index] }
+    }
+
+    /// Requests outside dialogs that were not judged one by one.
+    #[must_use]
+    #[inline(always)]
+    pub fn unjudged(&self, index: usize) -> u32 {
+        let judged = if index == Class::SipInvite.index() { self.judged } else { 0 };
+        self.initial(index).saturating_sub(judged)
     }
 
     /// Requests within dialogs by the index of their [`Class`].
@@ -96,6 +112,9 @@ impl Tally {
         self.goes_on = opaque(0) as u32;
         self.over = opaque(0) as u32;
         self.over_account = opaque(0) as u32;
+        self.judged = opaque(0) as u32;
+        self.refused = opaque(0) as u32;
+        self.observed = opaque(0) as u32;
     }
 
     #[inline(always)]

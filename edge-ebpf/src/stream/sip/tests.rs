@@ -1,5 +1,6 @@
 //! Streams of generated messages, cut, repeated and reordered, against a reading of the messages as they were written.
 
+mod refusals;
 mod sender;
 
 use proptest::prelude::*;

@@ -63,9 +63,11 @@ pub struct LiveBind {
 pub struct ListenerStatus {
     /// TCP port.
     pub port: u16,
+    /// What is spoken on it: `smpp` or `sip`.
+    pub protocol: String,
     /// What is configured: `drop`, `native` or `observe`.
     pub refusal: String,
-    /// Refused in SMPP's words.
+    /// Refused in the protocol's own words.
     pub refused: u64,
     /// Of those, answered by the server.
     pub answered: u64,

@@ -59,7 +59,8 @@ fn head(status: &Status, now: Timestamp) -> String {
         let Some(at) = listener.fallen_back_at else { continue };
         let _ = writeln!(
             head,
-            "smpp           PORT {} DROPS since {}: its server left {} refusals unanswered; `edgectl reload` lets it try again",
+            "{:<14} PORT {} DROPS since {}: its server left {} refusals unanswered; `edgectl reload` lets it try again",
+            listener.protocol,
             listener.port,
             text::time(at),
             listener.waiting,

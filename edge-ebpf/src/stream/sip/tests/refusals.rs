@@ -1,0 +1,271 @@
+//! What is changed of a stream, over a network that loses, repeats, reorders and cuts anew.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use zerocopy::FromZeros as _;
+
+use super::{ISN, Wire};
+use crate::stream::Segment;
+use crate::stream::sip::{
+    Answered, Overwrite, PLACES, Reader, SPOTS, SipRefusals, Sought, Spot, disguise, respond, within,
+};
+
+/// The payload of a segment, which is changed.
+struct Payload {
+    octets: Vec<u8>,
+    segment: Segment,
+}
+
+impl Overwrite for Payload {
+    fn overwrite(&mut self, seq: u32, octets: [u8; 4], len: u32) {
+        if let Some((offset, skipped, len)) = within(self.segment, seq, len) {
+            let octets = &octets[skipped as usize..(skipped + len) as usize];
+            self.octets[offset..offset + octets.len()].copy_from_slice(octets);
+        }
+    }
+}
+
+/// A direction of a connection, with its refusals.
+struct Edge {
+    wire: Wire,
+    refusals: SipRefusals,
+    sought: Sought,
+}
+
+impl Edge {
+    fn new(sought: Sought) -> Self {
+        Self { wire: Wire::new(true), refusals: SipRefusals::new_zeroed(), sought }
+    }
+
+    /// A segment passes; as what.
+    fn pass(&mut self, stream: &[u8], from: usize, to: usize) -> Vec<u8> {
+        let segment = Segment {
+            seq: ISN.wrapping_add(1).wrapping_add(u32::try_from(from).unwrap()),
+            payload: 0,
+            len: u32::try_from(to - from).unwrap(),
+        };
+        let mut payload = Payload { octets: stream[from..to].to_vec(), segment };
+        let seeks_invites = self.sought == Sought::Invites;
+        let refusals = &mut self.refusals;
+        let ring = if seeks_invites { &mut refusals.digits } else { &mut refusals.answers };
+        ring.retire();
+        for spot in (0..u32::try_from(PLACES).unwrap()).filter_map(|at| ring.remembered(at, segment.seq)) {
+            if seeks_invites { disguise(spot, &mut payload) } else { respond(spot, &mut payload) }
+        }
+        let reader: &mut Reader = &mut self.wire.reader;
+        reader.seek(self.sought);
+        reader.run(&self.wire.flow, &payload.octets[..], segment);
+        for spot in (0..u32::try_from(SPOTS).unwrap()).map_while(|at| reader.spot(at)) {
+            if seeks_invites {
+                refusals.refuse(spot, &mut payload);
+            } else {
+                refusals.answer(spot, &mut payload);
+            }
+        }
+        reader.commit(&mut self.wire.flow);
+        payload.octets
+    }
+
+    fn acknowledge(&mut self, octets: usize) {
+        let seq = ISN.wrapping_add(1).wrapping_add(u32::try_from(octets).unwrap());
+        let ring = if self.sought == Sought::Invites {
+            &mut self.refusals.digits
+        } else {
+            &mut self.refusals.answers
+        };
+        ring.acknowledge(seq);
+    }
+}
+
+fn invite(kind: u8) -> String {
+    let (hops, rest) = match kind % 6 {
+        0 => ("Max-Forwards: 70", ""),
+        1 => ("max-forwards\t :\t 0", "Content-Length: 4\r\n\r\nbody"),
+        2 => ("MAX-FORWARDS:\r\n  255", ""),
+        3 => ("Max-Forwards:70 ", "l: 3\r\n\r\n\r\n\r"),
+        4 => ("Max-Forwards: 69", "Subject: Max-Forwards: 70\r\n Max-Forwards: 7\r\n"),
+        _ => ("Max-Forwards: 12345", ""),
+    };
+    let end = if rest.contains("\r\n\r\n") { "" } else { "\r\n" };
+    format!("INVITE sip:a@b SIP/2.0\r\nVia: x\r\n{hops}\r\nTo: <sip:b@c>\r\nCSeq: 1 INVITE\r\n{rest}{end}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    /// An octet is changed in every copy that passes or in none, and nothing but digits is changed.
+    #[test]
+    fn every_copy_of_an_octet_is_the_same(
+        kinds in proptest::collection::vec(any::<u8>(), 1..30),
+        moves in proptest::collection::vec((0_usize..700, 1_usize..600, 0_u8..8), 1..120),
+    ) {
+        let stream: Vec<u8> = kinds.iter().flat_map(|kind| invite(*kind).into_bytes()).collect();
+        let mut edge = Edge::new(Sought::Invites);
+        let mut passed: BTreeMap<usize, u8> = BTreeMap::new();
+        let (mut front, mut acknowledged, mut arrived) = (0_usize, 0, vec![false; stream.len()]);
+        for (back, length, luck) in moves {
+            // New data mostly, old data again, or data beyond what is lost.
+            let from = match luck {
+                0 => front.saturating_sub(back),
+                1 => (front + back / 4).min(stream.len() - 1),
+                _ => front,
+            };
+            let to = (from + length).min(stream.len());
+            if from == to {
+                continue;
+            }
+            for (at, octet) in (from..to).zip(edge.pass(&stream, from, to)) {
+                // What the server has it reads no more.
+                if at >= acknowledged {
+                    prop_assert_eq!(*passed.entry(at).or_insert(octet), octet, "octet {}", at);
+                }
+                let is_same = octet == stream[at] || (octet == b'0' && stream[at].is_ascii_digit());
+                prop_assert!(is_same, "octet {}", at);
+            }
+            front = front.max(to);
+            // Lost behind the edge, or not.
+            if luck != 2 {
+                arrived[from..to].fill(true);
+            }
+            if luck % 2 == 1 {
+                acknowledged = arrived.iter().position(|is| !is).unwrap_or(stream.len());
+                edge.acknowledge(acknowledged);
+            }
+        }
+        let zeros = passed.iter().filter(|(at, octet)| **octet != stream[**at]).count();
+        prop_assert!(zeros <= 3 * edge.refusals.refused as usize);
+    }
+
+    /// In order, each INVITE is refused whose digits lie in the segment that ends its headers, and no other.
+    #[test]
+    fn in_order_what_can_be_refused_is(
+        kinds in proptest::collection::vec(any::<u8>(), 1..12),
+        sizes in proptest::collection::vec(1_usize..500, 1..8),
+    ) {
+        let stream: Vec<u8> = kinds.iter().flat_map(|kind| invite(*kind).into_bytes()).collect();
+        let mut edge = Edge::new(Sought::Invites);
+        let (mut cuts, mut at) = (vec![0], 0);
+        for size in sizes.iter().cycle() {
+            let to = (at + size).min(stream.len());
+            edge.pass(&stream, at, to);
+            cuts.push(to);
+            at = to;
+            if at == stream.len() {
+                break;
+            }
+        }
+        let (mut start, mut expected) = (0, 0);
+        for kind in kinds {
+            let text = invite(kind);
+            let digits = text.to_ascii_lowercase().find("max-forwards").unwrap();
+            let digits = digits + text[digits..].find(|octet: char| octet.is_ascii_digit()).unwrap();
+            let end = text.find("\r\n\r\n").unwrap() + 3;
+            let is_cut = cuts.iter().any(|cut| (start + digits + 1..=start + end).contains(cut));
+            expected += u32::from(!is_cut && kind % 6 != 5);
+            start += text.len();
+        }
+        prop_assert_eq!(edge.refusals.refused, expected);
+    }
+}
+
+#[test]
+fn an_answer_says_503_in_as_many_octets_whatever_its_phrase_was() {
+    let long = "Too Many Hops, and more of them than anybody would have thought to be possible here";
+    for (phrase, told) in [
+        ("Too Many Hops", "Rate Exceeded"),
+        ("Too many", "Rate Exc"),
+        ("", ""),
+        ("Too Many Hops (16)", "Rate Exceeded     "),
+        (long, &*format!("{:60}{}", "Rate Exceeded", &long[60..])),
+    ] {
+        for end in ["\r\n", "\n"] {
+            let answer = |status: u32, phrase: &str| {
+                format!("SIP/2.0 {status} {phrase}{end}CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n")
+                    .into_bytes()
+            };
+            let said = answer(483, phrase);
+            let mut edge = Edge::new(Sought::Answers);
+            edge.refusals.refused = 1;
+            assert_eq!(edge.pass(&said, 0, said.len()), answer(503, told), "{phrase:?}");
+            let again = edge.pass(&said, 5, said.len() - 3);
+            assert_eq!(again, answer(503, told)[5..said.len() - 3], "and again");
+            assert_eq!(edge.refusals.waiting(), 0);
+        }
+    }
+}
+
+#[test]
+fn answers_of_which_nobody_waits_for_one_stay() {
+    let said = b"SIP/2.0 483 Too Many Hops\r\nContent-Length: 0\r\n\r\n".repeat(3);
+    let mut edge = Edge::new(Sought::Answers);
+    edge.refusals.refused = 2;
+    let told = String::from_utf8(edge.pass(&said, 0, said.len())).unwrap();
+    assert_eq!(
+        (told.matches("503 Rate Exceeded").count(), told.matches("483 Too Many Hops").count()),
+        (2, 1)
+    );
+    for other in ["SIP/2.0 503 Busy\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n", "INVITE sip:a SIP/2.0\r\n\r\n"] {
+        let mut edge = Edge::new(Sought::Answers);
+        edge.refusals.refused = 1;
+        assert_eq!(edge.pass(other.as_bytes(), 0, other.len()), other.as_bytes());
+    }
+}
+
+#[test]
+fn what_would_be_read_otherwise_by_others_is_not_changed() {
+    for hops in [
+        "Max-Forwards: 70\r\nMax-Forwards: 71\r\n",
+        "Max-Forwards: 7 0\r\n",
+        "Max-Forwards: 7\r\n 0\r\n",
+        "Max-Forwards: +70\r\n",
+        "Max-Forwards: 70;x\r\n",
+        "Max-Forwards:\r\n",
+        "Max-Forwards 70\r\n",
+        "X-Max-Forwards: 70\r\n",
+        "Max-Forwards: 70000\r\n",
+        "",
+    ] {
+        let stream = format!("INVITE sip:a@b SIP/2.0\r\n{hops}To: <sip:b@c>\r\n\r\n").into_bytes();
+        let mut edge = Edge::new(Sought::Invites);
+        assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{hops:?}");
+    }
+    for (method, to) in [("INVITE", "<sip:b@c>;tag=x"), ("ACK", "<sip:b@c>"), ("REGISTER", "<sip:b@c>")] {
+        let stream = format!("{method} sip:a@b SIP/2.0\r\nMax-Forwards: 70\r\nTo: {to}\r\n\r\n").into_bytes();
+        let mut edge = Edge::new(Sought::Invites);
+        assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{method}");
+    }
+}
+
+#[test]
+fn places_are_given_back_when_they_are_acknowledged_and_hold_until_then() {
+    let mut refusals = SipRefusals::new_zeroed();
+    let count = u32::try_from(PLACES).unwrap();
+    let seq = |number: u32| (u32::MAX - 500).wrapping_add(10 * number);
+    for number in 0..count {
+        assert!(refusals.digits.take(Spot { seq: seq(number), len: 2 }), "{number}");
+    }
+    assert!(!refusals.digits.take(Spot { seq: seq(0), len: 2 }), "there is no more room");
+    refusals.digits.acknowledge(seq(9).wrapping_add(2));
+    refusals.digits.retire();
+    let held =
+        |refusals: &SipRefusals| (0..count).filter_map(|at| refusals.digits.remembered(at, seq(0))).count();
+    assert_eq!(held(&refusals), PLACES - 10);
+    // An acknowledgement that is older changes nothing.
+    refusals.digits.acknowledge(seq(3));
+    refusals.digits.retire();
+    assert_eq!(held(&refusals), PLACES - 10);
+    assert!(refusals.digits.take(Spot { seq: seq(0), len: 2 }));
+}
+
+#[test]
+fn a_483_that_nobody_waits_for_is_foreign() {
+    let mut refusals = SipRefusals::new_zeroed();
+    let segment = Segment { seq: 0, payload: 0, len: 0 };
+    let mut payload = Payload { octets: Vec::new(), segment };
+    let spot = Spot { seq: 8, len: 17 };
+    assert_eq!(refusals.answer(spot, &mut payload), Answered::Foreign);
+    assert!(refusals.refuse(spot, &mut payload));
+    assert_eq!(refusals.let_go(), 1);
+    assert_eq!(refusals.answer(spot, &mut payload), Answered::Foreign);
+}

@@ -1,0 +1,109 @@
+//! INVITEs over TCP that are refused in SIP's own words: Kamailio answers them, and SIPp is told 503.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use edge_tests::edge::Edge;
+use edge_tests::kamailio::Kamailio;
+use edge_tests::netns::{ACME, Lab, SERVER};
+use edge_tests::peers::{Caller, PATIENT, Sipp};
+use edge_tests::process::wait_until;
+
+use crate::limited;
+
+const LONG: Duration = Duration::from_mins(2);
+const SOON: Duration = Duration::from_secs(30);
+const BURST: u32 = 20;
+const RATE: u32 = 20;
+
+fn native() -> String {
+    let limit = format!("sip.invite = '{RATE}/s burst {BURST}'");
+    format!("[sip]\nstream_refusal = 'native'\n[smpp]\nanswer_within = '1s'\n{}", limited(&limit))
+}
+
+fn caller(rate: u32, count: u32) -> Caller<'static> {
+    Caller {
+        scenario: "caller",
+        source: ACME,
+        rate,
+        count,
+        hold: Duration::from_millis(200),
+        user: "441632960123",
+        patience: PATIENT,
+    }
+}
+
+fn kamailio(lab: &Lab, edge: &Edge<'_>, options: &[&str]) -> Kamailio {
+    let here = |program: &Path| lab.edge.command(program);
+    Kamailio::start(here, "kamailio.cfg", &[&["-A", "WITH_TCP"], options].concat(), edge.directory()).unwrap()
+}
+
+/// Five times what is allowed.
+fn push(is_shared: bool) {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &native()).unwrap();
+    let kamailio = kamailio(&lab, &edge, &[]);
+    let answering = Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
+    let (rate, count) = (100, 1000);
+    let began = Instant::now();
+    let client = Sipp::tcp_client(&lab, edge.directory(), &caller(rate, count), is_shared).unwrap();
+    let sent = client.finish(LONG).unwrap();
+    let most = began.elapsed();
+    let of = |name: &str| sent.get(name).copied().unwrap_or(0);
+    let (passed, refused) = (of("BYE_Sent"), of("503_Recv"));
+    assert_eq!(of("INVITE_Sent"), u64::from(count), "{sent:?}");
+    assert_eq!(passed + refused, u64::from(count), "each is answered: {sent:?}\n{}", kamailio.said());
+    assert_eq!(answering.stop().unwrap()["BYE_Recv"], passed, "each call ended");
+
+    let counted = |allowance: &str| edge.messages("acme", "sip.invite", allowance).unwrap();
+    edge.settled("acme").unwrap();
+    println!("{sent:?}\nobserved {}, {most:?}", counted("observed"));
+    assert_eq!(counted("refused"), refused);
+    assert_eq!(counted("admitted") + counted("observed"), passed);
+    assert_metered(passed, Duration::from_millis(u64::from(1000 * (count - 1) / rate)), most);
+    let listener = edge.status().unwrap().listeners.into_iter().find(|it| it.port == 5060).unwrap();
+    assert_eq!((listener.refused, listener.answered, listener.unmatched), (refused, refused, 0));
+    assert_eq!((listener.waiting, listener.fallen_back_at), (0, None));
+}
+
+/// Burst and rate x time, to one percent.
+fn assert_metered(passed: u64, least: Duration, most: Duration) {
+    let of = |time: Duration| f64::from(BURST) + f64::from(RATE) * time.as_secs_f64();
+    let passed = f64::from(u32::try_from(passed).unwrap());
+    assert!((of(least) * 0.99..=of(most) * 1.01).contains(&passed), "{passed} passed, {least:?} to {most:?}");
+}
+
+#[test]
+fn calls_over_the_limit_on_one_connection_are_told_so_and_the_others_go_through() {
+    push(true);
+}
+
+#[test]
+fn calls_over_the_limit_on_a_connection_each_are_told_so_and_the_others_go_through() {
+    push(false);
+}
+
+/// A server that passes calls on whatever their hops: the port drops in their place, until a person says otherwise.
+#[test]
+fn a_port_whose_server_does_not_look_at_hops_drops_until_a_reload() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &native()).unwrap();
+    let _kamailio = kamailio(&lab, &edge, &["-A", "WITHOUT_HOPS"]);
+    let answering = Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
+    let listener = |edge: &Edge<'_>| {
+        let listeners = edge.status().unwrap().listeners;
+        listeners.into_iter().find(|it| it.port == 5060).unwrap()
+    };
+    let client = Sipp::tcp_client(&lab, edge.directory(), &caller(60, 1000), true).unwrap();
+    wait_until("the port drops", SOON, || listener(&edge).fallen_back_at.is_some());
+    assert!(edge.ctl(&["status"]).unwrap().contains("PORT 5060 DROPS"));
+    let alerts = |edge: &Edge<'_>| edge.ctl(&["alerts", "list", "--open"]).unwrap();
+    wait_until("an alert tells", SOON, || alerts(&edge).contains("refusals_unanswered"));
+    let shown = listener(&edge);
+    assert!(shown.refused > 0 && shown.answered == 0, "{shown:?}");
+    drop(client);
+    edge.ctl(&["reload"]).unwrap();
+    assert_eq!(listener(&edge).fallen_back_at, None);
+    wait_until("the alert is over", SOON, || !alerts(&edge).contains("refusals_unanswered"));
+    drop(answering);
+}

@@ -1,0 +1,264 @@
+//! INVITEs refused in SIP's own words: the frames that the kernel makes, octet by octet against the host, and a client and a
+//! proxy on both sides of them.
+
+use std::cell::{Cell, RefCell};
+
+use edge_ebpf::abi::{Allowance, Class, Outcome};
+use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SIP_PORT, Scenario, at_once};
+use edge_tests::host::Host;
+use edge_tests::kernel::Kernel;
+use edge_tests::lent::Lent;
+use edge_tests::packet::{Frame, Tcp, checksum};
+use edge_tests::sip::{Request, SDP, response};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+
+use crate::refusals::{checksum_is_right, length_of};
+
+const NOW_NS: u64 = 1_000_000_000_000;
+const PORT: u16 = 40_000;
+const ISN: u32 = u32::MAX - 2000;
+const SERVER_ISN: u32 = u32::MAX - 900;
+
+/// A message of the client; its `Call-ID` says which.
+fn message(kind: usize, number: usize) -> Vec<u8> {
+    let request = |method| Request::new(method).call_id(&format!("{number}@client"));
+    let hops = |line: &str| {
+        let text = String::from_utf8(request("INVITE").body(SDP).bytes()).unwrap();
+        text.replace("Max-Forwards: 70", line).into_bytes()
+    };
+    match kind {
+        0 => request("ACK").in_dialog("314159").bytes(),
+        1 => request("INVITE").in_dialog("x").compact().body(SDP).bytes(),
+        2 => request("BYE").in_dialog("314159").bytes(),
+        3 => request("OPTIONS").bytes(),
+        4 => response(483, "Too Many Hops", "INVITE"),
+        5 => hops("max-FORWARDS  : \t 255 "),
+        6 => hops("Max-Forwards: 7"),
+        7 => request("INVITE").body("Max-Forwards: 70\r\n\r\n").bytes(),
+        _ => request("INVITE").body(SDP).bytes(),
+    }
+}
+
+/// What the proxy says to what arrives: 483 to an INVITE that it may not pass on, 200 to any other.
+fn serve(arrived: &[u8], phrase: &str) -> Vec<(u16, Vec<u8>)> {
+    let text = String::from_utf8(arrived.to_vec()).unwrap();
+    let starts: Vec<usize> = text.match_indices("INVITE sip:").map(|(at, _)| at).collect();
+    let mut answers = Vec::new();
+    for start in starts {
+        let head = text[start..].split("\r\n\r\n").next().unwrap();
+        let line = |name: &str| {
+            let lines = head.lines().map(|line| line.split_once(':').unwrap_or_default());
+            lines.filter(|(is, _)| is.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+        };
+        let Some(hops) = line("max-forwards") else { panic!("{head}") };
+        let spent = hops.bytes().all(|digit| digit == b'0');
+        let number = line("call-id").or(line("i")).unwrap();
+        let (status, phrase) = if spent { (483, phrase) } else { (200, "OK") };
+        let answer = response(status, phrase, "INVITE");
+        let answer = String::from_utf8(answer).unwrap().replace("70710@198.51.100.10", number);
+        answers.push((status, answer.into_bytes()));
+    }
+    answers
+}
+
+struct Session<'a> {
+    kernel: &'a mut Kernel,
+    host: Host,
+}
+
+impl Session<'_> {
+    fn comes(&mut self, header: Tcp, payload: &[u8]) -> Result<Vec<u8>, TestCaseError> {
+        let frame = Frame::ipv4(ACME_SOURCE, SERVER).tcp(header).payload(payload).bytes();
+        let (run, changed) = self.kernel.pass(&frame).unwrap();
+        self.host.passed = None;
+        prop_assert_eq!(run.outcome, self.host.send(&frame), "kernel and host, at {}", header.sequence);
+        self.compare(&changed, &frame)
+    }
+
+    fn leaves(&mut self, header: Tcp, payload: &[u8]) -> Result<Vec<u8>, TestCaseError> {
+        let frame = Frame::ipv4(SERVER, ACME_SOURCE).tcp(header).payload(payload).bytes();
+        let (outcome, changed) = self.kernel.leave_changed(&frame).unwrap();
+        self.host.passed = None;
+        prop_assert_eq!(outcome, self.host.leave(&frame), "kernel and host");
+        self.compare(&changed, &frame)
+    }
+
+    fn compare(&self, changed: &[u8], frame: &[u8]) -> Result<Vec<u8>, TestCaseError> {
+        let of_host = self.host.passed.as_deref().unwrap_or(frame);
+        prop_assert_eq!(
+            String::from_utf8_lossy(changed),
+            String::from_utf8_lossy(of_host),
+            "kernel and host"
+        );
+        prop_assert_eq!(changed, of_host);
+        prop_assert!(checksum_is_right(changed));
+        Ok(changed[54..].to_vec())
+    }
+}
+
+/// Sends a stream in segments that begin before what is new. The stream as it arrives.
+fn transmit(
+    stream: &[u8],
+    start: u32,
+    cuts: &[(usize, usize)],
+    mut send: impl FnMut(u32, usize, &[u8]) -> Result<Vec<u8>, TestCaseError>,
+) -> Result<Vec<u8>, TestCaseError> {
+    let mut arrived: Vec<u8> = Vec::new();
+    for (length, again) in cuts.iter().cycle() {
+        if arrived.len() == stream.len() {
+            break;
+        }
+        let from = arrived.len().saturating_sub(*again);
+        let to = (arrived.len() + length).min(stream.len());
+        let seq = start.wrapping_add(u32::try_from(from).unwrap());
+        let part = send(seq, arrived.len(), &stream[from..to])?;
+        prop_assert_eq!(&part[..arrived.len() - from], &arrived[from..], "every copy is the same");
+        arrived.extend(&part[arrived.len() - from..]);
+    }
+    Ok(arrived)
+}
+
+fn statuses(stream: &[u8], status: &str) -> usize {
+    String::from_utf8_lossy(stream).matches(&format!("SIP/2.0 {status} ")).count()
+}
+
+/// Cut anywhere, repeated at random, with whatever phrase the proxy uses.
+#[test]
+fn what_is_refused_is_told_so_however_it_is_cut() {
+    let kernel = RefCell::new(Lent::take().unwrap());
+    let cut = prop_oneof![1_usize..40, 20_usize..900, 900_usize..6000];
+    let cuts = || proptest::collection::vec((cut.clone(), prop_oneof![Just(0), 0_usize..1500]), 1..6);
+    let phrase = prop_oneof!["Too Many Hops", "Hops", "", "[ -~]{0,90}"];
+    let strategy = (proptest::collection::vec(0_usize..12, 1..14), cuts(), cuts(), 0_u64..5, phrase);
+    let (refused, passed, told) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(Config { cases: 1500, ..Config::default() });
+    runner
+        .run(&strategy, |(kinds, up, down, burst, phrase)| {
+            let before = Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(burst));
+            let mut kernel = kernel.borrow_mut();
+            kernel.prepare(&before).unwrap();
+            let host = Host::prepare(&before, NOW_NS);
+            let mut session = Session { kernel: &mut kernel, host };
+            let stream: Vec<u8> =
+                kinds.iter().enumerate().flat_map(|(number, kind)| message(*kind, number)).collect();
+            session.comes(Tcp::syn(PORT, SIP_PORT, ISN), b"")?;
+            let acknowledgement = SERVER_ISN.wrapping_add(1);
+            let arrived = transmit(&stream, ISN.wrapping_add(1), &up, |seq, _, part| {
+                session.comes(Tcp { acknowledgement, ..Tcp::data(PORT, SIP_PORT, seq) }, part)
+            })?;
+            let answers = serve(&arrived, &phrase);
+            let spent = answers.iter().filter(|(status, _)| *status == 483).count();
+            let counted = session.kernel.account(ACME).unwrap().counters;
+            prop_assert_eq!(counted, session.host.accounts[&ACME].counters);
+            let invites = counted.messages[Class::SipInvite.index()];
+            prop_assert_eq!(u64::try_from(spent).unwrap(), invites[Allowance::Refused.index()]);
+            let initial = kinds.iter().filter(|kind| **kind > 4).count();
+            prop_assert_eq!(invites[..3].iter().sum::<u64>(), u64::try_from(initial).unwrap());
+            let same = arrived.iter().zip(&stream).filter(|(arrived, sent)| arrived != sent).count();
+            prop_assert!(same <= 3 * spent, "nothing but digits has changed");
+
+            let back: Vec<u8> = answers.into_iter().flat_map(|(_, answer)| answer).collect();
+            let acknowledgement = ISN.wrapping_add(1 + u32::try_from(stream.len()).unwrap());
+            // Where the server's stream stands is known from a segment that begins with a message.
+            let first = response(100, "Trying", "INVITE");
+            session.leaves(Tcp::data(SIP_PORT, PORT, SERVER_ISN.wrapping_add(1)), &first)?;
+            let start = SERVER_ISN.wrapping_add(1 + u32::try_from(first.len()).unwrap());
+            let got = transmit(&back, start, &down, |seq, _, part| {
+                session.leaves(Tcp { acknowledgement, ..Tcp::data(SIP_PORT, PORT, seq) }, part)
+            })?;
+            prop_assert_eq!(got.len(), back.len());
+            prop_assert_eq!(statuses(&got, "503") + statuses(&got, "483"), spent);
+            prop_assert_eq!(statuses(&got, "200"), statuses(&back, "200"));
+            let listener = session.kernel.listener(SIP_PORT).unwrap();
+            prop_assert_eq!((listener.refused, listener.answered), (spent as u64, spent as u64));
+            prop_assert_eq!(listener.unmatched, statuses(&got, "483") as u64);
+            prop_assert_eq!(listener.waiting, 0);
+            refused.set(refused.get() + spent);
+            told.set(told.get() + statuses(&got, "503"));
+            passed.set(passed.get() + invites[Allowance::Observed.index()]);
+            Ok(())
+        })
+        .unwrap();
+    assert!(refused.get() > 1000, "{} refused", refused.get());
+    assert!(told.get() > 800, "{} told", told.get());
+    assert!(passed.get() > 100, "{} passed and were owed", passed.get());
+}
+
+/// Each in a segment of its own, as a busy client writes them: exactly what is over the limit is refused, and each is told.
+#[test]
+fn one_message_a_segment_is_exact() {
+    let mut kernel = Lent::take().unwrap();
+    let before = Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(3));
+    kernel.prepare(&before).unwrap();
+    let host = Host::prepare(&before, NOW_NS);
+    let mut session = Session { kernel: &mut kernel, host };
+    session.comes(Tcp::syn(PORT, SIP_PORT, ISN), b"").unwrap();
+    let (mut up, mut down) = (ISN.wrapping_add(1), SERVER_ISN.wrapping_add(1));
+    // More than are remembered at once: what was acknowledged gives its place back.
+    for number in 0..400 {
+        let mut invite = message(8, number);
+        let header = Tcp { acknowledgement: down, ..Tcp::data(PORT, SIP_PORT, up) };
+        let arrived = session.comes(header, &invite).unwrap();
+        up = up.wrapping_add(u32::try_from(invite.len()).unwrap());
+        if number < 3 {
+            assert_eq!(arrived, invite);
+            continue;
+        }
+        let at = invite.windows(5).position(|octets| octets == b": 70\r").unwrap();
+        invite[at + 2..at + 4].copy_from_slice(b"00");
+        assert_eq!(arrived, invite, "the {number}th");
+        let answer = response(483, "Too Many Hops", "INVITE");
+        let header = Tcp { acknowledgement: up, ..Tcp::data(SIP_PORT, PORT, down) };
+        let told = session.leaves(header, &answer).unwrap();
+        assert_eq!(told, response(503, "Rate Exceeded", "INVITE"));
+        assert_eq!(session.leaves(header, &answer).unwrap(), told, "the same again");
+        down = down.wrapping_add(u32::try_from(answer.len()).unwrap());
+    }
+    // The server's own, when nobody waits.
+    let own = response(483, "Too Many Hops", "INVITE");
+    let header = Tcp { acknowledgement: up, ..Tcp::data(SIP_PORT, PORT, down) };
+    assert_eq!(session.leaves(header, &own).unwrap(), own);
+    let listener = session.kernel.listener(SIP_PORT).unwrap();
+    assert_eq!((listener.refused, listener.answered, listener.unmatched, listener.waiting), (397, 397, 0, 0));
+}
+
+/// A server that passes everything on leaves the places taken: what finds none passes, and is owed.
+#[test]
+fn where_no_place_is_left_invites_pass_and_are_owed() {
+    let mut kernel = Lent::take().unwrap();
+    let before = Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(1));
+    kernel.prepare(&before).unwrap();
+    let host = Host::prepare(&before, NOW_NS);
+    let mut session = Session { kernel: &mut kernel, host };
+    session.comes(Tcp::syn(PORT, SIP_PORT, ISN), b"").unwrap();
+    let mut up = ISN.wrapping_add(1);
+    for number in 0..200 {
+        let invite = message(8, number);
+        session.comes(Tcp::data(PORT, SIP_PORT, up), &invite).unwrap();
+        up = up.wrapping_add(u32::try_from(invite.len()).unwrap());
+    }
+    let counted = session.kernel.account(ACME).unwrap().counters.messages[Class::SipInvite.index()];
+    assert_eq!(counted[..3], [1, 128, 71]);
+    // The connection is over, and nobody waits for it.
+    let fin = Tcp { flags: Tcp::FIN | Tcp::ACK, ..Tcp::data(PORT, SIP_PORT, up) };
+    session.comes(fin, b"").unwrap();
+    assert_eq!(session.kernel.listener(SIP_PORT).unwrap().waiting, 0);
+}
+
+/// A sender's stack that leaves the checksum to the interface puts the pseudo-header's sum there.
+#[test]
+fn a_checksum_that_is_still_to_be_made_stays_the_pseudo_headers() {
+    let mut kernel = Lent::take().unwrap();
+    let before = Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(0));
+    let syn = Frame::ipv4(ACME_SOURCE, SERVER).tcp(Tcp::syn(PORT, SIP_PORT, ISN)).bytes();
+    kernel.prepare(&before.after(syn)).unwrap();
+    let invite = Tcp::data(PORT, SIP_PORT, ISN.wrapping_add(1));
+    let mut frame = Frame::ipv4(ACME_SOURCE, SERVER).tcp(invite).payload(&message(8, 1)).bytes();
+    let partial = !checksum(&[&frame[26..34], &[0, 6], &length_of(&frame[34..])]);
+    frame[50..52].copy_from_slice(&partial.to_be_bytes());
+    let (run, changed) = kernel.pass(&frame).unwrap();
+    assert_eq!(run.outcome, Outcome::SipRefused);
+    assert_eq!(changed[50..52], frame[50..52]);
+    assert_ne!(changed, frame);
+}
