@@ -399,6 +399,21 @@ The server must answer in 16 bytes; then the listener's refusal may be `native`.
 Example:
   edgectl doctor smpp 198.51.100.10:2775 --system-id probe --password-file probe.secret")]
     Smpp(SmppArgs),
+    /// Send a SIP server over TCP a call without hops, and see whether it refuses it; exits 1 if it does not
+    #[command(after_help = "\
+Sends what the kernel makes of a refused INVITE: one with Max-Forwards 00, to the user edge-doctor.
+A proxy must answer 483; then `sip.stream_refusal` may be `native`.
+
+Example:
+  edgectl doctor sip 198.51.100.10:5060")]
+    Sip(SipArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SipArgs {
+    /// The server, as Edge's customers reach it
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) server: String,
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,10 @@
-//! `edgectl doctor smpp`: whether an SMPP server bears native refusal, found out before it is switched on.
+//! `edgectl doctor`: whether a server bears native refusal, found out before it is switched on; of SIP see [`sip`].
 //!
 //! Native refusal turns a `submit_sm` in place into an `enquire_link` whose former body begins with a vendor TLV,
 //! and the server's answer back into a `submit_sm_resp`. That needs an answer of exactly 16 bytes with the same
 //! sequence number. Here a test bind sends that very form.
+
+mod sip;
 
 use std::path::Path;
 use std::time::Duration;
@@ -48,11 +50,20 @@ struct Step {
 }
 
 pub(crate) async fn run(verb: DoctorVerb, output: Output) -> Result<(), Failure> {
-    let DoctorVerb::Smpp(args) = verb;
-    let password = args.password_file.as_deref().map(password).transpose()?.unwrap_or_default();
-    let bind = bind(&args, &password)?;
-    let mut diagnosis = Diagnosis { server: args.server.clone(), native: false, steps: Vec::new() };
-    diagnosis.native = examine(&args.server, bind, &mut diagnosis.steps).await.is_some();
+    let mut steps = Vec::new();
+    let (server, fits) = match verb {
+        DoctorVerb::Smpp(args) => {
+            let password = args.password_file.as_deref().map(password).transpose()?.unwrap_or_default();
+            let bind = bind(&args, &password)?;
+            let fits = examine(&args.server, bind, &mut steps).await;
+            (args.server, fits)
+        }
+        DoctorVerb::Sip(args) => {
+            let fits = sip::examine(&args.server, &mut steps).await;
+            (args.server, fits)
+        }
+    };
+    let diagnosis = Diagnosis { server, native: fits.is_some(), steps };
     output.show(&diagnosis, render)?;
     if diagnosis.native {
         return Ok(());
@@ -64,16 +75,19 @@ pub(crate) async fn run(verb: DoctorVerb, output: Output) -> Result<(), Failure>
     ))
 }
 
+/// Notes a step; `None` if it failed.
+fn note(steps: &mut Vec<Step>, what: &'static str, result: Result<String, String>) -> Option<()> {
+    let (ok, found) = match result {
+        Ok(found) => (true, found),
+        Err(found) => (false, found),
+    };
+    steps.push(Step { what, ok, found });
+    ok.then_some(())
+}
+
 /// Goes through all steps; `None` at the first that fails.
 async fn examine(server: &str, bind: Pdu, steps: &mut Vec<Step>) -> Option<()> {
-    let mut note = |what, result: Result<String, String>| {
-        let (ok, found) = match result {
-            Ok(found) => (true, found),
-            Err(found) => (false, found),
-        };
-        steps.push(Step { what, ok, found });
-        ok.then_some(())
-    };
+    let mut note = |what, result| note(steps, what, result);
     let mut session = match Session::connect(server).await {
         Ok(session) => {
             note("connect", Ok("connected".into()));
