@@ -9,7 +9,7 @@ use aya_ebpf::programs::TcContext;
 use edge_ebpf::abi::{RefusalMode, refusal_of};
 use edge_ebpf::stream::Segment;
 use edge_ebpf::stream::sip::{
-    Answered, Overwrite, PLACES, Reader, SPOTS, STEPS, SipFlow, SipRefusals, Sought, respond, within,
+    Answered, Overwrite, PLACES, Reader, SPOTS, STEPS, SipFlow, SipRefusals, Sought, Spot, respond, within,
 };
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
@@ -31,6 +31,20 @@ impl Overwrite for Server {
     fn overwrite(&mut self, seq: u32, octets: [u8; 4], len: u32) {
         edge_overwrite_skb(self.frame, u64::from(seq), u64::from(u32::from_le_bytes(octets)), u64::from(len));
     }
+
+    #[inline(always)]
+    fn respond(&mut self, spot: Spot) {
+        edge_respond(self.frame, u64::from(spot.seq), u64::from(spot.len));
+    }
+}
+
+/// [`respond`], as a global function: the verifier proves it once, and not in each loop.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_respond(frame: *mut __sk_buff, seq: u64, len: u64) -> u64 {
+    let Some(segment) = sip_refusal::segment() else { return 0 };
+    respond(Spot { seq: seq as u32, len: len as u32 }, &mut Server { frame, segment });
+    1
 }
 
 /// A global function: the verifier proves it once, and not for each word of each answer.
@@ -182,7 +196,7 @@ extern "C" fn respond_again(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: a map value.
     let refusals = unsafe { &*turn.refusals };
     if let Some(spot) = refusals.answers.remembered(index as u32, turn.server.segment.seq) {
-        respond(spot, &mut turn.server);
+        turn.server.respond(spot);
     }
     0
 }

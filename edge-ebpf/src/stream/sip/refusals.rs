@@ -197,7 +197,7 @@ impl SipRefusals {
         if !self.answers.take(spot) {
             return Answered::Unmatched;
         }
-        respond(spot, octets);
+        octets.respond(spot);
         Answered::Matched
     }
 }
@@ -217,6 +217,15 @@ pub enum Answered {
 pub trait Overwrite {
     /// Writes the first `len` of four octets from `seq` on, as far as they lie in the segment.
     fn overwrite(&mut self, seq: u32, octets: [u8; 4], len: u32);
+
+    /// Makes of the 483 at `spot` what the client is told: [`respond`].
+    #[inline(always)]
+    fn respond(&mut self, spot: Spot)
+    where
+        Self: Sized,
+    {
+        respond(spot, self);
+    }
 }
 
 /// Makes zeros of the digits.
