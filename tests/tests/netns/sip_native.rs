@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use edge_tests::edge::Edge;
+use edge_tests::edge::{Edge, binary};
 use edge_tests::kamailio::Kamailio;
 use edge_tests::netns::{ACME, Lab, SERVER};
 use edge_tests::peers::{Caller, PATIENT, Sipp};
@@ -13,8 +13,9 @@ use crate::limited;
 
 const LONG: Duration = Duration::from_mins(2);
 const SOON: Duration = Duration::from_secs(30);
-const BURST: u32 = 20;
 const RATE: u32 = 20;
+/// What is earned while a client stands still for three seconds, so that nothing of it is lost.
+const BURST: u32 = 3 * RATE;
 
 fn native() -> String {
     let limit = format!("sip.invite = '{RATE}/s burst {BURST}'");
@@ -57,7 +58,6 @@ fn push(is_shared: bool) {
 
     let counted = |allowance: &str| edge.messages("acme", "sip.invite", allowance).unwrap();
     edge.settled("acme").unwrap();
-    println!("{sent:?}\nobserved {}, {most:?}", counted("observed"));
     assert_eq!(counted("refused"), refused);
     assert_eq!(counted("admitted") + counted("observed"), passed);
     assert_metered(passed, Duration::from_millis(u64::from(1000 * (count - 1) / rate)), most);
@@ -106,4 +106,28 @@ fn a_port_whose_server_does_not_look_at_hops_drops_until_a_reload() {
     assert_eq!(listener(&edge).fallen_back_at, None);
     wait_until("the alert is over", SOON, || !alerts(&edge).contains("refusals_unanswered"));
     drop(answering);
+}
+
+/// The doctor asks through Edge, as a customer would: a proxy bears it and rings nobody, and who passes calls on does not.
+#[test]
+fn the_doctor_finds_out_who_looks_at_hops() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &native()).unwrap();
+    let callee = || Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
+    let asked = || {
+        let mut doctor = lab.peer.command(binary("edgectl").unwrap());
+        let output = doctor.args(["--json", "doctor", "sip", &format!("{SERVER}:5060")]).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["native"] == true, output.status.success(), "{said}");
+        said
+    };
+    let (proxy, answering) = (kamailio(&lab, &edge, &[]), callee());
+    let said = asked();
+    assert!(said["native"] == true && said["steps"][1]["found"] == "483 Too Many Hops", "{said}");
+    assert_eq!(answering.stop().unwrap()["INVITE_Recv"], 0, "nobody was rung");
+    drop(proxy);
+    let (proxy, answering) = (kamailio(&lab, &edge, &["-A", "WITHOUT_HOPS"]), callee());
+    let said = asked();
+    assert!(said["native"] == false, "{said}");
+    drop((proxy, answering));
 }
