@@ -164,7 +164,7 @@ pub(super) fn action(finding: &Finding) -> Option<String> {
         (INTERFACE_DOWN, _) => "nothing is metered on this interface; it is attached as soon as it can be",
         (LINK_LOST, _) => "put right at once; `edgectl status` tells what was found: ask who did it",
         (REFUSALS_UNANSWERED, _) => {
-            "messages over a limit are dropped on this port until `edgectl reload`; for SMPP try the server by `edgectl doctor smpp`; for SIP it must be a proxy that looks at Max-Forwards"
+            "messages over a limit are dropped on this port until `edgectl reload`; try the server by `edgectl doctor smpp`, or `doctor sip`"
         }
         (SLOTS_DRIFTED, _) => {
             "put right at once; the audit tells by how much: report it, it should not happen"

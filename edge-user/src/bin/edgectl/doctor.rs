@@ -1,35 +1,20 @@
-//! `edgectl doctor`: whether a server bears native refusal, found out before it is switched on; of SIP see [`sip`].
-//!
-//! Native refusal turns a `submit_sm` in place into an `enquire_link` whose former body begins with a vendor TLV,
-//! and the server's answer back into a `submit_sm_resp`. That needs an answer of exactly 16 bytes with the same
-//! sequence number. Here a test bind sends that very form.
+//! `edgectl doctor`: whether a server bears native refusal, found out before it is switched on.
 
 mod sip;
+mod smpp;
 
-use std::path::Path;
 use std::time::Duration;
 
-use rusmpp::encode::{Encode, Length};
-use rusmpp::pdus::{BindTransceiver, SubmitSm};
-use rusmpp::types::COctetString;
-use rusmpp::values::InterfaceVersion;
-use rusmpp::{Command, CommandId, CommandStatus, Pdu};
+use comfy_table::Cell;
 use serde::Serialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::cli::{DoctorVerb, SmppArgs};
+use crate::cli::DoctorVerb;
 use crate::failure::Failure;
 use crate::output::{Output, Style, bad, good};
 
 /// How long the server may take for each answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The header of every PDU (SMPP 3.4, 3.2).
-const HEADER_BYTES: usize = 16;
-/// The longest PDU that is believed.
-const LONGEST_PDU_BYTES: usize = 64 * 1024;
-/// First tag of those reserved for vendors (SMPP 3.4, 5.3.2).
-const VENDOR_TAG: u16 = 0x1400;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -39,8 +24,11 @@ struct Diagnosis {
     /// Whether native refusal may be switched on.
     native: bool,
     /// Each step, in order; the first that failed is the last.
-    steps: Vec<Step>,
+    steps: Steps,
 }
+
+#[derive(Debug, Default, Serialize)]
+struct Steps(Vec<Step>);
 
 #[derive(Debug, Serialize)]
 struct Step {
@@ -49,21 +37,23 @@ struct Step {
     found: String,
 }
 
+impl Steps {
+    /// Writes a step down. `None` if it failed.
+    fn note(&mut self, what: &'static str, result: Result<String, String>) -> Option<()> {
+        let ok = result.is_ok();
+        let found = result.unwrap_or_else(|error| error);
+        self.0.push(Step { what, ok, found });
+        ok.then_some(())
+    }
+}
+
 pub(crate) async fn run(verb: DoctorVerb, output: Output) -> Result<(), Failure> {
-    let mut steps = Vec::new();
-    let (server, fits) = match verb {
-        DoctorVerb::Smpp(args) => {
-            let password = args.password_file.as_deref().map(password).transpose()?.unwrap_or_default();
-            let bind = bind(&args, &password)?;
-            let fits = examine(&args.server, bind, &mut steps).await;
-            (args.server, fits)
-        }
-        DoctorVerb::Sip(args) => {
-            let fits = sip::examine(&args.server, &mut steps).await;
-            (args.server, fits)
-        }
+    let mut steps = Steps::default();
+    let (server, bears) = match verb {
+        DoctorVerb::Smpp(args) => (args.server.clone(), smpp::examine(&args, &mut steps).await?),
+        DoctorVerb::Sip(args) => (args.server.clone(), sip::examine(&args.server, &mut steps).await),
     };
-    let diagnosis = Diagnosis { server, native: fits.is_some(), steps };
+    let diagnosis = Diagnosis { server, native: bears.is_some(), steps };
     output.show(&diagnosis, render)?;
     if diagnosis.native {
         return Ok(());
@@ -75,228 +65,26 @@ pub(crate) async fn run(verb: DoctorVerb, output: Output) -> Result<(), Failure>
     ))
 }
 
-/// Notes a step; `None` if it failed.
-fn note(steps: &mut Vec<Step>, what: &'static str, result: Result<String, String>) -> Option<()> {
-    let (ok, found) = match result {
-        Ok(found) => (true, found),
-        Err(found) => (false, found),
+/// The first step of any examination.
+async fn connect(server: &str, steps: &mut Steps) -> Option<TcpStream> {
+    let connected = match tokio::time::timeout(PATIENCE, TcpStream::connect(server)).await {
+        Ok(connected) => connected.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no connection within {} s", PATIENCE.as_secs())),
     };
-    steps.push(Step { what, ok, found });
-    ok.then_some(())
-}
-
-/// Goes through all steps; `None` at the first that fails.
-async fn examine(server: &str, bind: Pdu, steps: &mut Vec<Step>) -> Option<()> {
-    let mut note = |what, result| note(steps, what, result);
-    let mut session = match Session::connect(server).await {
-        Ok(session) => {
-            note("connect", Ok("connected".into()));
-            session
-        }
-        Err(error) => return note("connect", Err(error)),
+    let (stream, result) = match connected {
+        Ok(stream) => (Some(stream), Ok("connected".to_owned())),
+        Err(error) => (None, Err(error)),
     };
-    let bound = session.ask(&encoded(1, bind)).await.and_then(|answer| match answer.status {
-        0 => Ok("bound".into()),
-        status => Err(format!("refused with {:?}", CommandStatus::from(status))),
-    });
-    note("bind_transceiver", bound)?;
-    let probed = session.ask(&refused_submit(2)).await.and_then(|answer| {
-        let command = format!("{:?} of {} bytes", CommandId::from(answer.command), answer.length);
-        let bytes_fit = answer.length == HEADER_BYTES;
-        let fits = matches!(
-            CommandId::from(answer.command),
-            CommandId::EnquireLinkResp | CommandId::GenericNack | CommandId::SubmitSmResp
-        );
-        if bytes_fit && fits { Ok(command) } else { Err(format!("{command}, {HEADER_BYTES} are needed")) }
-    });
-    note("enquire_link made of a submit_sm", probed)?;
-    let alive = session.ask(&encoded(3, Pdu::EnquireLink)).await;
-    note("enquire_link after it", alive.map(|_| "the bind lives".into()))?;
-    // Whatever it answers: the question is answered already.
-    let _ = session.ask(&encoded(4, Pdu::Unbind)).await;
-    Some(())
-}
-
-/// One connection.
-struct Session(TcpStream);
-
-/// A PDU's header.
-struct Answer {
-    length: usize,
-    command: u32,
-    status: u32,
-}
-
-impl Session {
-    async fn connect(server: &str) -> Result<Self, String> {
-        match tokio::time::timeout(PATIENCE, TcpStream::connect(server)).await {
-            Ok(Ok(stream)) => Ok(Self(stream)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no connection within {} s", PATIENCE.as_secs())),
-        }
-    }
-
-    /// Sends a PDU and waits for the one with its sequence number.
-    async fn ask(&mut self, pdu: &[u8]) -> Result<Answer, String> {
-        let sequence = word(pdu, 12);
-        let asked = async {
-            self.0.write_all(pdu).await?;
-            loop {
-                let mut header = [0; HEADER_BYTES];
-                self.0.read_exact(&mut header).await?;
-                let length = usize::try_from(word(&header, 0)).unwrap_or(usize::MAX);
-                let Some(body) = length.checked_sub(HEADER_BYTES).filter(|_| length <= LONGEST_PDU_BYTES)
-                else {
-                    return Err(std::io::Error::other(format!("a PDU claims {length} bytes")));
-                };
-                self.0.read_exact(&mut vec![0; body]).await?;
-                // Responses have the highest bit set (SMPP 3.4, 5.1.2): what the server asks meanwhile is not ours.
-                let command = word(&header, 4);
-                if command >> 31 == 1 && word(&header, 12) == sequence {
-                    return Ok(Answer { length, command, status: word(&header, 8) });
-                }
-            }
-        };
-        match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(answer) => answer.map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
-                _ => error.to_string(),
-            }),
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-        }
-    }
-}
-
-fn bind(args: &SmppArgs, password: &str) -> Result<Pdu, Failure> {
-    let fits = |what: &str, longest: usize| {
-        Failure::usage(format!("the {what} has more than {longest} characters or others than ASCII"), "")
-    };
-    let bind = BindTransceiver::builder()
-        .system_id(args.system_id.parse().map_err(|_| fits("system id", 15))?)
-        .password(password.parse().map_err(|_| fits("password", 8))?)
-        .interface_version(InterfaceVersion::Smpp3_4)
-        .build();
-    Ok(bind.into())
-}
-
-fn password(file: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::usage(format!("{}: {error}", file.display()), "name a file that you may read")
-    })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn encoded(sequence: u32, pdu: Pdu) -> Vec<u8> {
-    let command = Command::new(CommandStatus::EsmeRok, sequence, pdu);
-    // `command_length` counts itself; the library leaves it to who frames.
-    let length = 4 + command.length();
-    let mut bytes = vec![0; length];
-    bytes[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    command.encode(&mut bytes[4..]);
-    bytes
-}
-
-/// A `submit_sm` as the kernel leaves it when it refuses: another command, and a TLV over the rest of the body.
-fn refused_submit(sequence: u32) -> Vec<u8> {
-    // Numbers that nobody has, for a server that reads them all the same.
-    let number = COctetString::from_static_slice(b"999000000000\0").unwrap_or_default();
-    let submit = SubmitSm::builder().source_addr(number.clone()).destination_addr(number).build();
-    let mut bytes = encoded(sequence, submit.into());
-    bytes[4..8].copy_from_slice(&u32::from(CommandId::EnquireLink).to_be_bytes());
-    let value = u16::try_from(bytes.len() - HEADER_BYTES - 4).unwrap_or(u16::MAX);
-    bytes[16..18].copy_from_slice(&VENDOR_TAG.to_be_bytes());
-    bytes[18..20].copy_from_slice(&value.to_be_bytes());
-    bytes
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..].first_chunk().map_or(0, |word| u32::from_be_bytes(*word))
+    steps.note("connect", result)?;
+    stream
 }
 
 fn render(diagnosis: &Diagnosis, style: Style) -> String {
     let mut table = style.table(&["<STEP", "<RESULT", "<FOUND"]);
-    for step in &diagnosis.steps {
+    for step in &diagnosis.steps.0 {
         let result = if step.ok { good("ok") } else { bad("failed") };
-        table.add_row(vec![comfy_table::Cell::new(step.what), result, comfy_table::Cell::new(&step.found)]);
+        table.add_row(vec![Cell::new(step.what), result, Cell::new(&step.found)]);
     }
     let verdict = if diagnosis.native { "bears native refusal" } else { "does not bear native refusal" };
     format!("{}\n\n{} {verdict}", table.trim_fmt(), diagnosis.server)
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
-    use std::thread;
-
-    use super::*;
-
-    /// A server that answers each command as the table says: command, status and length of the answer.
-    fn server(answers: &'static [(u32, u32, u32, usize)]) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut header = [0; HEADER_BYTES];
-            while stream.read_exact(&mut header).is_ok() {
-                stream.read_exact(&mut vec![0; word(&header, 0) as usize - HEADER_BYTES]).unwrap();
-                let found = answers.iter().find(|(command, ..)| *command == word(&header, 4));
-                let Some((_, command, status, length)) = found else { return };
-                let mut answer = vec![0; *length];
-                answer[..4].copy_from_slice(&u32::try_from(*length).unwrap().to_be_bytes());
-                answer[4..8].copy_from_slice(&command.to_be_bytes());
-                answer[8..12].copy_from_slice(&status.to_be_bytes());
-                answer[12..16].copy_from_slice(&header[12..16]);
-                // Something of its own first, which is no answer.
-                let mut other = [0_u8; HEADER_BYTES];
-                (other[3], other[7], other[15]) = (16, 0x15, header[15]);
-                stream.write_all(&other).unwrap();
-                stream.write_all(&answer).unwrap();
-            }
-        });
-        address
-    }
-
-    async fn diagnose(answers: &'static [(u32, u32, u32, usize)]) -> (bool, Vec<Step>) {
-        let args = SmppArgs { server: server(answers), system_id: "doctor".into(), password_file: None };
-        let mut steps = Vec::new();
-        let fits = examine(&args.server, bind(&args, "secret").unwrap(), &mut steps).await.is_some();
-        (fits, steps)
-    }
-
-    #[tokio::test]
-    async fn a_server_that_answers_in_sixteen_bytes_bears_it() {
-        let (fits, steps) =
-            diagnose(&[(0x09, 0x8000_0009, 0, 20), (0x15, 0x8000_0015, 0, 16), (0x06, 0x8000_0006, 0, 16)])
-                .await;
-        assert!(fits, "{steps:?}");
-        assert_eq!(steps[2].found, "EnquireLinkResp of 16 bytes");
-    }
-
-    #[tokio::test]
-    async fn a_server_that_answers_longer_or_not_at_all_does_not() {
-        let (fits, steps) = diagnose(&[(0x09, 0x8000_0009, 0, 20), (0x15, 0x8000_0004, 0, 17)]).await;
-        assert!(!fits);
-        assert_eq!(steps.last().unwrap().found, "SubmitSmResp of 17 bytes, 16 are needed");
-        let (fits, steps) = diagnose(&[(0x09, 0x8000_0009, 0, 20)]).await;
-        assert!(!fits);
-        assert_eq!(steps.last().unwrap().found, "the server closed the connection");
-    }
-
-    #[tokio::test]
-    async fn a_bind_that_is_refused_ends_it() {
-        let (fits, steps) = diagnose(&[(0x09, 0x8000_0009, 0x0e, 16)]).await;
-        assert!(!fits);
-        assert_eq!(steps.last().unwrap().found, "refused with EsmeRinvpaswd");
-    }
-
-    #[test]
-    fn the_probe_is_a_submit_with_five_bytes_changed() {
-        let probe = refused_submit(2);
-        assert_eq!(word(&probe, 0) as usize, probe.len());
-        assert_eq!((word(&probe, 4), word(&probe, 12)), (0x15, 2));
-        let value = usize::from(u16::from_be_bytes([probe[18], probe[19]]));
-        assert_eq!((word(&probe, 16) >> 16, 20 + value), (0x1400, probe.len()));
-    }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{PATIENCE, Step, note};
+use super::{PATIENCE, Steps, connect};
 
 /// The longest answer that is believed.
 const LONGEST_BYTES: usize = 64 * 1024;
@@ -16,19 +16,8 @@ const LONGEST_BYTES: usize = 64 * 1024;
 const WANTED: u16 = 483;
 
 /// Goes through all steps; `None` at the first that fails.
-pub(super) async fn examine(server: &str, steps: &mut Vec<Step>) -> Option<()> {
-    let connected = match tokio::time::timeout(PATIENCE, TcpStream::connect(server)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no connection within {} s", PATIENCE.as_secs())),
-    };
-    let mut stream = match connected {
-        Ok(stream) => {
-            note(steps, "connect", Ok("connected".into()));
-            stream
-        }
-        Err(error) => return note(steps, "connect", Err(error)),
-    };
+pub(super) async fn examine(server: &str, steps: &mut Steps) -> Option<()> {
+    let mut stream = connect(server, steps).await?;
     let own = stream.local_addr().map_or_else(|_| "0.0.0.0:0".to_owned(), |own: SocketAddr| own.to_string());
     let call = format!("{own}-{}", std::process::id());
     let answered = ask(&mut stream, server, &own, &call).await;
@@ -43,7 +32,7 @@ pub(super) async fn examine(server: &str, steps: &mut Vec<Step>) -> Option<()> {
         _ => ("CANCEL", ""),
     };
     let _ = stream.write_all(request(method, server, &own, &call, to).as_bytes()).await;
-    note(steps, "INVITE with Max-Forwards 00", found)
+    steps.note("INVITE with Max-Forwards 00", found)
 }
 
 /// What the server says first that is more than 100.
@@ -149,9 +138,9 @@ mod tests {
             }
             rest
         });
-        let mut steps = Vec::new();
+        let mut steps = Steps::default();
         let fits = examine(&address, &mut steps).await.is_some();
-        (fits, steps.pop().unwrap().found, server.join().unwrap())
+        (fits, steps.0.pop().unwrap().found, server.join().unwrap())
     }
 
     #[tokio::test]
