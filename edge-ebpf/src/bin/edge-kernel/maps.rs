@@ -120,7 +120,8 @@ pub(crate) static PREFIXES: Array<PrefixPage> = Array::with_max_entries(2 * PREF
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
 
-/// SIP connections over TCP, the client's direction, and the server's of those with refusals. Written by the kernel under the flow's own lock. LRU: as [`FLOWS`].
+/// SIP connections over TCP, the client's direction, and the server's of those with refusals. Written by the kernel under
+/// the flow's own lock. LRU: as [`FLOWS`].
 #[map]
 pub(crate) static SIP_FLOWS: LruHashMap<FlowKey, SipFlow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
 

@@ -81,7 +81,8 @@ pub(super) mod seen {
     pub(in crate::stream::sip) const TOO_MANY_HOPS: u32 = 0x4000;
 }
 
-/// The client's direction of a connection, or the server's where it has refusals. Map `SIP_FLOWS`, written by the kernel under its own lock.
+/// The client's direction of a connection, or the server's where it has refusals. Map `SIP_FLOWS`, written by the kernel
+/// under its own lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SipFlow {
