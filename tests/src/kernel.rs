@@ -321,12 +321,6 @@ impl Kernel {
         self.ebpf.program(name).is_some()
     }
 
-    /// Instructions that the verifier walked, over all paths.
-    pub fn verified_instructions(&self, name: &str) -> Result<u32> {
-        let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
-        program.info()?.verified_instruction_count().context("the kernel does not tell (it does from 5.16)")
-    }
-
     /// Packets by outcome, over all CPUs.
     pub fn outcomes(&self) -> Result<[u64; Outcome::SLOTS]> {
         let map = self.ebpf.map(map::OUTCOMES).context(map::OUTCOMES)?;

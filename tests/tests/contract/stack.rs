@@ -41,7 +41,7 @@ fn no_chain_of_calls_needs_more_stack_than_the_oldest_kernel_allows() {
     assert!(object.programs.len() > 5, "{:?}", object.programs.keys());
     for (name, program) in &object.programs {
         let functions = functions(&object, program);
-        let mut deepest = 0;
+        let mut deepest = (0, Vec::new());
         let mut paths = vec![(0, 0, Vec::new())];
         while let Some((start, above, mut path)) = paths.pop() {
             let function = &functions[&start];
@@ -50,10 +50,10 @@ fn no_chain_of_calls_needs_more_stack_than_the_oldest_kernel_allows() {
             assert!(depth <= STACK_BYTES, "{name}: {depth} octets, by instruction and octets: {path:?}");
             // Elsewhere a tail call halves what all callers may have.
             assert!(start == 0 || !function.has_tail_call, "{name}: a tail call from within: {path:?}");
-            deepest = deepest.max(depth);
+            deepest = deepest.max((depth, path.clone()));
             paths.extend(function.calls.iter().map(|called| (*called, depth, path.clone())));
         }
-        println!("{name}: {deepest} octets");
+        println!("{name}: {} octets, by instruction and octets: {:?}", deepest.0, deepest.1);
     }
 }
 
