@@ -1,7 +1,8 @@
 //! The journey of a packet from its headers to its one outcome: the truth table.
 //!
-//! [`judge`] is generic over the [`World`], which is all that it needs of state, so that the kernel programs
-//! (maps, atomics, helpers) and the host's model (plain collections) run the very same decisions.
+//! [`route`] tells the way, [`enter`] begins it, and what judges the service ends it. All are generic over the [`World`],
+//! which is all that they need of state, so that the kernel programs (maps, atomics, helpers) and the host's model (plain
+//! collections) run the very same decisions.
 
 mod connection;
 mod datagram;
@@ -10,9 +11,9 @@ mod stream;
 
 use network_types::ip::IpProto;
 
-use self::connection::{continues, judge_connection, judge_tls, reset};
-use self::datagram::judge_datagram;
-pub use self::datagram::{Refusal, Slot};
+pub use self::connection::judge_tls;
+use self::connection::{continues, judge_connection, reset};
+pub use self::datagram::{Refusal, Settled, Slot, answer, judge_datagram};
 pub use self::segment::spare_allowed;
 pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
 pub use self::stream::{count_passed, judge_invite, settle_stream};
@@ -52,21 +53,21 @@ impl Origin {
     }
 }
 
-/// Where the first part of a packet's journey ends: the headers, the source, and all of a datagram.
+/// Which way a packet goes, by its headers alone. Each service has a way of its own, which begins with [`enter`]: in the
+/// kernel a program of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
-    /// There.
+pub enum Route {
+    /// Nowhere: that is its outcome.
     Ends(Outcome),
-    /// It is a segment of SMPP for [`open_segment`] and [`settle_segment`], or one of SIP for [`settle_stream`], under this
-    /// origin and at this time: parts of their own, because the kernel's stack has no room for all at once.
-    Segment(Origin, Service, u64),
+    /// To [`judge_portless`].
+    Portless,
+    /// To what judges that service: [`judge_datagram`] and [`answer`], [`open_segment`] and [`settle_segment`], [`settle_stream`] or
+    /// [`judge_tls`].
+    Service(Service),
 }
 
-/// State, clock and maps, as [`judge`] needs them. One value lives for one packet.
+/// State, clock and maps, as the judgement needs them. One value lives for one packet.
 pub trait World {
-    /// Bits of [`Service`] that listen on a destination port.
-    fn services(&self, port: u16) -> u8;
-
     /// Nanoseconds of the monotonic clock; asked once a packet.
     fn now_ns(&self) -> u64;
 
@@ -185,7 +186,7 @@ pub trait World {
 }
 
 /// Whether a glance at the frame shows that it is not ours: asked before anything else, so that other traffic
-/// passes within nanoseconds. `services` tells what listens on a port, as [`World::services`] does.
+/// passes within nanoseconds. `services` tells what listens on a port, as bits of [`Service`].
 #[inline(always)]
 pub fn is_foreign<P: Packet + ?Sized>(packet: &P, services: impl FnOnce(u16) -> u8) -> bool {
     match wire::glance(packet) {
@@ -207,44 +208,47 @@ pub(crate) fn is_foreign_port(protocol: u8, port: u16, services: impl FnOnce(u16
     ours == 0 || services(port) & ours == 0
 }
 
-/// The outcome of a packet whose headers were read as `parsed` says.
+/// The way of a packet whose headers were read as `parsed` says. `services` tells what listens on a port, as
+/// bits of [`Service`].
 #[inline(always)]
-pub fn judge<W: World>(world: &mut W, parsed: Result<(), Reason>, headers: &Headers) -> Course {
+pub fn route(parsed: Result<(), Reason>, headers: &Headers, services: impl FnOnce(u16) -> u8) -> Route {
     match parsed {
         Ok(()) => {}
-        Err(Reason::Truncated) => return Course::Ends(Outcome::Truncated),
-        Err(Reason::Foreign) => return Course::Ends(Outcome::NotOurs),
+        Err(Reason::Truncated) => return Route::Ends(Outcome::Truncated),
+        Err(Reason::Foreign) => return Route::Ends(Outcome::NotOurs),
     }
     if headers.ip.is_later_fragment || headers.ip.is_too_deep {
-        return Course::Ends(judge_portless(world, headers));
+        return Route::Portless;
     }
     let transport = &headers.transport;
-    let services = world.services(u16::from_be_bytes(transport.destination_port));
-    let Some(service) = service(transport.is_tcp, services) else {
-        return Course::Ends(Outcome::NotOurs);
-    };
+    let services = services(u16::from_be_bytes(transport.destination_port));
+    match service(transport.is_tcp, services) {
+        Some(service) => Route::Service(service),
+        None => Route::Ends(Outcome::NotOurs),
+    }
+}
 
+/// Where the way of each service begins: source, standing, flood and connection. An error is the outcome where the journey
+/// ends; else it goes on under this origin, and at this time.
+#[inline(always)]
+pub fn enter<W: World>(world: &mut W, headers: &Headers, service: Service) -> Result<(Origin, u64), Outcome> {
     let now_ns = world.now_ns();
     let Some(origin) = world.enter(&headers.ip.source, true, now_ns) else {
-        return Course::Ends(Outcome::Unjudged);
+        return Err(Outcome::Unjudged);
     };
     if let Some(outcome) = judge_source(world, origin, now_ns) {
         let ends = matches!(outcome, Outcome::Banned) && continues(headers);
-        return Course::Ends(if ends && reset(world, now_ns) { Outcome::ResetBanned } else { outcome });
+        return Err(if ends && reset(world, now_ns) { Outcome::ResetBanned } else { outcome });
     }
     if headers.ip.is_fragment {
-        return Course::Ends(Outcome::Fragment);
+        return Err(Outcome::Fragment);
     }
-    if transport.opens()
+    if headers.transport.opens()
         && let Some(outcome) = judge_connection(world, origin, service, now_ns)
     {
-        return Course::Ends(outcome);
+        return Err(outcome);
     }
-    match service {
-        Service::SipUdp => Course::Ends(judge_datagram(world, origin, headers, now_ns)),
-        Service::SipTcp | Service::SmppTcp => Course::Segment(origin, service, now_ns),
-        Service::SipTls | Service::SmppTls => Course::Ends(judge_tls(world, origin, headers, now_ns)),
-    }
+    Ok((origin, now_ns))
 }
 
 /// What is spoken over a transport on a port with these services.
@@ -273,7 +277,7 @@ pub(crate) const fn service(is_tcp: bool, services: u8) -> Option<Service> {
 /// that what is not ours passes untouched. Headers too deep to be read are metered whoever sends them: they can
 /// only be meant to hide what follows.
 #[inline(always)]
-fn judge_portless<W: World>(world: &mut W, headers: &Headers) -> Outcome {
+pub fn judge_portless<W: World>(world: &mut W, headers: &Headers) -> Outcome {
     let now_ns = world.now_ns();
     match world.enter(&headers.ip.source, headers.ip.is_too_deep, now_ns) {
         Some(origin) => judge_source(world, origin, now_ns).unwrap_or(Outcome::Fragment),

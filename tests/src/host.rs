@@ -8,12 +8,12 @@ use edge_ebpf::abi::{
     StandingKind,
 };
 use edge_ebpf::decide::{
-    Bind, Course, Opened, Origin, Refusal, Scope, Slot, World, is_foreign, judge, open_segment,
-    settle_segment,
+    Bind, Opened, Origin, Refusal, Route, Scope, Settled, Slot, World, answer, enter, is_foreign,
+    judge_datagram, judge_portless, judge_tls, open_segment, route, settle_segment,
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, owe, price_ns};
-use edge_ebpf::outbound::{self, Outbound};
+use edge_ebpf::outbound;
 use edge_ebpf::repeat;
 use edge_ebpf::stream::sip::{Spot, Tally};
 use edge_ebpf::wire::sip::{Reading, Reply, Saying, Scratch};
@@ -22,6 +22,7 @@ use zerocopy::FromZeros as _;
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes};
 use crate::host_calls::{Caller, Calls};
+use crate::host_leaving::Leaving;
 use crate::host_segments::{Connections, OnTrial};
 use crate::host_streams::{StreamOnTrial, Streams};
 
@@ -56,7 +57,7 @@ pub struct Host {
     pub calls: Calls,
     /// The last answer that was made.
     pub answer: Option<Vec<u8>>,
-    now_ns: u64,
+    pub(crate) now_ns: u64,
 }
 
 impl Host {
@@ -108,22 +109,10 @@ impl Host {
             let parsed = wire::parse(frame, &mut headers);
             let mut journey =
                 Journey { host: self, frame, at: None, segment: None, stream: None, parsed: None };
-            match judge(&mut journey, parsed, &headers) {
-                Course::Ends(outcome) => outcome,
-                Course::Segment(origin, Service::SipTcp, now_ns) => {
-                    journey.judge_stream(&headers, origin, now_ns)
-                }
-                Course::Segment(origin, _, now_ns) => {
-                    match open_segment(&mut journey, origin, &headers, now_ns) {
-                        Err(outcome) => outcome,
-                        Ok((origin, judging)) => {
-                            let prices = [Scope::Source, Scope::Account]
-                                .map(|scope| journey.limit(scope, Class::SmppSubmit));
-                            let framed = journey.frame_segment(judging, prices, now_ns);
-                            settle_segment(&mut journey, origin, framed, now_ns)
-                        }
-                    }
-                }
+            match route(parsed, &headers, |port| journey.host.ports.services[usize::from(port)]) {
+                Route::Ends(outcome) => outcome,
+                Route::Portless => judge_portless(&mut journey, &headers),
+                Route::Service(service) => journey.judge(&headers, service),
             }
         };
         *self.outcomes.entry(outcome).or_default() += 1;
@@ -162,44 +151,7 @@ impl Host {
     }
 }
 
-/// One packet on its way out.
-struct Leaving<'a> {
-    host: &'a mut Host,
-    frame: &'a [u8],
-}
-
-impl Outbound for Leaving<'_> {
-    fn services(&self, port: u16) -> u8 {
-        self.host.ports.services[usize::from(port)]
-    }
-
-    fn read_sip(&mut self, transport: &transport::Header) -> sip::Heard {
-        let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);
-        let Some(payload) = self.frame.get(transport.payload..end) else { return sip::Heard::NOTHING };
-        let Settings { hash_key: [hash_key, _], prefix_digits, .. } = self.host.settings;
-        sip::read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: true, answers: false })
-            .heard()
-    }
-
-    fn hear(&mut self, peer: &SourceKey, heard: &sip::Heard) {
-        let key = aggregated(peer, &self.host.settings);
-        let (account, _) = self.host.resolve(&key);
-        if let Some(source) = self.host.sources.get_mut(&key) {
-            source.failures += u64::from(outbound::is_rejection(heard.status));
-            let is_registered = heard.method == Method::Register && (200..300).contains(&heard.status);
-            source.registrations += u64::from(is_registered);
-            if is_registered {
-                source.registered_until_ns = self.host.now_ns + self.host.settings.registered_for_ns;
-            }
-        }
-        let now_ns = self.host.now_ns;
-        if let Some(state) = self.host.accounts.get_mut(&account) {
-            self.host.calls.hear(account, state, heard, now_ns);
-        }
-    }
-}
-
-/// One packet on its way: what `judge` sees of the state.
+/// One packet on its way: what its judgement sees of the state.
 pub(crate) struct Journey<'a> {
     pub(crate) host: &'a mut Host,
     pub(crate) frame: &'a [u8],
@@ -210,7 +162,34 @@ pub(crate) struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    /// Source and account; `judge` enters before it asks.
+    /// The way of each service.
+    fn judge(&mut self, headers: &Headers, service: Service) -> Outcome {
+        let (origin, now_ns) = match enter(self, headers, service) {
+            Ok(entered) => entered,
+            Err(outcome) => return outcome,
+        };
+        match service {
+            Service::SipUdp => match judge_datagram(self, origin, &headers.transport, now_ns) {
+                Settled::Ends(outcome) => outcome,
+                Settled::Answer { refusal, fingerprint } => {
+                    answer(self, headers, refusal, fingerprint, now_ns)
+                }
+            },
+            Service::SipTcp => self.judge_stream(headers, origin, now_ns),
+            Service::SipTls | Service::SmppTls => judge_tls(self, origin, headers, now_ns),
+            Service::SmppTcp => match open_segment(self, origin, headers, now_ns) {
+                Err(outcome) => outcome,
+                Ok((origin, judging)) => {
+                    let prices =
+                        [Scope::Source, Scope::Account].map(|scope| self.limit(scope, Class::SmppSubmit));
+                    let framed = self.frame_segment(judging, prices, now_ns);
+                    settle_segment(self, origin, framed, now_ns)
+                }
+            },
+        }
+    }
+
+    /// Source and account; `enter` comes before it is asked.
     pub(crate) fn place(&self) -> (SourceKey, u32) {
         self.at.unwrap_or(([0; 16], 0))
     }
@@ -245,10 +224,6 @@ impl Journey<'_> {
 }
 
 impl World for Journey<'_> {
-    fn services(&self, port: u16) -> u8 {
-        self.host.ports.services[usize::from(port)]
-    }
-
     fn now_ns(&self) -> u64 {
         self.host.now_ns
     }
@@ -343,7 +318,7 @@ impl World for Journey<'_> {
     }
 
     fn remember(&mut self, fingerprint: u64, now_ns: u64) {
-        if !self.parsed.as_mut().is_some_and(|parsed| parsed.has_cookie()) {
+        if !self.parsed.as_ref().is_some_and(|parsed| parsed.has_cookie()) {
             return;
         }
         repeat::remember(self.host.repeat_set(fingerprint), fingerprint, now_ns);
@@ -485,7 +460,7 @@ impl World for Journey<'_> {
 }
 
 /// The source that an address belongs to.
-fn aggregated(address: &SourceKey, settings: &Settings) -> SourceKey {
+pub(crate) fn aggregated(address: &SourceKey, settings: &Settings) -> SourceKey {
     let is_ipv4 = address.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]);
     if is_ipv4 {
         return *address;

@@ -16,6 +16,7 @@ pub mod fixtures;
 pub mod host;
 mod host_answers;
 pub mod host_calls;
+mod host_leaving;
 pub mod host_segments;
 mod host_senders;
 mod host_streams;

@@ -5,10 +5,18 @@ use super::indexed_enum;
 indexed_enum! {
     /// Where the way in goes on. Index of the map `INGRESS_STAGES`; the name is the program's.
     IngressStage {
+        /// Datagrams of SIP.
+        Sip = 0, "edge_sip";
+        /// A datagram of SIP that is refused, and answered.
+        SipReply = 1, "edge_sip_reply";
         /// Segments of SIP over TCP.
-        SipStream = 0, "edge_sip_stream";
-        /// A segment that has passed, with messages that leave a record.
-        NoteMessages = 1, "edge_note_messages";
+        SipStream = 2, "edge_sip_stream";
+        /// Segments of SMPP.
+        Smpp = 3, "edge_smpp";
+        /// Segments whose messages cannot be read, and packets without ports.
+        Unread = 4, "edge_unread";
+        /// A segment of SMPP that has passed, with messages that leave a record.
+        NoteMessages = 5, "edge_note_messages";
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn judge_connection<W: World>(
 
 /// A segment of a connection whose messages cannot be read.
 #[inline(always)]
-pub(super) fn judge_tls<W: World>(world: &mut W, origin: Origin, headers: &Headers, now_ns: u64) -> Outcome {
+pub fn judge_tls<W: World>(world: &mut W, origin: Origin, headers: &Headers, now_ns: u64) -> Outcome {
     let is_metered = matches!(origin.standing, StandingKind::Metered);
     if is_metered && is_suspended(origin) && continues(headers) && reset(world, now_ns) {
         return Outcome::ResetSuspended;

@@ -3,7 +3,7 @@
 use super::{Metered, Origin, Scope, World, meter};
 use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind, policy_flag};
 use crate::repeat;
-use crate::wire::{Headers, sip};
+use crate::wire::{Headers, sip, transport};
 
 /// Whether a new call has a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,9 @@ impl Refusal {
     }
 
     /// Back from [`Self::code`]; `None` for what was admitted.
+    #[must_use]
     #[inline(always)]
-    const fn marked(mark: u64) -> Option<Self> {
+    pub const fn marked(mark: u64) -> Option<Self> {
         match mark & repeat::MARK_MASK {
             1 => Some(Self::Source),
             2 => Some(Self::Account),
@@ -106,31 +107,62 @@ impl Refusal {
     }
 }
 
+/// Where the judgement of a datagram ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// With this outcome.
+    Ends(Outcome),
+    /// It is refused, and to be answered by [`answer`]: a part of its own, because in the kernel it is a program of its own.
+    Answer {
+        /// What for.
+        refusal: Refusal,
+        /// The fingerprint under which that is remembered; 0 if it is a retransmission, and it is.
+        fingerprint: u64,
+    },
+}
+
+/// Answers a datagram that is refused; its outcome.
 #[inline(always)]
-pub(super) fn judge_datagram<W: World>(
+pub fn answer<W: World>(
     world: &mut W,
-    origin: Origin,
     headers: &Headers,
+    refusal: Refusal,
+    fingerprint: u64,
     now_ns: u64,
 ) -> Outcome {
-    let message = world.read_sip(&headers.transport);
+    let is_answered = world.answer(headers, refusal);
+    if is_answered && fingerprint != 0 {
+        world.remember(fingerprint | refusal.code() as u64, now_ns);
+    }
+    refusal.outcome(is_answered)
+}
+
+/// Judges a datagram on a port of SIP.
+#[inline(always)]
+pub fn judge_datagram<W: World>(
+    world: &mut W,
+    origin: Origin,
+    transport: &transport::Header,
+    now_ns: u64,
+) -> Settled {
+    let message = world.read_sip(transport);
     match message.kind {
-        sip::Kind::Malformed => return Outcome::SipMalformed,
-        sip::Kind::Keepalive => return Outcome::SipKeepalive,
+        sip::Kind::Malformed => return Settled::Ends(Outcome::SipMalformed),
+        sip::Kind::Keepalive => return Settled::Ends(Outcome::SipKeepalive),
         sip::Kind::Absorbed => {
             world.count_method(message.method);
-            return Outcome::SipAckAbsorbed;
+            return Settled::Ends(Outcome::SipAckAbsorbed);
         }
         sip::Kind::Response => {
             world.count_method(message.method);
-            return Outcome::SipResponse;
+            return Settled::Ends(Outcome::SipResponse);
         }
         sip::Kind::InDialog | sip::Kind::Initial | sip::Kind::Doubtful => world.count_method(message.method),
     }
     let class = sip::class(message.method);
     if matches!(message.kind, sip::Kind::InDialog) {
         world.count(class, Allowance::Exempt, 1);
-        return Outcome::SipInDialog;
+        return Settled::Ends(Outcome::SipInDialog);
     }
     // What is doubtful is metered by its start line, and nothing else of it is believed.
     let is_certain = matches!(message.kind, sip::Kind::Initial);
@@ -141,18 +173,16 @@ pub(super) fn judge_datagram<W: World>(
             open_call(world, false, now_ns);
             world.remember(message.fingerprint, now_ns);
         }
-        return Outcome::Allowed;
+        return Settled::Ends(Outcome::Allowed);
     }
     world.look_at_agent(now_ns);
     if is_certain && let Some(mark) = world.earlier(message.fingerprint, now_ns) {
         world.count(class, Allowance::Repeated, 1);
         // What was answered gets the same answer: the first one may have been lost.
         return match Refusal::marked(mark) {
-            Some(refusal) => {
-                let is_answered = world.attend(now_ns) && world.answer(headers, refusal);
-                refusal.outcome(is_answered)
-            }
-            None => Outcome::SipRepeated,
+            Some(refusal) if world.attend(now_ns) => Settled::Answer { refusal, fingerprint: 0 },
+            Some(refusal) => Settled::Ends(refusal.outcome(false)),
+            None => Settled::Ends(Outcome::SipRepeated),
         };
     }
     let mut refusal = if origin.has(policy_flag::SUSPENDED) {
@@ -196,9 +226,8 @@ pub(super) fn judge_datagram<W: World>(
             if is_call {
                 world.record_refused(refusal, now_ns);
             }
-            if world.answers(class) && world.answer(headers, refusal) {
-                world.remember(message.fingerprint | refusal.code() as u64, now_ns);
-                return refusal.outcome(true);
+            if world.answers(class) {
+                return Settled::Answer { refusal, fingerprint: message.fingerprint };
             }
         }
     } else {
@@ -209,7 +238,7 @@ pub(super) fn judge_datagram<W: World>(
             world.count_called(message.called);
         }
     }
-    outcome
+    Settled::Ends(outcome)
 }
 
 /// Takes a slot for a new call, and says which limit has none left.

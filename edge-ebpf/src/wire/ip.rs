@@ -7,6 +7,7 @@ use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 
 use super::Reason;
 use crate::packet::Packet;
+use crate::verifier::opaque;
 
 /// Extension headers that are looked through: as many as RFC 8200 4.1 has in one packet, but for ESP. One more
 /// makes the packet too deep.
@@ -71,6 +72,14 @@ impl Header {
 pub fn mapped(address: [u8; 4]) -> [u8; 16] {
     let low = u64::from(u32::from_be_bytes(address)) | 0xffff_0000_0000;
     zerocopy::transmute!([0, low.to_be()])
+}
+
+/// Copies an address. By words, as [`mapped`]: a key whose octets were written one by one is hashed a word at a time, and
+/// each of these reads would wait for the octets to reach the cache.
+#[inline(always)]
+pub fn copy(from: &[u8; 16], to: &mut [u8; 16]) {
+    let [high, low]: [u64; 2] = zerocopy::transmute!(*from);
+    *to = zerocopy::transmute!([opaque(high), opaque(low)]);
 }
 
 /// Reads the IP header at `offset`. `ether_type` as [`super::ethernet::parse`] returns it.

@@ -144,6 +144,22 @@ impl Party {
     #[inline(always)]
     pub(crate) fn charge(&self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) -> bool {
         match self.bucket(scope, class) {
+            Some(bucket) => charge(bucket, limit, cost, now_ns),
+            None => true,
+        }
+    }
+
+    /// The same by a call.
+    #[inline(always)]
+    pub(crate) fn charge_apart(
+        &self,
+        scope: Scope,
+        class: Class,
+        limit: Limit,
+        cost: u32,
+        now_ns: u64,
+    ) -> bool {
+        match self.bucket(scope, class) {
             Some(bucket) => {
                 edge_charge(bucket, limit.interval_ns, limit.burst_ns, u64::from(cost), now_ns) != 0
             }
@@ -164,7 +180,7 @@ impl Party {
     pub(crate) fn attend(&self, limit: Limit, now_ns: u64) -> bool {
         // SAFETY: as in `find`.
         let bucket = unsafe { &raw mut (*self.source).answers_ns };
-        edge_charge(bucket, limit.interval_ns, limit.burst_ns, 1, now_ns) != 0
+        charge(bucket, limit, 1, now_ns)
     }
 
     /// Gives back what was charged.
@@ -191,19 +207,23 @@ impl Party {
     }
 }
 
-/// Charges a bucket, exactly over all CPUs; 0 if the cost does not conform.
+/// Charges a bucket, exactly over all CPUs, if the cost conforms. In place, for a call costs more than the arithmetic where
+/// the kernel guards its returns; only a race that is lost goes on in [`edge_charge`].
+#[inline(always)]
+pub(crate) fn charge(bucket: *mut u64, limit: Limit, cost: u32, now_ns: u64) -> bool {
+    let tat_ns = atomic::load(bucket);
+    let Some(next_ns) = meter::charge(tat_ns, limit, cost, now_ns) else { return false };
+    atomic::compare_exchange(bucket, tat_ns, next_ns).1
+        || edge_charge(bucket, limit.interval_ns, limit.burst_ns, u64::from(cost), now_ns) != 0
+}
+
+/// [`charge`] in a race with other CPUs; 0 if the cost does not conform.
 ///
 /// A global function: the verifier proves it once and by itself. Inlined at each of its calls, the branches of
 /// the arithmetic in each turn of the loop are multiplied with all that follows, beyond a million instructions.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn edge_charge(
-    bucket: *mut u64,
-    interval_ns: u64,
-    burst_ns: u64,
-    cost: u64,
-    now_ns: u64,
-) -> u64 {
+extern "C" fn edge_charge(bucket: *mut u64, interval_ns: u64, burst_ns: u64, cost: u64, now_ns: u64) -> u64 {
     if bucket.is_null() {
         return 1;
     }

@@ -2,22 +2,32 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_loop, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
-    bpf_xdp_store_bytes,
+    bpf_csum_diff, bpf_loop, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
 };
+use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use edge_ebpf::abi::Outcome;
+use edge_ebpf::decide::{self, Refusal};
+use edge_ebpf::packet::Packet as _;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
-use edge_ebpf::wire::sip::{Code, Hands, LINES_MAX, REPLY_AT, Reply, Saying, Scratch};
+use edge_ebpf::wire::sip::{Code, LINES_MAX, REPLY_AT, Reply, Saying, Scratch};
 
+use crate::ingress::count;
 use crate::maps;
+use crate::sip::LINES_AT_ONCE;
+use crate::world::Kernel;
+use crate::xdp_packet::XdpPacket;
 
 /// Headers of a packet that can be answered: Ethernet with up to two tags, IPv4 without options or IPv6 without
 /// extensions, UDP.
 const HEADERS_BYTES_MIN: u64 = 14 + 20 + 8;
 const HEADERS_BYTES_MAX: u64 = 22 + 40 + 8;
+/// The same in whole words: every request that is answered has more.
+const FRONT_BYTES: usize = 72;
+/// The longest answer with its headers.
+const FRAME_BYTES_MAX: usize = 2048 + 96;
 /// Bytes that one call sums up before kernel 6.13 (`net/core/filter.c`, `bpf_csum_diff`).
 const SUM_BYTES_MAX: u32 = 512;
 const SUMS_MAX: u32 = 5;
@@ -31,31 +41,56 @@ struct Turn {
     reply: *mut Reply,
 }
 
-/// Turns the packet into an answer. `false` if it has none; it is to be dropped then, for it may be damaged.
-#[inline(always)]
-pub(crate) fn answer(ctx: &XdpContext, code: Code, retry_after_s: u32) -> bool {
-    edge_make_answer(code as u64, u64::from(retry_after_s)) != 0 && edge_send_answer(ctx.ctx) != 0
+/// What the program before has found: it hands over the request, too, in `SIP_SCRATCH`.
+pub(crate) struct Order {
+    /// A [`Code`].
+    code: u64,
+    fingerprint: u64,
+    now_ns: u64,
 }
 
-/// Makes the message in this CPU's `REPLY`, of the request in its `SIP_SCRATCH`; 0 if it has no answer.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_make_answer(code: u64, retry_after_s: u64) -> u64 {
-    let (Some(scratch), Some(reply), Some(headers)) =
-        (maps::SIP_SCRATCH.get_ptr_mut(0), maps::REPLY.get_ptr_mut(0), maps::HEADERS.get_ptr(0))
+/// Orders an answer.
+#[inline(always)]
+pub(crate) fn order(refusal: Refusal, fingerprint: u64, now_ns: u64) {
+    if let Some(order) = maps::ORDER.get_ptr_mut(0) {
+        // SAFETY: this CPU's own value; XDP does not run twice at once on a CPU.
+        unsafe { order.write(Order { code: refusal.code() as u64, fingerprint, now_ns }) };
+    }
+}
+
+/// Answers a datagram of SIP.
+#[xdp(frags)]
+pub(crate) fn edge_sip_reply(ctx: XdpContext) -> u32 {
+    let (Some(ports), Some(settings), Some(headers), Some(order)) =
+        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HEADERS.get_ptr(0), maps::ORDER.get_ptr(0))
     else {
-        return 0;
+        return count(Outcome::Unjudged);
     };
-    let code = match code {
-        1 => Code::SourceRate,
-        2 => Code::AccountRate,
-        3 => Code::AccountCalls,
-        4 => Code::TrunkCalls,
-        5 => Code::Suspended,
-        _ => Code::CallerId,
+    // SAFETY: this CPU's own values, which the programs before have filled.
+    let (headers, order) = unsafe { (&*headers, &*order) };
+    let Some(refusal) = Refusal::marked(order.code) else { return count(Outcome::Unjudged) };
+    let mut world = Kernel::new(&ctx, settings, ports);
+    count(decide::answer(&mut world, headers, refusal, order.fingerprint, order.now_ns))
+}
+
+/// Turns the packet into an answer. `false` if it has none; it is to be dropped then, for it may be damaged.
+#[inline(always)]
+pub(crate) fn answer(ctx: &XdpContext, headers: &Headers, code: Code, retry_after_s: u32) -> bool {
+    let (Some(scratch), Some(reply)) = (maps::SIP_SCRATCH.get_ptr_mut(0), maps::REPLY.get_ptr_mut(0)) else {
+        return false;
     };
-    // SAFETY: this CPU's own values; XDP does not run twice at once on a CPU.
-    let (request, message, headers) = unsafe { (&mut *scratch, &mut *reply, &*headers) };
+    // SAFETY: this CPU's own value.
+    let Some(mut front) = Front::read(ctx, headers, unsafe { (*reply).bytes.as_mut_ptr() }) else {
+        return false;
+    };
+    make(scratch, reply, headers, code, retry_after_s) && send(ctx, headers, reply, &mut front)
+}
+
+/// Makes the message of the request; `false` if it has no answer.
+#[inline(always)]
+fn make(scratch: *mut Scratch, reply: *mut Reply, headers: &Headers, code: Code, retry_after_s: u32) -> bool {
+    // SAFETY: this CPU's own values.
+    let (request, message) = unsafe { (&mut *scratch, &mut *reply) };
     let transport = &headers.transport;
     let saying = Saying {
         code,
@@ -65,121 +100,108 @@ extern "C" fn edge_make_answer(code: u64, retry_after_s: u64) -> u64 {
     };
     message.begin(request, &saying);
     let mut turn = Turn { scratch, reply };
-    // SAFETY: the helper calls `line` with `turn`, which lives on this function's stack meanwhile.
-    unsafe { bpf_loop(LINES_MAX, line as *const () as *mut c_void, (&raw mut turn).cast(), 0) };
+    // SAFETY: the helper calls `lines` with `turn`, which lives on this function's stack meanwhile.
+    unsafe {
+        bpf_loop(LINES_MAX / LINES_AT_ONCE, lines as *const () as *mut c_void, (&raw mut turn).cast(), 0)
+    };
+    if edge_read_via() == 0 {
+        return false;
+    }
     // SAFETY: as above; the loop's borrows have ended.
     let (request, message) = unsafe { (&*scratch, &mut *reply) };
-    u64::from(message.write(request, &mut Apart, code, retry_after_s as u32))
+    message.write(request, code, retry_after_s)
 }
 
-extern "C" fn line(_turn: u64, context: *mut c_void) -> i64 {
+/// [`Reply::read_via`]; 0 for `false`. A global function: the verifier walks its loop once, and not once for each answer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_read_via() -> u64 {
+    let (Some(scratch), Some(reply)) = (maps::SIP_SCRATCH.get_ptr(0), maps::REPLY.get_ptr_mut(0)) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own values.
+    let (request, message) = unsafe { (&*scratch, &mut *reply) };
+    u64::from(message.read_via(request))
+}
+
+extern "C" fn lines(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: `edge_make_answer` passes a `Turn`, whose map values outlive the loop.
     let turn = unsafe { &*context.cast::<Turn>() };
     // SAFETY: as above.
     let (scratch, reply) = unsafe { (&mut *turn.scratch, &mut *turn.reply) };
-    i64::from(reply.check_line(scratch).is_break())
+    for _ in 0..LINES_AT_ONCE {
+        if reply.check_line(scratch).is_break() {
+            return 1;
+        }
+    }
+    0
 }
 
-/// The machine's loops, each proven once.
-struct Apart;
-
-impl Hands for Apart {
-    #[inline(always)]
-    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, at: u32, from: u32, to: u32) -> u32 {
-        edge_copy_to_answer(reply, scratch, u64::from(at), u64::from(from), u64::from(to)) as u32
+/// Puts headers before the message and both in the packet's place; `false` if that cannot be.
+#[inline(always)]
+fn send(ctx: &XdpContext, headers: &Headers, reply: *mut Reply, front: &mut Front) -> bool {
+    // SAFETY: this CPU's own value.
+    let (length, port) = unsafe { ((*reply).length, (*reply).port as u16) };
+    let length = opaque(u64::from(length));
+    if length > 2048 || !front.turn_round(headers, length as u32, port) {
+        return false;
     }
-
-    #[inline(always)]
-    fn read_via(&mut self, reply: &mut Reply, scratch: &Scratch, value: u32, end: u32) -> bool {
-        edge_read_via(reply, scratch, u64::from(value), u64::from(end)) != 0
-    }
-}
-
-/// [`Reply::copy`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_copy_to_answer(
-    reply: *mut Reply,
-    scratch: *const Scratch,
-    at: u64,
-    from: u64,
-    to: u64,
-) -> u64 {
-    if reply.is_null() || scratch.is_null() {
-        return 0;
-    }
-    // SAFETY: `Apart` passes references.
-    let (reply, scratch) = unsafe { (&mut *reply, &*scratch) };
-    u64::from(reply.copy(scratch, at as u32, from as u32, to as u32))
-}
-
-/// [`Reply::read_via`]; 0 for `false`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_read_via(reply: *mut Reply, scratch: *const Scratch, value: u64, end: u64) -> u64 {
-    if reply.is_null() || scratch.is_null() {
-        return 0;
-    }
-    // SAFETY: as in `edge_copy_to_answer`.
-    let (reply, scratch) = unsafe { (&mut *reply, &*scratch) };
-    u64::from(reply.read_via(scratch, value as u32, end as u32))
-}
-
-/// Puts headers before the message and stores both over the packet; 0 if that cannot be.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_send_answer(ctx: *mut xdp_md) -> u64 {
-    let (Some(reply), Some(headers)) = (maps::REPLY.get_ptr_mut(0), maps::HEADERS.get_ptr(0)) else {
-        return 0;
+    let whole = u64::from(REPLY_AT) - u64::from(front.at) + length;
+    // In one buffer, as a rule. What may follow the datagram in others is of no account, and goes out as padding.
+    let in_front = (ctx.data_end() - ctx.data()) as u64;
+    let before = if in_front < headers.transport.end as u64 {
+        // SAFETY: a helper on the packet at hand.
+        unsafe { bpf_xdp_get_buff_len(ctx.ctx) }
+    } else {
+        in_front
     };
-    // SAFETY: this CPU's own values.
-    let (reply, headers) = unsafe { (&mut *reply, &*headers) };
-    // Two bounds, each on a register that LLVM knows nothing of: it would make one comparison of a difference of
-    // them, from which the verifier of 6.1 learns nothing about the value itself.
-    let payload = opaque(headers.transport.payload as u64);
-    if payload < HEADERS_BYTES_MIN {
-        return 0;
+    // SAFETY: as above; the packet becomes shorter, as `Reply::write` has seen to.
+    if unsafe { bpf_xdp_adjust_tail(ctx.ctx, (whole.cast_signed() - before.cast_signed()) as i32) } != 0 {
+        return false;
     }
-    let payload = opaque(payload);
-    if payload > HEADERS_BYTES_MAX {
-        return 0;
+    // SAFETY: `front` begins so far before `REPLY_AT` as there are headers.
+    let frame = unsafe { &*front.bytes.add(front.at as usize).cast::<[u8; FRAME_BYTES_MAX]>() };
+    if XdpPacket(ctx).put_blocks(frame, whole) {
+        return true;
     }
-    let length = opaque(u64::from(reply.length));
-    if length > 2048 {
-        return 0;
-    }
-    let port = reply.port as u16;
-    let bytes = reply.bytes.as_mut_ptr();
-    let front = u64::from(REPLY_AT) - payload;
-    // SAFETY: `front + payload` is `REPLY_AT`, within the buffer.
-    if unsafe { bpf_xdp_load_bytes(ctx, 0, bytes.add(front as usize).cast(), payload as u32) } != 0 {
-        return 0;
-    }
-    let mut frame = Front { bytes };
-    if !frame.turn_round(headers, front as u32, length as u32, port) {
-        return 0;
-    }
-    let whole = payload + length;
-    // SAFETY: a helper on the packet at hand.
-    let before = unsafe { bpf_xdp_get_buff_len(ctx) };
-    // SAFETY: as above; the packet becomes shorter, as `Reply::finish` has seen to.
-    if unsafe { bpf_xdp_adjust_tail(ctx, (whole.cast_signed() - before.cast_signed()) as i32) } != 0 {
-        return 0;
-    }
-    // SAFETY: `front + whole` is at most `REPLY_AT + 2048`, within the buffer.
-    u64::from(unsafe { bpf_xdp_store_bytes(ctx, 0, bytes.add(front as usize).cast(), whole as u32) } == 0)
+    // SAFETY: as above.
+    unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, frame.as_ptr().cast_mut().cast(), whole as u32) == 0 }
 }
 
 /// The part of the buffer that holds headers.
 struct Front {
     bytes: *mut u8,
+    /// Where the frame begins in it, so that its payload begins at [`REPLY_AT`].
+    at: u32,
 }
 
 impl Front {
+    /// Reads the headers of the packet, and the first octets of its payload, into the buffer. `None` for a packet that has
+    /// other headers than those that are answered.
+    #[inline(always)]
+    fn read(ctx: &XdpContext, headers: &Headers, bytes: *mut u8) -> Option<Self> {
+        // Two bounds, each on a register that LLVM knows nothing of: it would make one comparison of a difference of
+        // them, from which the verifier of 6.1 learns nothing about the value itself.
+        let payload = opaque(headers.transport.payload as u64);
+        if payload < HEADERS_BYTES_MIN {
+            return None;
+        }
+        let payload = opaque(payload);
+        if payload > HEADERS_BYTES_MAX {
+            return None;
+        }
+        let at = u64::from(REPLY_AT) - payload;
+        // SAFETY: within the buffer, which the message that is made afterwards fills.
+        let front = unsafe { &mut *bytes.add(at as usize).cast::<[u8; FRONT_BYTES]>() };
+        XdpPacket(ctx).copy_to(0, front, FRONT_BYTES).ok()?;
+        Some(Self { bytes, at: at as u32 })
+    }
+
     /// Swaps addresses and ports, and writes lengths and checksums. `false` for headers that are not answered.
     #[inline(always)]
-    fn turn_round(&mut self, headers: &Headers, front: u32, length: u32, port: u16) -> bool {
+    fn turn_round(&mut self, headers: &Headers, length: u32, port: u16) -> bool {
         const UDP_AT: u32 = REPLY_AT - 8;
+        let front = self.at;
         let ip_bytes = if headers.ip.is_ipv6 { 40 } else { 20 };
         let ip = UDP_AT - ip_bytes;
         // Where the frame would begin for each number of tags: anything else has options or extensions.

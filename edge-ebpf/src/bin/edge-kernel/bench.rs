@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_store_bytes, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
 };
 use aya_ebpf::macros::{classifier, map, xdp};
-use aya_ebpf::maps::Array;
+use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use edge_ebpf::abi::{BenchFrame, FlowKey};
 use edge_ebpf::packet::Packet;
@@ -25,6 +25,10 @@ use crate::{calls, connection, egress, ingress, maps, smpp_out};
 #[map]
 static BENCH_FRAME: Array<BenchFrame> = Array::with_max_entries(1, 0);
 
+/// What the segment at hand is called; too large for the stack.
+#[map]
+static BENCH_NAMES: PerCpuArray<Names> = PerCpuArray::with_max_entries(1, 0);
+
 /// Puts the frame back and judges it.
 #[xdp(frags)]
 #[inline(always)]
@@ -33,13 +37,12 @@ pub(crate) fn edge_bench_sip(ctx: XdpContext) -> u32 {
     ingress::verdict(&ctx)
 }
 
-/// Judges a new call and takes its entry away again: the next run's is new, in memory that is warm.
+/// Takes the entry of the run before away and judges the call: it is new each time, in memory that is warm.
 #[xdp(frags)]
 #[inline(always)]
 pub(crate) fn edge_bench_call(ctx: XdpContext) -> u32 {
-    let verdict = ingress::verdict(&ctx);
     calls::forget_last();
-    verdict
+    ingress::verdict(&ctx)
 }
 
 /// Puts the frame back.
@@ -150,20 +153,16 @@ pub(crate) fn edge_bench_unhear(ctx: TcContext) -> i32 {
 /// Makes the segment the next that is due. A function of its own: where the way in begins, no stack is left for a key.
 #[inline(never)]
 fn rewind(ctx: &XdpContext) {
-    let mut names = Names::new();
-    if names.read(&XdpPacket(ctx)) {
-        rewind_flow(&names);
+    if let Some(names) = Names::read(&XdpPacket(ctx)) {
+        rewind_flow(names);
     }
 }
 
 /// As [`rewind`], and the places of the messages that the segment brings are free again.
 #[inline(never)]
 fn take_back(ctx: &XdpContext) {
-    let mut names = Names::new();
-    if !names.read(&XdpPacket(ctx)) {
-        return;
-    }
-    rewind_flow(&names);
+    let Some(names) = Names::read(&XdpPacket(ctx)) else { return };
+    rewind_flow(names);
     if let Some(refusals) = maps::REFUSALS.get_ptr_mut(&names.key) {
         for index in 1..=MESSAGES_MAX {
             // SAFETY: as in `rewind_flow`.
@@ -186,11 +185,8 @@ fn unhear(ctx: &TcContext) {
     unsafe {
         bpf_skb_store_bytes(smpp_out::skb(ctx), 0, frame.bytes.as_ptr().cast(), (last + 1) as u32, 0);
     }
-    let mut names = Names::new();
-    if !names.read(&SkbPacket(ctx)) {
-        return;
-    }
-    rewind_flow(&names);
+    let Some(names) = Names::read(&SkbPacket(ctx)) else { return };
+    rewind_flow(names);
     if let Some(refusals) = maps::REFUSALS.get_ptr_mut(&names.reverse) {
         for index in 1..=MESSAGES_MAX {
             // SAFETY: as in `rewind_flow`.
@@ -210,25 +206,16 @@ struct Names {
 }
 
 impl Names {
+    /// `None` if the packet has no such names.
     #[inline(always)]
-    fn new() -> Self {
-        let nobody =
-            FlowKey { source: [0; 16], destination: [0; 16], source_port: [0; 2], destination_port: [0; 2] };
-        Self { key: nobody, reverse: nobody, sequence: 0 }
-    }
-
-    /// `false` if the packet has no such names.
-    #[inline(always)]
-    fn read<P: Packet>(&mut self, packet: &P) -> bool {
-        let Some(headers) = maps::HEADERS.get_ptr_mut(0) else { return false };
-        // SAFETY: this CPU's own value.
-        let headers = unsafe { &mut *headers };
-        if wire::parse(packet, headers).is_err() {
-            return false;
-        }
-        connection::name(headers, &mut self.key, &mut self.reverse);
-        self.sequence = headers.transport.sequence;
-        true
+    fn read<P: Packet>(packet: &P) -> Option<&'static Self> {
+        let (headers, names) = (maps::HEADERS.get_ptr_mut(0)?, BENCH_NAMES.get_ptr_mut(0)?);
+        // SAFETY: this CPU's own values.
+        let (headers, names) = unsafe { (&mut *headers, &mut *names) };
+        wire::parse(packet, headers).ok()?;
+        connection::name(headers, &mut names.key, &mut names.reverse);
+        names.sequence = headers.transport.sequence;
+        Some(names)
     }
 }
 

@@ -22,8 +22,7 @@ pub(crate) struct Scratch {
     record: CallRecord,
 }
 
-/// Takes a slot for the call whose INVITE is in the parser's scratch; a [`Slot`] as integer comes back. Caller and
-/// called have been read: from here the stack has no room for that.
+/// Takes a slot for the call whose INVITE is in the parser's scratch; a [`Slot`] as integer comes back.
 ///
 /// A global function, so that the verifier proves it once.
 #[unsafe(no_mangle)]
@@ -74,6 +73,7 @@ extern "C" fn edge_open_call(
     if !matches!(slot, Slot::Kept) && may_refuse != 0 {
         return slot as u64;
     }
+    sip::read_parties(parsed);
     let fresh = &mut scratch.fresh;
     fresh.trunk = trunk;
     fresh.setup_ns = now_ns;
@@ -108,7 +108,6 @@ pub(crate) fn note_source(address: [u64; 2]) {
 /// Takes a slot for the call whose INVITE is in the parser's scratch.
 #[inline(always)]
 pub(crate) fn open(party: &Party, calls_max: u64, may_refuse: bool, now_ns: u64) -> Slot {
-    sip::read_parties();
     match edge_open_call(party.account, party.source, calls_max, u64::from(may_refuse), now_ns) {
         0 => Slot::Kept,
         1 => Slot::OverAccount,
@@ -131,7 +130,6 @@ pub(crate) fn forget_last() {
 #[inline(always)]
 pub(crate) fn record_refused(party: &Party, refusal: Refusal, now_ns: u64) {
     let status = u64::from(refusal.status());
-    sip::read_parties();
     edge_record_refused(party.source, refusal.cause() as u64, status, now_ns);
 }
 
@@ -147,7 +145,8 @@ extern "C" fn edge_record_refused(source: *mut SourceState, cause: u64, status: 
         return 0;
     }
     // SAFETY: as in `edge_open_call`.
-    let (scratch, parsed, source) = unsafe { (&mut *scratch, &*parsed, &*source) };
+    let (scratch, parsed, source) = unsafe { (&mut *scratch, &mut *parsed, &*source) };
+    sip::read_parties(parsed);
     let record = &mut scratch.record;
     record.account = source.account;
     record.trunk = source.trunk;

@@ -3,8 +3,8 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use edge_ebpf::abi::{Command, FlowKey};
 use edge_ebpf::stream::{Flow, Walk};
-use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
+use edge_ebpf::wire::{Headers, ip};
 
 use crate::{atomic, maps};
 
@@ -16,12 +16,13 @@ const LOCK_TRIES: usize = 128;
 #[inline(always)]
 pub(crate) fn name(headers: &Headers, key: &mut FlowKey, reverse: &mut FlowKey) {
     let transport = &headers.transport;
-    key.source = headers.ip.source;
-    key.destination = headers.ip.destination;
+    let (source, destination) = (&headers.ip.source, &headers.ip.destination);
+    ip::copy(source, &mut key.source);
+    ip::copy(destination, &mut key.destination);
     key.source_port = transport.source_port;
     key.destination_port = transport.destination_port;
-    reverse.source = headers.ip.destination;
-    reverse.destination = headers.ip.source;
+    ip::copy(destination, &mut reverse.source);
+    ip::copy(source, &mut reverse.destination);
     reverse.source_port = transport.destination_port;
     reverse.destination_port = transport.source_port;
 }

@@ -46,23 +46,12 @@ pub(crate) fn messages(
     allowance: Allowance,
     messages: u32,
 ) {
-    edge_count(account, source, class.index() as u64, allowance.index() as u64, u64::from(messages));
-}
-
-/// See [`messages`]. A global function: inlined at each of a dozen places it took the stack that others need.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_count(
-    account: *mut AccountState,
-    source: *mut SourceState,
-    class: u64,
-    allowance: u64,
-    messages: u64,
-) -> u64 {
-    let (class, allowance) = (opaque(class) as usize, opaque(allowance) as usize);
-    if account.is_null() || source.is_null() || class >= Class::COUNT || allowance >= Allowance::COUNT {
-        return 0;
+    let (class, allowance) =
+        (opaque(class.index() as u64) as usize, opaque(allowance.index() as u64) as usize);
+    if class >= Class::COUNT || allowance >= Allowance::COUNT {
+        return;
     }
+    let messages = u64::from(messages);
     // SAFETY: within the map value that `account` points to; the indexes were checked.
     atomic::add(unsafe { &raw mut (*account).counters.messages[class][allowance] }, messages);
     if class < Class::Packets.index() {
@@ -72,6 +61,27 @@ extern "C" fn edge_count(
         // SAFETY: as above.
         atomic::add(unsafe { &raw mut (*source).packets_dropped }, messages);
     }
+}
+
+/// [`messages`] by a call, where the stack has no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn edge_count(
+    account: *mut AccountState,
+    source: *mut SourceState,
+    class: u64,
+    allowance: u64,
+    count: u64,
+) -> u64 {
+    if account.is_null() || source.is_null() {
+        return 0;
+    }
+    let (Some(class), Some(allowance)) =
+        (Class::from_index(class as usize), Allowance::from_index(allowance as usize))
+    else {
+        return 0;
+    };
+    messages(account, source, class, allowance, count as u32);
     1
 }
 

@@ -45,8 +45,10 @@ mod sip_refusal;
 mod sip_stream;
 mod skb_packet;
 mod smpp;
+mod smpp_in;
 mod smpp_out;
 mod sweep;
+mod tcp;
 mod world;
 mod xdp_packet;
 

@@ -19,7 +19,7 @@ use edge_ebpf::stream::Flow;
 use edge_ebpf::stream::sip::{SipFlow, SipRefusals};
 use edge_ebpf::wire::{Headers, sip};
 
-use crate::{calls, messages, segment, sip_stream};
+use crate::{answer, calls, messages, segment, sip_stream};
 
 /// Accounts, the one of unknown sources included. 16,384 x (264 + 768) bytes = 17 MiB.
 const ACCOUNTS_DEFAULT: u32 = 16_384;
@@ -219,6 +219,10 @@ pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max
 /// Where an answer is made. Per CPU, as [`SIP_SCRATCH`].
 #[map]
 pub(crate) static REPLY: PerCpuArray<sip::Reply> = PerCpuArray::with_max_entries(1, 0);
+
+/// Which answer is to be made. Per CPU, as [`SIP_SCRATCH`].
+#[map]
+pub(crate) static ORDER: PerCpuArray<answer::Order> = PerCpuArray::with_max_entries(1, 0);
 
 /// Keys, new calls and records in the making: too large for the stack. Per CPU, as [`SIP_SCRATCH`].
 #[map]

@@ -60,8 +60,7 @@ impl Judge for XdpSegment<'_> {
     #[inline(always)]
     fn charge(&mut self, scope: Scope) -> bool {
         let (limit, bucket) = self.bucket(scope);
-        limit == Limit::NONE
-            || accounts::edge_charge(bucket, limit.interval_ns, limit.burst_ns, 1, self.prices.now_ns) != 0
+        limit == Limit::NONE || accounts::charge(bucket, limit, 1, self.prices.now_ns)
     }
 
     #[inline(always)]
@@ -100,8 +99,7 @@ impl Judge for XdpSegment<'_> {
         let limit = self.prices.refusals;
         // SAFETY: within a map value.
         let bucket = unsafe { &raw mut (*self.source).refusals_ns };
-        limit == Limit::NONE
-            || accounts::edge_charge(bucket, limit.interval_ns, limit.burst_ns, 1, self.prices.now_ns) != 0
+        limit == Limit::NONE || accounts::charge(bucket, limit, 1, self.prices.now_ns)
     }
 }
 
@@ -355,6 +353,18 @@ fn changes<'a>(segment: &Segment, scratch: &'a Scratch) -> XdpSegment<'a> {
 fn rewrite(frame: *mut xdp_md, segment: stream::Segment, seq: u32, octets: [u8; 4]) {
     if let Some(overlap) = overlap(segment, seq) {
         let octets = u64::from(u32::from_le_bytes(octets)) >> (8 * overlap.skipped);
+        // In place where it can be: a call costs more than the change.
+        if overlap.len == 4
+            && let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0)
+            && let Some(old) =
+                XdpPacket(&XdpContext::new(frame)).replace(overlap.offset as u64, octets as u32)
+        {
+            if old != octets as u32 {
+                // SAFETY: this CPU's own value.
+                unsafe { (*scratch).delta.add(old, octets as u32, overlap.offset & 1 != 0) };
+            }
+            return;
+        }
         edge_rewrite(frame, overlap.offset as u64, u64::from(overlap.len), octets);
     }
 }
@@ -369,16 +379,6 @@ pub(crate) extern "C" fn edge_rewrite(frame: *mut xdp_md, offset: u64, len: u64,
         return 0;
     }
     let len = last + 1;
-    if len == 4
-        && let Some(old) = XdpPacket(&XdpContext::new(frame)).replace(offset, octets as u32)
-    {
-        if old == octets as u32 {
-            return 0;
-        }
-        // SAFETY: this CPU's own value.
-        unsafe { (*scratch).delta.add(old, octets as u32, offset & 1 != 0) };
-        return 1;
-    }
     let (mut old, new) = (0_u32, octets as u32 & (u32::MAX >> (8 * (4 - len as u32))));
     // SAFETY: the helpers read and write at most four octets; they fail where the frame ends before.
     unsafe {

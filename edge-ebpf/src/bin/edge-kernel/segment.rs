@@ -12,9 +12,9 @@ use edge_ebpf::stream::{self, Finding, Flow, Next, SCAN_STEPS, STEPS, Walk};
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
-use crate::ingress::Handover;
 use crate::refusal::Prices;
 use crate::senders::Senders;
+use crate::tcp::Handover;
 use crate::{binds, connection, maps};
 
 /// What is too large for the stack.

@@ -1,19 +1,57 @@
-//! Drives the SIP parser's loops with `bpf_loop`, and keeps what was admitted.
+//! Datagrams of SIP: their judgement, the parser's loops, which `bpf_loop` drives, and what was judged before.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use edge_ebpf::abi::REPEAT_SETS_DEFAULT;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use edge_ebpf::abi::{IngressStage, Outcome, REPEAT_SETS_DEFAULT, Service};
+use edge_ebpf::decide::{self, Settled};
 use edge_ebpf::packet::Packet;
 use edge_ebpf::repeat;
 use edge_ebpf::wire::sip::{LINE_BYTES_MAX, LINES_MAX, PAYLOAD_BYTES_MAX, Scratch};
 use edge_ebpf::wire::transport;
 
-use crate::maps;
+use crate::ingress::{count, go_on};
+use crate::world::Kernel;
+use crate::{answer, maps};
+
+/// Lines that one call of a loop's body reads: most requests need no more, and a call costs as much as a short line.
+pub(crate) const LINES_AT_ONCE: u32 = 4;
+
+const _: () = assert!(LINES_MAX.is_multiple_of(LINES_AT_ONCE));
 
 /// What the loops' bodies are given: on the stack, where `bpf_loop` wants it.
 struct Turn {
     scratch: *mut Scratch,
+}
+
+/// Judges a datagram of SIP.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn edge_sip(ctx: XdpContext) -> u32 {
+    let (Some(ports), Some(settings), Some(headers)) =
+        (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::HEADERS.get_ptr(0))
+    else {
+        return count(Outcome::Unjudged);
+    };
+    // SAFETY: this CPU's own value, which the program before has filled.
+    let headers = unsafe { &*headers };
+    let mut world = Kernel::new(&ctx, settings, ports);
+    let outcome = match decide::enter(&mut world, headers, Service::SipUdp) {
+        Ok((origin, now_ns)) => {
+            match decide::judge_datagram(&mut world, origin, &headers.transport, now_ns) {
+                Settled::Ends(outcome) => outcome,
+                Settled::Answer { refusal, fingerprint } => {
+                    answer::order(refusal, fingerprint, now_ns);
+                    go_on::<{ IngressStage::SipReply as u32 }>(&ctx);
+                    Outcome::Unjudged
+                }
+            }
+        }
+        Err(outcome) => outcome,
+    };
+    count(outcome)
 }
 
 /// Reads a datagram's payload. `keys` are for hashes, and for the fingerprint. `None` if it is not in the frame.
@@ -58,42 +96,33 @@ extern "C" fn edge_parse_sip() -> u64 {
     let scratch = unsafe { &mut *scratch };
     if scratch.begin().is_continue() {
         let mut turn = Turn { scratch };
-        run(LINES_MAX, line, &mut turn);
+        run(LINES_MAX / LINES_AT_ONCE, lines, &mut turn);
         if scratch.needs_tag_walk() {
             scratch.begin_tag_walk();
             run(LINE_BYTES_MAX, tag_byte, &mut turn);
         }
+        scratch.look_for_cookie();
     }
     1
 }
 
 /// Reads caller and called of the request in this CPU's scratch, unless that was done.
 #[inline(always)]
-pub(crate) fn read_parties() {
-    edge_read_parties();
-}
-
-/// A global function, as [`edge_parse_sip`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_read_parties() -> u64 {
-    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `edge_parse_sip`.
-    let scratch = unsafe { &mut *scratch };
+pub(crate) fn read_parties(scratch: &mut Scratch) {
     if scratch.has_parties() {
-        return 1;
+        return;
     }
     if !scratch.has_from() {
         run(LINES_MAX, from_line, &mut Turn { scratch });
     }
     scratch.read_parties();
-    1
 }
 
 /// Whether the branch of the request in this CPU's scratch is unique to its transaction.
 #[inline(always)]
 pub(crate) fn has_cookie() -> bool {
-    edge_has_cookie() != 0
+    // SAFETY: as in `read`.
+    maps::SIP_SCRATCH.get_ptr(0).is_some_and(|scratch| unsafe { &*scratch }.has_cookie())
 }
 
 /// What became of the request that this one repeats.
@@ -118,35 +147,31 @@ pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
     }
 }
 
-/// A global function, as [`edge_parse_sip`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_has_cookie() -> u64 {
-    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `edge_parse_sip`.
-    u64::from(unsafe { &mut *scratch }.has_cookie())
-}
-
 #[inline(always)]
 fn run(turns: u32, body: extern "C" fn(u64, *mut c_void) -> i64, turn: &mut Turn) {
     // SAFETY: the helper calls `body` with `turn`, which lives on this function's stack meanwhile.
     unsafe { bpf_loop(turns, body as *const () as *mut c_void, core::ptr::from_mut(turn).cast(), 0) };
 }
 
-extern "C" fn line(_turn: u64, context: *mut c_void) -> i64 {
+extern "C" fn lines(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: `run` passes a `Turn`, whose scratch outlives the loop.
     let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
-    i64::from(scratch.line().is_break())
+    for _ in 0..LINES_AT_ONCE {
+        if scratch.line().is_break() {
+            return 1;
+        }
+    }
+    0
 }
 
 extern "C" fn from_line(_turn: u64, context: *mut c_void) -> i64 {
-    // SAFETY: as in `line`.
+    // SAFETY: as in `lines`.
     let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
     i64::from(scratch.from_line().is_break())
 }
 
 extern "C" fn tag_byte(_turn: u64, context: *mut c_void) -> i64 {
-    // SAFETY: as in `line`.
+    // SAFETY: as in `lines`.
     let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
     i64::from(scratch.tag_byte().is_break())
 }

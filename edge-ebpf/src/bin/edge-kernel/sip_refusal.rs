@@ -139,7 +139,7 @@ extern "C" fn judge_invite(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: this CPU's own value.
     let Some(spot) = (unsafe { (*scratch).reader.spot(index as u32) }) else { return 1 };
     let ctx = XdpContext::new(turn.frame);
-    let mut world = Kernel::new(&ctx, settings, ports);
+    let mut world = Kernel::sparing_stack(&ctx, settings, ports);
     world.resume(party, [0, 0]);
     // SAFETY: checked by `edge_judge_invites`.
     decide::judge_invite(&mut world, unsafe { &mut *turn.tally }, spot, turn.now_ns);

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{FlowKey, Outcome, SourceState};
+use edge_ebpf::abi::{FlowKey, Outcome, Service, SourceState};
 use edge_ebpf::decide;
 use edge_ebpf::stream::Segment;
 use edge_ebpf::stream::sip::{Reader, STEPS, SipFlow, Sought};
@@ -14,10 +14,11 @@ use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
 use crate::accounts::Party;
-use crate::ingress::{self, Handover};
+use crate::ingress::{count, perform};
+use crate::tcp::Handover;
 use crate::world::Kernel;
 use crate::xdp_packet::XdpPacket;
-use crate::{connection, maps, sip_refusal};
+use crate::{connection, maps, sip_refusal, tcp};
 
 /// What is too large for the stack.
 #[repr(C)]
@@ -34,18 +35,18 @@ struct Turn {
     reader: *mut Reader,
 }
 
-/// Judges a segment of a SIP connection from a source that was found. A program of its own, which the way in goes on in:
-/// the verifier has a million instructions for each.
+/// Judges a segment of SIP over TCP.
 #[xdp(frags)]
 pub(crate) fn edge_sip_stream(ctx: XdpContext) -> u32 {
-    let source = maps::SMPP_SCRATCH.get_ptr(0).and_then(|scratch| {
+    let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return count(Outcome::Unjudged) };
+    let source = tcp::enter(&ctx, scratch, Service::SipTcp);
+    let action = if source.is_null() {
         // SAFETY: this CPU's own value.
-        let address = unsafe { &(*scratch).handover.source };
-        maps::SOURCES.get_ptr_mut(address)
-    });
-    // Gone from the map meanwhile: another CPU needed the room.
-    let outcome = source.map_or(Outcome::Unjudged, |source| judge(ctx.ctx, source));
-    ingress::perform(&ctx, ingress::count(outcome))
+        unsafe { (*scratch).handover.action }
+    } else {
+        count(judge(ctx.ctx, source))
+    };
+    perform(&ctx, action)
 }
 
 #[inline(always)]
@@ -55,9 +56,6 @@ fn judge(frame: *mut xdp_md, source: *mut SourceState) -> Outcome {
     else {
         return Outcome::Unjudged;
     };
-    if source.is_null() {
-        return Outcome::Unjudged;
-    }
     // SAFETY: this CPU's own values.
     let (shared, headers, handover) = unsafe { (&mut *scratch, &*headers, &(*handover).handover) };
     sip_refusal::begin();
@@ -108,7 +106,7 @@ fn settle(
         connection::release(lock_of(flow));
         return Outcome::Unjudged;
     };
-    let mut world = Kernel::new(&ctx, settings, ports);
+    let mut world = Kernel::sparing_stack(&ctx, settings, ports);
     world.resume(party, handover.source);
     // SAFETY: this CPU's own value.
     let reader = unsafe { &mut (*scratch).reader };
@@ -141,7 +139,7 @@ pub(crate) extern "C" fn edge_count_passed(source: *mut SourceState, is_allowed:
     let Some(party) = Party::of(source) else { return 0 };
     // Counting looks at no packet: one that is handed over and not looked at would be handed over as anything.
     let ctx = XdpContext::new(core::ptr::null_mut());
-    let mut world = Kernel::new(&ctx, settings, ports);
+    let mut world = Kernel::sparing_stack(&ctx, settings, ports);
     world.resume(party, [0, 0]);
     // SAFETY: this CPU's own value, of which the caller's borrow is a shared one.
     let tally = unsafe { &(*scratch).reader.tally };

@@ -64,17 +64,17 @@ impl Segment {
 
     /// A segment that was framed before.
     #[inline(always)]
-    pub(crate) fn resume(&mut self, frame: *mut xdp_md, scratch: *mut Scratch, flow: *mut Flow) {
+    pub(crate) fn resume(
+        &mut self,
+        frame: *mut xdp_md,
+        scratch: *mut Scratch,
+        flow: *mut Flow,
+        refusals: *mut Refusals,
+    ) {
         self.frame = frame;
         self.scratch = scratch;
         self.flow = flow;
-        // SAFETY: this CPU's own value, and the flow is locked by us.
-        let (key, refused) = unsafe { (&(*scratch).key, (*scratch).judged.refused) };
-        if refused != 0
-            && let Some(refusals) = maps::REFUSALS.get_ptr_mut(key)
-        {
-            self.refusals = refusals;
-        }
+        self.refusals = refusals;
     }
 
     /// Whose buckets the segment's messages were charged to.
@@ -262,9 +262,7 @@ pub(crate) fn framed(scratch: &Scratch) -> Framed {
 }
 
 /// [`segment::open`] for the client's direction, whose bind's account is looked up anew where accounts have changed.
-///
-/// A function of its own, because the stack of the program that calls it is full.
-#[inline(never)]
+#[inline(always)]
 fn open(headers: &Headers, scratch: *mut Scratch, generation: u32, now_ns: u64) -> *mut Flow {
     let flow = segment::open(headers, scratch, 0, now_ns);
     if flow.is_null() {
@@ -290,7 +288,7 @@ fn begin_reading(segment: &Segment) {
 }
 
 /// Walks the segment.
-#[inline(never)]
+#[inline(always)]
 fn walk_plainly(segment: &mut Segment, digits: u32) {
     // SAFETY: this CPU's own value, and the flow is locked by us.
     let (trial, state) = unsafe { (&mut (*segment.scratch).walk, &*segment.flow) };

@@ -7,6 +7,7 @@ use edge_ebpf::abi::{
 };
 use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
+use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use edge_ebpf::stream::sip::{Spot, Tally};
 use edge_ebpf::verifier::opaque;
@@ -29,6 +30,8 @@ pub(crate) struct Kernel<'a> {
     source: [u64; 2],
     party: Option<Party>,
     segment: smpp::Segment,
+    /// Whether charges and counts are calls: in place they cost less, but room on the stack.
+    spares_stack: bool,
 }
 
 impl<'a> Kernel<'a> {
@@ -41,7 +44,18 @@ impl<'a> Kernel<'a> {
             source: [opaque(0), opaque(0)],
             party: None,
             segment: smpp::Segment::none(),
+            spares_stack: false,
         }
+    }
+
+    /// As [`Self::new`], where the stack is full.
+    #[inline(always)]
+    pub(crate) fn sparing_stack(
+        ctx: &'a XdpContext,
+        settings: &'static Settings,
+        ports: &'static Ports,
+    ) -> Self {
+        Self { spares_stack: true, ..Self::new(ctx, settings, ports) }
     }
 
     /// Goes on with a source that was found before. In place: the stack has no room for copies.
@@ -62,8 +76,13 @@ impl<'a> Kernel<'a> {
 
     /// Goes on with a segment that was framed before.
     #[inline(always)]
-    pub(crate) fn resume_segment(&mut self, scratch: *mut segment::Scratch, flow: *mut Flow) {
-        self.segment.resume(self.ctx.ctx, scratch, flow);
+    pub(crate) fn resume_segment(
+        &mut self,
+        scratch: *mut segment::Scratch,
+        flow: *mut Flow,
+        refusals: *mut Refusals,
+    ) {
+        self.segment.resume(self.ctx.ctx, scratch, flow, refusals);
         if let Some(party) = &self.party {
             self.segment.belongs_to(party);
         }
@@ -90,11 +109,6 @@ pub(crate) fn services(ports: &Ports, port: u16) -> u8 {
 }
 
 impl World for Kernel<'_> {
-    #[inline(always)]
-    fn services(&self, port: u16) -> u8 {
-        services(self.ports, port)
-    }
-
     #[inline(always)]
     fn now_ns(&self) -> u64 {
         clock::now_ns()
@@ -129,6 +143,7 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn charge(&mut self, scope: Scope, class: Class, limit: Limit, cost: u32, now_ns: u64) -> bool {
         match &self.party {
+            Some(party) if self.spares_stack => party.charge_apart(scope, class, limit, cost, now_ns),
             Some(party) => party.charge(scope, class, limit, cost, now_ns),
             None => true,
         }
@@ -182,7 +197,12 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn count(&mut self, class: Class, allowance: Allowance, messages: u32) {
         if let Some(party) = self.party {
-            counters::messages(party.account, party.source, class, allowance, messages);
+            if self.spares_stack {
+                let (class, allowance) = (class.index() as u64, allowance.index() as u64);
+                counters::edge_count(party.account, party.source, class, allowance, u64::from(messages));
+            } else {
+                counters::messages(party.account, party.source, class, allowance, messages);
+            }
         }
     }
 
@@ -273,8 +293,8 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn answer(&mut self, _headers: &Headers, refusal: Refusal) -> bool {
-        answer::answer(self.ctx, refusal.code(), self.settings.retry_after_s)
+    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool {
+        answer::answer(self.ctx, headers, refusal.code(), self.settings.retry_after_s)
     }
 
     #[inline(always)]

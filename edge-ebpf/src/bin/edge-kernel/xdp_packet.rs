@@ -13,6 +13,9 @@ const HEADER_OFFSET_MAX: usize = 2047;
 /// much: the helper costs three times that.
 const COPY_INLINE_MAX: usize = 96;
 
+/// Bytes that are copied at once where a buffer is larger than that.
+const BLOCK: usize = 32;
+
 /// A frame as XDP sees it. Reads reach the linear part, which holds the headers; payloads are copied by
 /// helper from wherever they lie.
 pub(crate) struct XdpPacket<'a>(pub(crate) &'a XdpContext);
@@ -61,6 +64,8 @@ impl Packet for XdpPacket<'_> {
             if offset <= HEADER_OFFSET_MAX && self.copy_words(start, buffer) >= len {
                 return Ok(());
             }
+        } else if self.copy_blocks(offset, buffer, len) {
+            return Ok(());
         }
         // SAFETY: the helper writes at most `len <= N` bytes; it fails where the frame ends before.
         let result =
@@ -88,6 +93,88 @@ impl XdpPacket<'_> {
             place.write_unaligned(octets);
             Some(before)
         }
+    }
+
+    /// Copies the `len` bytes at `offset` where the frame's first buffer has them all, and they are more than a block.
+    #[inline(always)]
+    fn copy_blocks<const N: usize>(&self, offset: usize, buffer: &mut [u8; N], len: u64) -> bool {
+        let offset = opaque(offset as u64) as usize;
+        if offset > HEADER_OFFSET_MAX {
+            return false;
+        }
+        let start = self.0.data() + offset;
+        let last = opaque(len.wrapping_sub(BLOCK as u64)) as usize;
+        // The last block first, which overlaps the one before it: behind it all others lie in the frame, too.
+        if last > N - BLOCK || !self.copy_block(start + last, buffer.as_mut_ptr().wrapping_add(last)) {
+            return false;
+        }
+        for index in 0..N / BLOCK {
+            let at = index * BLOCK;
+            // Hidden: LLVM would count on this to end the loop, and the verifier of 6.1 does not know that it does.
+            if opaque(at as u64) as usize >= last {
+                break;
+            }
+            if !self.copy_block(start + at, buffer.as_mut_ptr().wrapping_add(at)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes the first `len` bytes of a buffer over the frame's first, where its first buffer has as many, and they are more
+    /// than a block. `false` if not.
+    #[inline(always)]
+    pub(crate) fn put_blocks<const N: usize>(&self, bytes: &[u8; N], len: u64) -> bool {
+        let start = self.0.data();
+        let last = opaque(len.wrapping_sub(BLOCK as u64)) as usize;
+        if last > N - BLOCK || !self.put_block(start + last, bytes.as_ptr().wrapping_add(last)) {
+            return false;
+        }
+        for index in 0..N / BLOCK {
+            let at = index * BLOCK;
+            // Hidden: LLVM would count on this to end the loop, and the verifier of 6.1 does not know that it does.
+            if opaque(at as u64) as usize >= last {
+                break;
+            }
+            if !self.put_block(start + at, bytes.as_ptr().wrapping_add(at)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The other way round than [`Self::copy_block`].
+    #[inline(always)]
+    fn put_block(&self, to: usize, from: *const u8) -> bool {
+        // Hidden, as there.
+        let to = opaque(to as u64) as usize;
+        if to + BLOCK > self.0.data_end() {
+            return false;
+        }
+        #[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
+        let (from, to) = (from.cast::<u64>(), to as *mut u64);
+        for index in 0..BLOCK / 8 {
+            // SAFETY: as in `copy_block`.
+            unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
+        }
+        true
+    }
+
+    /// Copies a block of the frame's first buffer to a buffer that has room for it. `false` if it does not lie in there.
+    #[inline(always)]
+    fn copy_block(&self, from: usize, to: *mut u8) -> bool {
+        // Hidden: LLVM would compare one sum and read at another, and the verifier would not know them for the same.
+        let from = opaque(from as u64) as usize;
+        if from + BLOCK > self.0.data_end() {
+            return false;
+        }
+        #[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
+        let (from, to) = (from as *const u64, to.cast::<u64>());
+        for index in 0..BLOCK / 8 {
+            // SAFETY: the block lies between data and data_end, as was just checked; the caller has seen to the room.
+            unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
+        }
+        true
     }
 
     /// Copies what the frame's first buffer has from `start` on, at most `N` bytes; how many, comes back. The last

@@ -3,8 +3,8 @@
 use super::caller::Callers;
 use super::spans::Spans;
 use super::{
-    CALLER_STEPS_MAX, Caller, Hands, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties,
-    REPLY_AT, Reply, Saying, Scratch,
+    CALLER_STEPS_MAX, Caller, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, REPLY_AT,
+    Reply, Saying, Scratch,
 };
 use crate::abi::CALLER_ID_DIGITS;
 use crate::verifier::SCRATCH_BYTES;
@@ -115,6 +115,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         spans: Spans::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },
         has_parties: false,
+        has_cookie: 0,
         start_hash: 0,
         via_hash: 0,
         call_id_hash: 0,
@@ -135,21 +136,9 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
                 }
             }
         }
+        scratch.look_for_cookie();
     }
     scratch
-}
-
-/// The loops of an answer, where they stand.
-struct Inline;
-
-impl Hands for Inline {
-    fn copy(&mut self, reply: &mut Reply, scratch: &Scratch, at: u32, from: u32, to: u32) -> u32 {
-        reply.copy(scratch, at, from, to)
-    }
-
-    fn read_via(&mut self, reply: &mut Reply, scratch: &Scratch, value: u32, end: u32) -> bool {
-        reply.read_via(scratch, value, end)
-    }
 }
 
 impl Reply {
@@ -163,7 +152,7 @@ impl Reply {
                 break;
             }
         }
-        reply.write(scratch, &mut Inline, saying.code, retry_after_s).then_some(reply)
+        (reply.read_via(scratch) && reply.write(scratch, saying.code, retry_after_s)).then_some(reply)
     }
 
     /// The message.

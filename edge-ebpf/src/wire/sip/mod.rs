@@ -2,7 +2,7 @@
 //!
 //! The parser is a machine with explicit steps, because the kernel drives its loops with `bpf_loop` and the
 //! host with `while`: [`Scratch::begin`], then [`Scratch::line`] until it breaks, then, rarely,
-//! [`Scratch::tag_byte`] until it breaks, then [`Scratch::message`].
+//! [`Scratch::tag_byte`] until it breaks, then [`Scratch::look_for_cookie`], then [`Scratch::message`].
 //!
 //! It stops as early as it can: responses, ACK, BYE and CANCEL end with the start line; other requests end
 //! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
@@ -22,7 +22,7 @@ pub(crate) mod walk;
 
 use core::ops::ControlFlow;
 
-pub use self::answer::{Code, Hands, REPLY_AT, Reply, Saying};
+pub use self::answer::{Code, REPLY_AT, Reply, Saying};
 use self::caller::Callers;
 pub use self::caller::{CALLER_STEPS_MAX, Caller};
 #[cfg(not(target_arch = "bpf"))]
@@ -178,6 +178,8 @@ pub struct Scratch {
     pub parties: Parties,
     /// Whether it has.
     has_parties: bool,
+    /// Not 0 if the top Via's branch has the cookie.
+    has_cookie: u32,
     /// Hash of what follows the method in the start line.
     start_hash: u64,
     /// Hash of the top Via line.
@@ -207,6 +209,7 @@ impl Scratch {
         zero(&mut self.agent_at);
         self.spans.clear();
         self.has_parties = false;
+        zero(&mut self.has_cookie);
         self.wanted = if self.hears { header::CALL } else { header::ALL };
         let mut first = word(&self.bytes, 0);
         if self.is_keepalive(first) {
@@ -274,6 +277,8 @@ impl Scratch {
         let start = self.position;
         let first = word(&self.bytes, start);
         let (bit, value) = self.header_at(first, start);
+        // All names look alike to the verifier from here on: it walks what follows once, and not once for each.
+        let (bit, value) = (forgotten(&mut self.line_start, bit), forgotten(&mut self.line_start, value));
         let is_hashed = bit & !self.found & header::HASHED != 0;
         let read = if is_hashed {
             // The Call-ID by its value alone: the server writes the name in its own way.

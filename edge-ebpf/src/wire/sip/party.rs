@@ -130,12 +130,22 @@ impl Scratch {
     }
 
     /// Whether the top Via's branch begins with the cookie of RFC 3261 8.1.1.7, and so is unique to a transaction.
+    #[must_use]
     #[inline(always)]
-    pub fn has_cookie(&mut self) -> bool {
+    pub const fn has_cookie(&self) -> bool {
+        self.has_cookie != 0
+    }
+
+    /// Looks for that cookie in an initial request: what follows its lines.
+    #[inline(always)]
+    pub fn look_for_cookie(&mut self) {
+        if self.kind != Kind::Initial as u32 {
+            return;
+        }
         let mut position = forgotten(&mut self.line_start, self.via_at);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= self.length {
-                return false;
+                return;
             }
             let here = word(&self.bytes, position);
             let marks = zero_bytes(here ^ repeated(b';')) | zero_bytes(here ^ repeated(b'\n'));
@@ -145,17 +155,17 @@ impl Scratch {
             }
             position += lane(lowest_bit(marks)) + 1;
             if byte(&self.bytes, position.wrapping_sub(1)) == b'\n' {
-                return false;
+                return;
             }
             let name = word(&self.bytes, position);
             let value = word(&self.bytes, position + 7);
             if name & LOW_56 | text(b"      \0\0") == text(b"branch=\0")
                 && value & LOW_56 | text(b"       \0") == text(b"z9hg4bk\0")
             {
-                return true;
+                self.has_cookie = 1;
+                return;
             }
         }
-        false
     }
 
     /// The prefix of the user part of a `sip:`, `sips:` or `tel:` URI, or 0.
