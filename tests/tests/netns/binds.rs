@@ -24,7 +24,7 @@ fn binds_outlive_a_daemon_that_is_killed_and_the_exchange_of_the_program_under_l
         .replace("plan = 'tested'", "plan = 'tested'\nsystem_ids = ['acme']");
     let mut edge = Edge::start(&lab, &format!("[smpp]\nrefusal = 'native'\n{rates}")).unwrap();
     let server = Smsc::start_kind(&lab, edge.directory(), SmscKind::Npm).unwrap();
-    let arguments = ["--count", "1000000", "--window", "10", "--seconds", "12", "--system-id", "acme"];
+    let arguments = ["--count", "1000000", "--window", "10", "--seconds", "24", "--system-id", "acme"];
     let start = |source| Esme::start(&lab, edge.directory(), source, &arguments).unwrap();
     let clients = [start(ACME), start(ACME_OTHER), start(STRANGER)];
     wait_until("three binds are listed", SOON, || bound(&edge).len() == 3);
