@@ -97,7 +97,7 @@ extern "C" fn edge_parse_sip() -> u64 {
     if scratch.begin().is_continue() {
         let mut turn = Turn { scratch };
         run(LINES_MAX / LINES_AT_ONCE, lines, &mut turn);
-        if scratch.needs_tag_walk() {
+        if scratch.look_for_tag() {
             scratch.begin_tag_walk();
             run(LINE_BYTES_MAX, tag_byte, &mut turn);
         }

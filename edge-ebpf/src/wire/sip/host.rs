@@ -128,7 +128,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
                 break;
             }
         }
-        if scratch.needs_tag_walk() {
+        if scratch.look_for_tag() {
             scratch.begin_tag_walk();
             for _ in 0..LINE_BYTES_MAX {
                 if scratch.tag_byte().is_break() {

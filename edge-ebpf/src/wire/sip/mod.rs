@@ -1,7 +1,7 @@
 //! SIP over UDP (RFC 3261): as much of a message as the decision needs, and no more.
 //!
 //! The parser is a machine with explicit steps, because the kernel drives its loops with `bpf_loop` and the
-//! host with `while`: [`Scratch::begin`], then [`Scratch::line`] until it breaks, then, rarely,
+//! host with `while`: [`Scratch::begin`], then [`Scratch::line`] until it breaks, then [`Scratch::look_for_tag`] and, rarely,
 //! [`Scratch::tag_byte`] until it breaks, then [`Scratch::look_for_cookie`], then [`Scratch::message`].
 //!
 //! It stops as early as it can: responses, ACK, BYE and CANCEL end with the start line; other requests end
@@ -335,17 +335,8 @@ impl Scratch {
             // Whatever the dialog is, the Call-ID tells the call.
         } else if self.method != Method::Register as u32 {
             // The To of a REGISTER names no dialog (RFC 3261 10.2): it is metered whatever it carries.
-            match self.tag_between(value, end - 1) {
-                Tag::Present => {
-                    self.kind = Kind::InDialog as u32;
-                    return ControlFlow::Break(());
-                }
-                Tag::Absent => {}
-                Tag::Unclear => {
-                    self.to_start = value;
-                    self.to_end = end - 1;
-                }
-            }
+            self.to_start = value;
+            self.to_end = end - 1;
         }
         self.found |= bit;
         if self.found & self.wanted == self.wanted {
@@ -360,11 +351,23 @@ impl Scratch {
         ControlFlow::Continue(())
     }
 
-    /// Whether the To header has to be walked byte by byte: it holds quotes or white space around a parameter.
-    #[must_use]
+    /// Looks for a tag in the To header: what follows the lines, whether or not all were there. Comes back with `true` if it has
+    /// to be walked byte by byte: it holds quotes or white space around a parameter. Not where the line is read, because the
+    /// verifier would walk this for each line that one call of the loop's body reads.
     #[inline(always)]
-    pub const fn needs_tag_walk(&self) -> bool {
-        self.to_end != 0 && self.wanted == header::ALL
+    pub fn look_for_tag(&mut self) -> bool {
+        if self.to_end == 0 || self.wanted != header::ALL {
+            return false;
+        }
+        let (start, end) = (self.to_start, self.to_end);
+        match self.tag_between(start, end) {
+            Tag::Present => {
+                self.kind = Kind::InDialog as u32;
+                false
+            }
+            Tag::Absent => false,
+            Tag::Unclear => true,
+        }
     }
 
     /// Starts that walk.

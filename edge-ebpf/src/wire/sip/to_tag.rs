@@ -21,7 +21,7 @@ impl Scratch {
         // Parameters of the header follow the `>`; without one, all parameters are the header's
         // (RFC 3261 20.10). A quoted string may hold anything: left to the walk.
         let mut parameters = start;
-        let mut position = forgotten(&mut self.to_start, start);
+        let mut position = forgotten(&mut self.walk, start);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= end {
                 break;
@@ -39,7 +39,7 @@ impl Scratch {
             }
             position += 8;
         }
-        let mut position = forgotten(&mut self.to_start, parameters);
+        let mut position = forgotten(&mut self.walk, parameters);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= end {
                 return Tag::Absent;
