@@ -104,7 +104,8 @@ impl XdpPacket<'_> {
         }
         let start = self.0.data() + offset;
         let last = opaque(len.wrapping_sub(BLOCK as u64)) as usize;
-        if last > N - BLOCK {
+        // The last block first, which overlaps the one before it: behind it all others lie in the frame, too.
+        if last > N - BLOCK || !self.copy_block(start + last, buffer.as_mut_ptr().wrapping_add(last)) {
             return false;
         }
         for index in 0..N / BLOCK {
@@ -117,8 +118,7 @@ impl XdpPacket<'_> {
                 return false;
             }
         }
-        // The last block overlaps the one before it.
-        self.copy_block(start + last, buffer.as_mut_ptr().wrapping_add(last))
+        true
     }
 
     /// Writes the first `len` bytes of a buffer over the frame's first, where its first buffer has as many, and they are more
@@ -127,7 +127,7 @@ impl XdpPacket<'_> {
     pub(crate) fn put_blocks<const N: usize>(&self, bytes: &[u8; N], len: u64) -> bool {
         let start = self.0.data();
         let last = opaque(len.wrapping_sub(BLOCK as u64)) as usize;
-        if last > N - BLOCK {
+        if last > N - BLOCK || !self.put_block(start + last, bytes.as_ptr().wrapping_add(last)) {
             return false;
         }
         for index in 0..N / BLOCK {
@@ -140,8 +140,7 @@ impl XdpPacket<'_> {
                 return false;
             }
         }
-        // The last block overlaps the one before it.
-        self.put_block(start + last, bytes.as_ptr().wrapping_add(last))
+        true
     }
 
     /// The other way round than [`Self::copy_block`].
