@@ -14,7 +14,7 @@ use super::debian_kernel::Kernel;
 pub(super) const VERDICT: &str = "edge-vm-verdict:";
 
 /// For a whole run, boot and suite; it is emulated and takes what others leave of the machine.
-const LIMIT_SECS: &str = "1800";
+const LIMIT_SECS: &str = "2700";
 
 /// Boots the kernel. A guest that gives no verdict (a flaw of emulation) is tried once more, a failure never.
 pub(super) fn run(kernel: &Kernel, initramfs: &Path) -> Result<()> {
