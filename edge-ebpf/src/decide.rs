@@ -61,8 +61,8 @@ pub enum Route {
     Ends(Outcome),
     /// To [`judge_portless`].
     Portless,
-    /// To what judges that service: [`judge_datagram`] and [`answer`], [`open_segment`] and [`settle_segment`], [`settle_stream`] or
-    /// [`judge_tls`].
+    /// To what judges that service: [`judge_datagram`] and [`answer`], [`open_segment`] and [`settle_segment`],
+    /// [`settle_stream`] or [`judge_tls`].
     Service(Service),
 }
 

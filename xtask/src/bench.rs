@@ -7,7 +7,7 @@ use crate::{build_ebpf, command, setup, workspace};
 /// How to print.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// An array of `{"row", "ns", "net_ns"}` on standard output instead of a table
+    /// An array of `{"row", "ns", "net_ns", "least_net_ns"}` on standard output instead of a table
     #[arg(long)]
     json: bool,
     /// What a refused INVITE costs, Edge beside nftables, iptables and Kamailio, with live frames; and a refused message of

@@ -125,7 +125,7 @@ extern "C" fn edge_read_via() -> u64 {
 }
 
 extern "C" fn lines(_turn: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `edge_make_answer` passes a `Turn`, whose map values outlive the loop.
+    // SAFETY: `make` passes a `Turn`, whose map values outlive the loop.
     let turn = unsafe { &*context.cast::<Turn>() };
     // SAFETY: as above.
     let (scratch, reply) = unsafe { (&mut *turn.scratch, &mut *turn.reply) };
