@@ -1,13 +1,14 @@
-//! Which limit holds: one set by command, else the account's own, else its plan's; scope by scope.
+//! What holds for an account. Limits: one set by command, else the account's own, else its plan's; scope by scope. The mode:
+//! observe for all, else the account's own.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
 
 use edge_ebpf::abi::{Class, Policy};
 use edge_user::api::types::Scope;
-use edge_user::config;
+use edge_user::config::{self, Config};
 use edge_user::rate::Rate;
-use edge_user::reconcile::{Desired, LimitOverride};
+use edge_user::reconcile::{Desired, Installed, InstalledAccount, LimitOverride, plan};
 
 const CONFIG: &str = "\
 [[interfaces]]
@@ -25,11 +26,15 @@ plan = 'standard'
 limits.source.sip.invite = '4/s burst 4'
 ";
 
-fn policy_of(account: &str, set: &[(Scope, &str)]) -> Policy {
+fn loaded(text: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("edge.toml");
-    std::fs::write(&path, CONFIG).unwrap();
-    let config = config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+    std::fs::write(&path, text).unwrap();
+    config::load(&path).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn policy_of(account: &str, set: &[(Scope, &str)]) -> Policy {
+    let config = loaded(CONFIG);
     let overrides: Vec<LimitOverride> = set
         .iter()
         .map(|(scope, limit)| LimitOverride {
@@ -82,4 +87,46 @@ fn what_is_set_of_each_source_holds_for_registered_ones_that_nothing_else_is_sai
     // In the order of the database, and a limit for the registered that happens to be that of each source.
     let both = policy_of("own", &[(Scope::Registered, "4/s burst 4"), (Scope::Source, "8/s burst 8")]);
     assert_eq!(invites(&both), pair("8/s burst 8", "4/s burst 4"));
+}
+
+/// What a reload from one mode for all, and of the account `own`, to others says of modes.
+fn told_of_modes(before: [&str; 2], after: [&str; 2]) -> Vec<String> {
+    let desired = |[all, own]: [&str; 2]| {
+        let accounts = [("acme", ""), ("own", &format!("mode = '{own}'")), ("quiet", "mode = 'observe'")];
+        let account = |(number, (name, mode)): (usize, &(&str, &str))| {
+            format!("[accounts.{name}]\nsources = ['203.0.113.{number}']\n{mode}\n")
+        };
+        let accounts: String = accounts.iter().enumerate().map(account).collect();
+        let text = format!("mode = '{all}'\n[[interfaces]]\nname = 'eth0'\n{accounts}");
+        Desired::new(&loaded(&text), &[], &BTreeMap::new())
+    };
+    let installed = {
+        let desired = desired(before);
+        let mut names: Vec<String> = desired.accounts.keys().cloned().collect();
+        // Number 0 is that of unknown sources.
+        names.sort_by_key(|name| name != config::UNKNOWN_ACCOUNT);
+        let account = |(number, name): (u32, String)| {
+            let policy = desired.accounts[&name].policy;
+            (name, InstalledAccount { number, policy })
+        };
+        let accounts = (0..).zip(names).map(account).collect();
+        Installed { accounts, settings: Some(desired.settings), ..Installed::default() }
+    };
+    let lines = plan(&desired(after), &installed).unwrap().lines();
+    lines.into_iter().filter(|line| line.contains(" mode ")).collect()
+}
+
+#[test]
+fn a_plan_tells_the_mode_in_force_of_every_account_that_it_changes() {
+    let changed = |from: &str, to: &str| {
+        ["account acme ", "account own ", "account unknown ", ""]
+            .map(|whose| format!("~ {whose}mode {from} -> {to}"))
+    };
+    let enforced = told_of_modes(["observe", "enforce"], ["enforce", "enforce"]);
+    assert_eq!(enforced, changed("observe", "enforce"), "`own` was held back by observe for all");
+    let observed = told_of_modes(["enforce", "enforce"], ["observe", "enforce"]);
+    assert_eq!(observed, changed("enforce", "observe"));
+    assert!(told_of_modes(["observe", "observe"], ["observe", "enforce"]).is_empty(), "it is held back");
+    let own = told_of_modes(["enforce", "observe"], ["enforce", "enforce"]);
+    assert_eq!(own, ["~ account own mode observe -> enforce"]);
 }

@@ -80,7 +80,8 @@ fn the_example_account_is_valid_with_limits_of_its_own() {
     let config = etc.load();
     let acme = &config.accounts["acme"];
     let policy = config.policy(acme);
-    assert_eq!(policy.mode, Mode::Enforce as u32);
+    assert_eq!(acme.mode, Mode::Enforce);
+    assert_eq!(policy.mode, Mode::Observe as u32, "as shipped, observe holds for all");
     assert_eq!(policy.account[Class::SipInvite.index()].interval_ns, 20_000_000);
     assert_eq!(policy.account[Class::SmppSubmit.index()].interval_ns, 33_333_334);
     assert_eq!(policy.source[Class::Packets.index()].interval_ns, 0);

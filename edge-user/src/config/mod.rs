@@ -152,15 +152,16 @@ impl Config {
         account.overrides.binds.or_else(in_plan).unwrap_or(0)
     }
 
-    /// Every limit of an account and its mode, in the form that the kernel reads.
+    /// Every limit of an account and its mode in force, in the form that the kernel reads. The kernel asks the mode for all
+    /// as well; said here too, an account that observe for all held back is one that changes when that ends.
     #[must_use]
     pub fn policy(&self, account: &Account) -> Policy {
         let calls_max = self.calls_max(account);
         let answered = self.answered.iter().fold(0, |bits, class| bits | 1 << class.index());
         let binds_max = self.binds_max(account);
         let flags = account.caller_id_mode.caller_flags() | account.sender_id_mode.sender_flags();
-        let mut policy =
-            Policy { mode: account.mode as u32, flags, calls_max, answered, binds_max, ..Policy::OPEN };
+        let mode = self.mode_in_force(account) as u32;
+        let mut policy = Policy { mode, flags, calls_max, answered, binds_max, ..Policy::OPEN };
         for class in Class::ALL {
             policy.account[class.index()] = self.limit(account, Scope::Account, *class).0.to_limit();
             policy.source[class.index()] = self.limit(account, Scope::Source, *class).0.to_limit();
