@@ -246,7 +246,7 @@ impl GlobalSettings {
             call_answered_ns: u64::try_from(config.calls.answered.as_nanos()).unwrap_or(u64::MAX),
             registered_for_ns: u64::try_from(config.sip_registered_for.as_nanos()).unwrap_or(u64::MAX),
             refusals: config.smpp.refusals.to_limit(),
-            refusal_answer_ns: u64::try_from(config.smpp.answer_within.as_nanos()).unwrap_or(u64::MAX),
+            refusal_answer_ns: u64::try_from(config.native_answer_within.as_nanos()).unwrap_or(u64::MAX),
             bind_idle_ns: u64::try_from(config.smpp.bind_idle.as_nanos()).unwrap_or(u64::MAX),
             resets: config.tcp_reset,
             message_records: config.records.messages.of_hashes(),

@@ -219,6 +219,8 @@ fn the_facts_say_what_would_be_right() {
     fact_of("detect.spike.factor = nan", "NaN is not within");
     fact_of("records.messages = \"few\"", "`few` is none of off, all and 1/N; write for example `1/100`");
     fact_of("records.messages = \"1/1\"", "1 of `1/1` is not within 2 to 1000000");
+    fact_of("smpp.answer_within = \"30s\"", "smpp.answer_within: is called `native.answer_within` now");
+    fact_of("native.answer_within = \"2h\"", "native.answer_within: `2h` is not within 1s to 1h");
     fact_of("records.messages = 100", "integer `100`, expected a text in quotes");
 }
 

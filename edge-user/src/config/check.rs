@@ -9,10 +9,10 @@ use std::time::Duration;
 use edge_ebpf::abi::{Class, RefusalMode, RefusalStatus, refusal_octet};
 
 use super::accounts::{Accounts, Surroundings};
-use super::field::{Field, Tables};
+use super::field::{Field, Section, Tables};
 use super::file::{
     AccountsFile, AnswerFile, CallsFile, CapacityFile, ClassesFile, EdgeFile, InterfaceFile, LimitsFile,
-    PathsFile, PortsFile, RecordsFile, SmppFile,
+    NativeFile, PathsFile, PortsFile, RecordsFile, SmppFile,
 };
 use super::problem::{Problem, Report, suggestion};
 use super::values::MODES;
@@ -70,6 +70,7 @@ pub(super) fn config(
     let mut ports = ports(ports_file, &mut report);
     let smpp_file = report.table("smpp", edge.smpp);
     let smpp = smpp(smpp_file, &mut report);
+    let native_answer_within = native_answer_within(edge.native, &mut report);
     let tcp = report.table("tcp", edge.tcp);
     let tcp_reset = report.given("tcp.reset", tcp.reset).unwrap_or(defaults::TCP_RESET);
     if !ports.smpp_tcp.is_empty() {
@@ -133,6 +134,7 @@ pub(super) fn config(
         metrics_listen,
         answered,
         smpp,
+        native_answer_within,
         calls,
         records,
         plans,
@@ -324,14 +326,14 @@ fn smpp(file: SmppFile, report: &mut Report<'_>) -> Smpp {
         refusal: report.word("smpp.refusal", file.refusal, default.refusal, &MODES),
         status: report.word("smpp.refused_status", file.refused_status, default.status, &STATUSES),
         refusals,
-        answer_within: report.duration(
-            "smpp.answer_within",
-            file.answer_within,
-            default.answer_within,
-            SECOND..=HOUR,
-        ),
         bind_idle: report.duration("smpp.bind_idle", file.bind_idle, default.bind_idle, SECOND..=DAY * 30),
     }
+}
+
+fn native_answer_within(native: Section<NativeFile>, report: &mut Report<'_>) -> Duration {
+    let file = report.table("native", native);
+    let default = defaults::NATIVE_ANSWER_WITHIN;
+    report.duration("native.answer_within", file.answer_within, default, SECOND..=HOUR)
 }
 
 fn calls(file: CallsFile, report: &mut Report<'_>) -> Calls {

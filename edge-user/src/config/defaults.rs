@@ -55,14 +55,16 @@ pub(super) const CAPACITY: Capacity = Capacity {
     calls: 131_072,
 };
 
-/// A server answers within milliseconds, and a session sends an `enquire_link` each minute or more often.
+/// A session sends an `enquire_link` each minute or more often.
 pub(super) const SMPP: Smpp = Smpp {
     refusal: RefusalMode::Drop,
     status: RefusalStatus::Throttled,
     refusals: Rate::known(1_000, Per::Second, 2_000),
-    answer_within: Duration::from_secs(30),
     bind_idle: Duration::from_hours(1),
 };
+
+/// A server answers within milliseconds.
+pub(super) const NATIVE_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Timer C and a little (RFC 3261 16.6); four hours are longer than nearly every call.
 pub(super) const CALLS: Calls =

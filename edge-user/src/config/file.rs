@@ -24,6 +24,7 @@ pub(super) struct EdgeFile {
     pub(super) metrics: Section<MetricsFile>,
     pub(super) sip: Section<SipFile>,
     pub(super) smpp: Section<SmppFile>,
+    pub(super) native: Section<NativeFile>,
     pub(super) calls: Section<CallsFile>,
     pub(super) records: Section<RecordsFile>,
     pub(super) plans: Named<LimitsFile>,
@@ -101,8 +102,13 @@ pub(super) struct SmppFile {
     pub(super) refusal: Field<String>,
     pub(super) refused_status: Field<String>,
     pub(super) refusals: Field<String>,
-    pub(super) answer_within: Field<String>,
     pub(super) bind_idle: Field<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct NativeFile {
+    pub(super) answer_within: Field<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -266,6 +272,7 @@ pub(super) fn keys_at(path: &[String]) -> &'static [&'static str] {
         ["sip"] => keys_of::<SipFile>(),
         ["sip", "answer"] => keys_of::<AnswerFile>(),
         ["smpp"] => keys_of::<SmppFile>(),
+        ["native"] => keys_of::<NativeFile>(),
         ["records"] => keys_of::<RecordsFile>(),
         ["calls"] => keys_of::<CallsFile>(),
         ["plans", _] | ["unknown", "limits"] | ["accounts", _, "limits"] => keys_of::<LimitsFile>(),

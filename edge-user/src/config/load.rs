@@ -16,6 +16,9 @@ use super::problem::{Problem, Problems, Report, suggestion};
 /// Directory of account files, next to the configuration file.
 const ACCOUNTS_DIR: &str = "accounts.d";
 
+/// Keys that have another name now.
+const RENAMED: [(&str, &str); 1] = [("smpp.answer_within", "native.answer_within")];
+
 /// Reads `path` and `accounts.d/*.toml` next to it, and checks all of it, the secret files of webhooks
 /// included. On error, every problem of every file is in the list.
 pub fn load(path: &Path) -> Result<Config, Problems> {
@@ -102,9 +105,14 @@ fn report_unknown<T: DeserializeOwned>(path: &[String], report: &mut Report<'_>)
         report.say(key, "belongs into the main file, not into a file of accounts", "it would have no effect");
         return;
     }
+    let field = joined(path);
+    if let Some((_, name)) = RENAMED.iter().find(|(before, _)| *before == field) {
+        report.say(&field, format!("is called `{name}` now"), "it would have no effect");
+        return;
+    }
     let known = if table.is_empty() { keys_of::<T>() } else { keys_at(table) };
     let near = suggestion(key, known.iter().copied());
-    report.say(&joined(path), format!("unknown key{near}"), "it would have no effect");
+    report.say(&field, format!("unknown key{near}"), "it would have no effect");
 }
 
 /// `interfaces`, `[0]`, `name`.

@@ -71,6 +71,8 @@ pub struct Config {
     pub answered: BTreeSet<Class>,
     /// How SMPP messages are refused, and how long binds may go unheard.
     pub smpp: Smpp,
+    /// How long a server may leave native refusals, of SMPP or SIP, all unanswered before its port falls back to drop.
+    pub native_answer_within: Duration,
     /// How long calls may go unheard.
     pub calls: Calls,
     /// Records of calls and of messages.
@@ -247,8 +249,6 @@ pub struct Smpp {
     pub status: RefusalStatus,
     /// Refusals in SMPP's own words for each source; beyond it, messages are dropped.
     pub refusals: Rate,
-    /// How long a server may leave them all unanswered before its port falls back to drop.
-    pub answer_within: Duration,
     /// How long a bind may go unheard before its place is taken back.
     pub bind_idle: Duration,
 }

@@ -201,7 +201,7 @@ fn the_first_plan_installs_everything_and_reads_well() {
             "+ calls.answered 4h",
             "+ sip_registered_for 1h",
             "+ smpp.refusals unlimited",
-            "+ smpp.answer_within 30s",
+            "+ native.answer_within 30s",
             "+ smpp.bind_idle 1h",
             "+ tcp.reset true",
             "+ records.messages 1/2",

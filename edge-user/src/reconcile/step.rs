@@ -339,7 +339,7 @@ fn settings_lines(before: Option<&GlobalSettings>, after: &GlobalSettings) -> Ve
             ("calls.answered", duration(it.call_answered_ns)),
             ("sip_registered_for", duration(it.registered_for_ns)),
             ("smpp.refusals", Rate::from_limit(it.refusals).to_string()),
-            ("smpp.answer_within", duration(it.refusal_answer_ns)),
+            ("native.answer_within", duration(it.refusal_answer_ns)),
             ("smpp.bind_idle", duration(it.bind_idle_ns)),
             ("tcp.reset", it.resets.to_string()),
             ("records.messages", Share::from_hashes(it.message_records).to_string()),

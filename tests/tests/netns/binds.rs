@@ -64,7 +64,7 @@ fn binds_outlive_a_daemon_that_is_killed_and_the_exchange_of_the_program_under_l
 fn a_port_whose_server_leaves_refusals_unanswered_drops_until_a_reload() {
     let lab = Lab::make().unwrap();
     let rates = limited("smpp.submit = '10/s burst 5'");
-    let native = "[smpp]\nrefusal = 'native'\nanswer_within = '1s'\n";
+    let native = "[smpp]\nrefusal = 'native'\n[native]\nanswer_within = '1s'\n";
     let mut edge = Edge::start(&lab, &format!("{native}{rates}")).unwrap();
     let server = Smsc::start_kind(&lab, edge.directory(), SmscKind::Mute).unwrap();
     let arguments = ["--count", "1000000", "--window", "0", "--rate", "50", "--seconds", "120"];

@@ -19,7 +19,7 @@ const BURST: u32 = 3 * RATE;
 
 fn native() -> String {
     let limit = format!("sip.invite = '{RATE}/s burst {BURST}'");
-    format!("[sip]\nstream_refusal = 'native'\n[smpp]\nanswer_within = '1s'\n{}", limited(&limit))
+    format!("[sip]\nstream_refusal = 'native'\n[native]\nanswer_within = '1s'\n{}", limited(&limit))
 }
 
 fn caller(rate: u32, count: u32) -> Caller<'static> {
