@@ -2,8 +2,10 @@
 //! proxy on both sides of them.
 
 use std::cell::{Cell, RefCell};
+use std::thread;
+use std::time::Duration;
 
-use edge_ebpf::abi::{Allowance, Class, Outcome};
+use edge_ebpf::abi::{Allowance, Class, Outcome, Settings, map};
 use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SIP_PORT, Scenario, at_once};
 use edge_tests::host::Host;
 use edge_tests::kernel::Kernel;
@@ -244,6 +246,80 @@ fn where_no_place_is_left_invites_pass_and_are_owed() {
     let fin = Tcp { flags: Tcp::FIN | Tcp::ACK, ..Tcp::data(PORT, SIP_PORT, up) };
     session.comes(fin, b"").unwrap();
     assert_eq!(session.kernel.listener(SIP_PORT).unwrap().waiting, 0);
+}
+
+const ANSWER_WITHIN: Duration = Duration::from_millis(20);
+
+/// A connection all of whose INVITEs are over the limit, to a server that answers when it is told to.
+struct Pushing {
+    kernel: Lent,
+    sequence: u32,
+}
+
+impl Pushing {
+    fn connect() -> Self {
+        let mut kernel = Lent::take().unwrap();
+        kernel
+            .prepare(&Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(0)))
+            .unwrap();
+        let refusal_answer_ns = u64::try_from(ANSWER_WITHIN.as_nanos()).unwrap();
+        let settings = kernel.get(map::SETTINGS, 0).unwrap();
+        kernel.set_settings(Settings { refusal_answer_ns, ..settings }).unwrap();
+        kernel.send(&Frame::ipv4(ACME_SOURCE, SERVER).tcp(Tcp::syn(PORT, SIP_PORT, ISN)).bytes()).unwrap();
+        Self { kernel, sequence: ISN.wrapping_add(1) }
+    }
+
+    fn invite(&mut self) -> Outcome {
+        let invite = message(8, 0);
+        let header = Tcp::data(PORT, SIP_PORT, self.sequence);
+        let frame = Frame::ipv4(ACME_SOURCE, SERVER).tcp(header).payload(&invite).bytes();
+        let outcome = self.kernel.send(&frame).unwrap().outcome;
+        if outcome == Outcome::SipRefused {
+            self.sequence = self.sequence.wrapping_add(u32::try_from(invite.len()).unwrap());
+        }
+        outcome
+    }
+
+    /// Eight, and one more when they have gone unanswered for longer than they all may.
+    fn nine_are_refused(&mut self) {
+        for number in 1..=9 {
+            if number == 9 {
+                thread::sleep(2 * ANSWER_WITHIN);
+            }
+            assert_eq!(self.invite(), Outcome::SipRefused, "the {number}th");
+        }
+        let listener = self.kernel.listener(SIP_PORT).unwrap();
+        assert_eq!((listener.waiting, listener.fallen_back_ns), (9, 0));
+    }
+
+    fn one_is_answered(&mut self) {
+        let header =
+            Tcp { acknowledgement: self.sequence, ..Tcp::data(SIP_PORT, PORT, SERVER_ISN.wrapping_add(1)) };
+        let answer = response(483, "Too Many Hops", "INVITE");
+        let frame = Frame::ipv4(SERVER, ACME_SOURCE).tcp(header).payload(&answer).bytes();
+        self.kernel.leave(&frame).unwrap();
+        assert_eq!(self.kernel.listener(SIP_PORT).unwrap().waiting, 0);
+    }
+}
+
+/// So many may be answers that were not found: they are no proof against a server. With the ninth the time runs, and what
+/// comes when it is over finds a port that drops. One answer, and all of it begins anew.
+#[test]
+fn eight_unanswered_refusals_are_borne_and_after_the_ninth_the_port_falls_back() {
+    for is_answered in [false, true] {
+        let mut pushing = Pushing::connect();
+        pushing.nine_are_refused();
+        if is_answered {
+            pushing.one_is_answered();
+            thread::sleep(2 * ANSWER_WITHIN);
+            pushing.nine_are_refused();
+        }
+        thread::sleep(2 * ANSWER_WITHIN);
+        assert_eq!([pushing.invite(), pushing.invite()], [Outcome::SipOverAccount; 2], "dropped");
+        let listener = pushing.kernel.listener(SIP_PORT).unwrap();
+        assert_eq!(listener.waiting, 9);
+        assert_ne!(listener.fallen_back_ns, 0);
+    }
 }
 
 /// A sender's stack that leaves the checksum to the interface puts the pseudo-header's sum there.
