@@ -26,6 +26,9 @@ use crate::host_leaving::Leaving;
 use crate::host_segments::{Connections, OnTrial};
 use crate::host_streams::{StreamOnTrial, Streams};
 
+/// The key of its hashes, of which tags and delays of answers are made.
+pub const HASH_KEY: [u64; 2] = [1, 2];
+
 /// State of the packet path, as the maps hold it.
 #[derive(Debug)]
 pub struct Host {
@@ -70,7 +73,7 @@ impl Host {
             called: BTreeMap::new(),
             sources: HashMap::new(),
             ports: Box::new(before.ports()),
-            settings: before.settings(1, [1, 2]),
+            settings: before.settings(1, HASH_KEY),
             policies: [(0, before.unknown), (ACME, before.acme)].into(),
             caller_ids: before.caller_ids.clone(),
             sender_ids: before.sender_ids.clone(),

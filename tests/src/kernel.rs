@@ -61,12 +61,15 @@ pub struct Run {
     pub outcome: Outcome,
 }
 
+/// Calls that hold slots in a [`Kernel`], at most.
+pub const CALLS_HELD: u32 = 1024;
+
 /// Small maps.
 const SMALL: &[(&str, u32)] = &[
     (map::SOURCES, 4096),
     (map::FLOWS, 4096),
     (map::SIP_FLOWS, 4096),
-    (map::CALLS, 1024),
+    (map::CALLS, CALLS_HELD),
     (map::MEMBERS, 1024),
     (map::STANDINGS, 1024),
     (map::ACCOUNTS, 64),

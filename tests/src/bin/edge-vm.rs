@@ -1,13 +1,15 @@
-//! One limit, enforced by the daemon's own loader on a real interface: `edge-vm RECEIVER SENDER`.
+//! One limit, enforced by the daemon's own loader on real interfaces: `edge-vm RECEIVER SENDER [RECEIVER SENDER]…`.
 //!
 //! The two interfaces are the ends of one wire. The programs are attached to the first one natively; calls are
 //! sent into the second one. What passes is counted by a socket behind the programs and by their own counters,
-//! and both must say the burst, no more and no less. `cargo xtask vm` runs this on other kernels.
+//! and both must say the burst, no more and no less. All wires have the programs of one load, which is what takes
+//! longest on an emulated machine. `cargo xtask vm` runs this on other kernels.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -34,16 +36,26 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [receiver, sender] = &arguments[..] else { bail!("usage: edge-vm RECEIVER SENDER") };
+    let (wires, []) = arguments.as_chunks::<2>() else { bail!("usage: edge-vm RECEIVER SENDER …") };
+    ensure!(!wires.is_empty(), "usage: edge-vm RECEIVER SENDER …");
 
-    let pins = PathBuf::from(format!("/sys/fs/bpf/edge-vm-{receiver}"));
     let capacity =
         Capacity { accounts: 16, prefixes: 64, sources: 1024, flows: 64, caller_ids: 64, calls: 1024 };
-    let mut dataplane = Dataplane::load(&pins, &capacity).context("the programs do not load")?;
+    let mut dataplane =
+        Dataplane::load(Path::new("/sys/fs/bpf/edge-vm"), &capacity).context("the programs do not load")?;
     print_verified();
     let installed = dataplane.accounts.read()?;
-    dataplane.accounts.apply(&plan(&desired(), &installed)?)?;
-    let wanted = Interface { name: receiver.clone(), xdp_mode: XdpModeRequest::Native };
+    dataplane.accounts.apply(&plan(&desired(wires.len()), &installed)?)?;
+    for (number, [receiver, sender]) in wires.iter().enumerate() {
+        enforce(&mut dataplane, receiver, sender, source(number))?;
+    }
+    dataplane.interfaces.detach()?;
+    Ok(())
+}
+
+/// Sends calls of one account from one end of a wire to the other.
+fn enforce(dataplane: &mut Dataplane, receiver: &str, sender: &str, source: [u8; 4]) -> Result<()> {
+    let wanted = Interface { name: receiver.to_owned(), xdp_mode: XdpModeRequest::Native };
     dataplane.interfaces.set(&[wanted]);
     match dataplane.interfaces.states().get(receiver) {
         Some((_, InterfaceState::Attached { mode: XdpModeObtained::Native, .. })) => (),
@@ -55,17 +67,19 @@ fn main() -> Result<()> {
     let address = link_address(sender)?;
     // A network card, emulated or not, drops what is for another one.
     let destination = link_address(receiver)?.addr().context("the receiver has no address")?;
-    let (mut admitted, mut refused) = (0, 0);
+    let before = judged(dataplane, 0)?;
+    let judged_before = before.0 + before.1;
+    let mut now = before;
     for number in 0..CALLS {
-        let mut frame = call(number);
+        let mut frame = call(source, number);
         frame[..destination.len()].copy_from_slice(&destination);
         sendmsg(wire.as_raw_fd(), &[IoSlice::new(&frame)], &[], MsgFlags::empty(), Some(&address))
             .context("cannot send")?;
         // One at a time: an emulated card on a busy machine loses what comes while it is full.
-        (admitted, refused) = judged(&dataplane, number + 1)?;
+        now = judged(dataplane, judged_before + number + 1)?;
     }
+    let (admitted, refused) = (now.0 - before.0, now.1 - before.1);
     let passed = count_calls(&behind)?;
-    dataplane.interfaces.detach()?;
 
     ensure!(admitted == BURST && refused == CALLS - BURST, "admitted {admitted}, refused {refused}");
     ensure!(passed == BURST, "{passed} calls passed, but {BURST} were admitted");
@@ -99,12 +113,16 @@ fn print_verified() {
     }
 }
 
-/// One account with a burst of calls and hardly any rate.
-fn desired() -> Desired {
+/// Where the calls of a wire come from; each has an account of its own.
+fn source(wire: usize) -> [u8; 4] {
+    let [a, b, c, d] = ACME_SOURCE;
+    [a, b, c, d.wrapping_add(u8::try_from(wire).unwrap_or(u8::MAX))]
+}
+
+/// An account for each wire, with a burst of calls and hardly any rate.
+fn desired(wires: usize) -> Desired {
     let mut policy = Policy { mode: Mode::Enforce as u32, ..Policy::OPEN };
     policy.account[Class::SipInvite.index()] = at_once(BURST);
-    let [a, b, c, d] = ACME_SOURCE;
-    let source = std::net::IpAddr::from([a, b, c, d]).into();
     let account = |policy, prefixes| DesiredAccount {
         plan: "vm".to_owned(),
         policy,
@@ -113,11 +131,10 @@ fn desired() -> Desired {
         trunks: BTreeMap::new(),
         system_ids: Vec::new(),
     };
+    let unknown = (UNKNOWN_ACCOUNT.to_owned(), account(Policy::OPEN, Vec::new()));
+    let of_wire = |wire| (format!("wire{wire}"), account(policy, vec![IpAddr::from(source(wire)).into()]));
     Desired {
-        accounts: BTreeMap::from([
-            (UNKNOWN_ACCOUNT.to_owned(), account(Policy::OPEN, Vec::new())),
-            ("acme".to_owned(), account(policy, vec![source])),
-        ]),
+        accounts: (0..wires).map(of_wire).chain([unknown]).collect(),
         standings: BTreeMap::new(),
         ports: PortSets { sip_udp: vec![SIP_PORT], ..PortSets::default() },
         settings: GlobalSettings {
@@ -141,13 +158,13 @@ fn desired() -> Desired {
     }
 }
 
-/// A call of its own: another Call-ID and branch than all others.
-fn call(number: u64) -> Vec<u8> {
+/// A call of its own: another Call-ID and branch than all others of its source.
+fn call(source: [u8; 4], number: u64) -> Vec<u8> {
     let invite = Request::new("INVITE")
-        .call_id(&format!("{number}@203.0.113.7"))
+        .call_id(&format!("{number}@{}", Ipv4Addr::from(source)))
         .branch(&format!("z9hG4bK{number}"))
         .bytes();
-    Frame::ipv4(ACME_SOURCE, SERVER).udp(SIP_PORT, SIP_PORT).payload(&invite).bytes()
+    Frame::ipv4(source, SERVER).udp(SIP_PORT, SIP_PORT).payload(&invite).bytes()
 }
 
 /// A socket that sees what the interface hands to the stack.

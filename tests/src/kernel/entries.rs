@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap};
 use edge_ebpf::abi::{
-    FlowKey, Listener, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits,
+    FlowKey, Listener, Member, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits,
 };
 use edge_ebpf::stream::Flow;
 use zerocopy::FromZeros as _;
 
 use super::Kernel;
+use crate::fixtures::world::Prefix;
 
 impl Kernel {
     /// What is known of one direction of a connection.
@@ -42,6 +44,13 @@ impl Kernel {
             }
         }
         Ok(called)
+    }
+
+    /// Makes a prefix a source of nobody again, for sources that are looked up after that.
+    pub fn remove_member(&mut self, prefix: Prefix) -> Result<()> {
+        let map = self.ebpf.map_mut(map::MEMBERS).context(map::MEMBERS)?;
+        let mut members: LpmTrie<_, [u8; 16], Member> = LpmTrie::try_from(map)?;
+        Ok(members.remove(&Key::new(prefix.bits, prefix.address))?)
     }
 
     /// What is known of a source.

@@ -1,10 +1,9 @@
 //! Answers from XDP: the frame that comes back, byte by byte against the host, and read as a peer would.
 
-use edge_ebpf::abi::{Class, Limit, Outcome};
+use edge_ebpf::abi::{Class, Limit, Outcome, Settings, map};
 use edge_tests::fixtures::packets::{row, table};
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario};
-use edge_tests::host::Host;
-use edge_tests::kernel::Kernel;
+use edge_tests::host::{HASH_KEY, Host};
 use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, checksum};
 use edge_tests::sip::Request;
@@ -33,8 +32,7 @@ fn every_row_that_is_answered_comes_back_shorter_with_right_checksums() {
 
 #[test]
 fn an_answer_says_what_a_user_agent_needs() {
-    // Its own: tags and delays are those of the host only with the key of the first generation.
-    let mut kernel = Kernel::load().unwrap();
+    let mut kernel = Lent::take().unwrap();
     let over = Scenario::open().account_limit(Class::SipInvite, Limit::NOTHING).answered();
     let via = "SIP/2.0/UDP pbx.example:5090;rport;branch=z9hG4bK1";
     let text = String::from_utf8(Request::new("INVITE").padded_to(700)).unwrap();
@@ -42,6 +40,8 @@ fn an_answer_says_what_a_user_agent_needs() {
     let text = text.replace("Max-Forwards", "Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK2\r\nMax-Forwards");
     let frame = Frame::ipv4(ACME_SOURCE, SERVER).udp(40_001, SIP_PORT).payload(text.as_bytes()).bytes();
     kernel.prepare(&over).unwrap();
+    let settings: Settings = kernel.get(map::SETTINGS, 0).unwrap();
+    kernel.set_settings(Settings { hash_key: HASH_KEY, ..settings }).unwrap();
     let first = kernel.answered(&frame).unwrap();
     let again = kernel.answered(&frame).unwrap();
     assert_eq!(first, again, "the same answer to the same request");
@@ -66,7 +66,6 @@ fn an_answer_says_what_a_user_agent_needs() {
     let mut host = Host::prepare(&over, NOW_NS);
     host.send(&frame);
     let on_host = String::from_utf8(host.answer.unwrap()).unwrap();
-    // The first state that is prepared has the host's key.
     assert_eq!(on_host, answer, "kernel and host");
 
     // The ACK repeats the To of the answer and is nobody else's.

@@ -2,17 +2,18 @@
 //! and records at every step.
 
 use edge_ebpf::abi::{
-    AccountState, CallCause, CallCount, CallPhase, CallState, Class, EgressOutcome, EndedBy, Outcome,
-    TrunkPolicy, TrunkState, map,
+    AccountState, CallCause, CallCount, CallKey, CallPhase, CallState, Class, EgressOutcome, EndedBy,
+    Outcome, TrunkPolicy, TrunkState, map,
 };
 use edge_tests::fixtures::world::{
     ACME, ACME_OTHER_SOURCE, ACME_SOURCE, Prefix, SERVER, SIP_PORT, Scenario, at_once,
 };
 use edge_tests::host::Host;
-use edge_tests::kernel::Kernel;
+use edge_tests::kernel::{CALLS_HELD, Kernel};
 use edge_tests::lent::Lent;
 use edge_tests::packet::Frame;
 use edge_tests::sip::Request;
+use zerocopy::FromZeros as _;
 
 const NOW_NS: u64 = 1_000_000_000_000;
 
@@ -244,9 +245,11 @@ fn the_sweep_takes_what_is_silent_for_too_long_and_what_the_daemon_drops() {
 
 #[test]
 fn a_trunk_has_slots_of_its_own_within_its_account() {
-    let mut kernel = Kernel::load().unwrap();
-    kernel.add_trunk_member(Prefix::v4(ACME_SOURCE, 32), ACME, 7).unwrap();
+    let mut kernel = Lent::take().unwrap();
+    let of_trunk = Prefix::v4(ACME_SOURCE, 32);
+    kernel.add_trunk_member(of_trunk, ACME, 7).unwrap();
     kernel.set(map::TRUNK_POLICIES, 7, TrunkPolicy { calls_max: 1, reserved: 0 }).unwrap();
+    kernel.set(map::TRUNKS, 7, TrunkState::new_zeroed()).unwrap();
     kernel.prepare(&Scenario::open().calls_max(2)).unwrap();
     let comes = |kernel: &mut Kernel, source, call| {
         let frame =
@@ -267,6 +270,8 @@ fn a_trunk_has_slots_of_its_own_within_its_account() {
     kernel.leave(&frame).unwrap();
     let trunk: TrunkState = kernel.get(map::TRUNKS, 7).unwrap();
     assert_eq!((trunk.calls_active, kernel.account(ACME).unwrap().calls_active), (0, 1));
+    // The next test that is lent this kernel knows no trunks.
+    kernel.remove_member(of_trunk).unwrap();
 }
 
 #[test]
@@ -297,16 +302,21 @@ fn observing_counts_slots_and_refuses_nothing() {
 
 #[test]
 fn a_call_that_the_map_has_no_room_for_is_admitted_and_counted() {
-    let mut kernel =
-        Kernel::load_sized(&[(map::CALLS, 1), (map::MEMBERS, 1024), (map::SOURCES, 1024)]).unwrap();
+    let mut kernel = Lent::take().unwrap();
     kernel.prepare(&Scenario::open().calls_max(100).account_limit(Class::SipInvite, at_once(1000))).unwrap();
+    // Room for one more, beside calls of another account.
+    let others = CALLS_HELD - 1;
+    for call_id_hash in 0..u64::from(others) {
+        let key = CallKey { account: ACME + 1, reserved: 0, call_id_hash };
+        kernel.set_call(key, CallState::new_zeroed()).unwrap();
+    }
     for call in 0..200 {
         let frame =
             Frame::ipv4(ACME_SOURCE, SERVER).udp(SIP_PORT, SIP_PORT).payload(&invite(call).bytes()).bytes();
         assert_eq!(kernel.send(&frame).unwrap().outcome, Outcome::SipAdmitted, "call {call}");
     }
     let account = kernel.account(ACME).unwrap();
-    let held = kernel.calls().unwrap().len() as u64;
-    assert_eq!(account.calls_active, held, "no slot without an entry");
+    let held = kernel.calls().unwrap().iter().filter(|(key, _)| key.account == ACME).count() as u64;
+    assert_eq!((account.calls_active, held), (1, 1), "no slot without an entry");
     assert_eq!(account.counters.calls[CallCount::Unkept.index()], 200 - held);
 }
