@@ -17,7 +17,7 @@ pub(crate) use self::{
     kernel_toolchain::{ensure as ensure_kernel_toolchain, ensure_clippy as ensure_kernel_clippy},
     peers::{ensure_refusers, programs as peer_programs},
 };
-use crate::{command, workspace};
+use crate::{command, vm, workspace};
 
 /// Where pinned maps and links live.
 const BPF_FILESYSTEM: &str = "/sys/fs/bpf";
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Also what the tests and the demo need: SIPp, SMPP peers, tshark, promtool, cargo-nextest
     #[arg(long)]
     tests: bool,
-    /// Also what the virtual machines need: QEMU, a static busybox, kmod, cpio
+    /// Also what the virtual machines need: QEMU, a static busybox, kmod, cpio, and their kernels
     #[arg(long)]
     vm: bool,
 }
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     all([
         ensure_kernel_toolchain(),
         if args.tests { ensure_peers() } else { nothing() },
-        if args.vm { ensure_vm() } else { nothing() },
+        if args.vm { ensure_vm().and_then(|()| vm::fetch()) } else { nothing() },
     ])?;
     if workspace::is_root() {
         ensure_bpf_filesystem()?;

@@ -27,9 +27,9 @@ pub(super) fn make(kernel: &Kernel, suite: &Suite) -> Result<PathBuf> {
     }
     copy(&program("busybox")?, &root.join("bin/busybox"))?;
     // busybox's own ip knows no veth.
-    copy_with_libraries(&program("ip")?, &root)?;
-    copy(&suite.prog_run, &root.join("bin/prog_run"))?;
-    copy(&suite.enforcement, &root.join("bin/edge-vm"))?;
+    copy_with_libraries(&program("ip")?, &root, "usr/bin/ip")?;
+    copy_with_libraries(&suite.prog_run, &root, "bin/prog_run")?;
+    copy_with_libraries(&suite.enforcement, &root, "bin/edge-vm")?;
     copy(&suite.object, &root.join("edge-kernel"))?;
     let modules = copy_modules(kernel, &root)?;
     let init = root.join("init");
@@ -66,9 +66,8 @@ fn script(modules: &[String]) -> String {
          $IP link add veth0 type veth peer name veth1\n\
          for name in lo veth0 veth1 eth0 eth1; do $IP link set $name up; done\n\
          code=0\n\
-         edge-vm veth0 veth1 || code=$?\n\
-         edge-vm eth0 eth1 || code=$?\n\
-         EDGE_TRUNCATION_STEP={TRUNCATION_STEP} prog_run --test-threads 2 {RANDOM_TESTS} || code=$?\n\
+         edge-vm veth0 veth1 eth0 eth1 || code=$?\n\
+         EDGE_TRUNCATION_STEP={TRUNCATION_STEP} prog_run --test-threads 1 {RANDOM_TESTS} || code=$?\n\
          echo \"{}$code\"\n\
          sync\n\
          reboot -f\n",
@@ -111,9 +110,8 @@ fn copy_modules(kernel: &Kernel, root: &Path) -> Result<Vec<String>> {
 }
 
 /// A dynamic program and the libraries that `ldd` names for it.
-fn copy_with_libraries(program: &Path, root: &Path) -> Result<()> {
-    let to = root.join("usr/bin").join(program.file_name().context("a program without a name")?);
-    copy(program, &to)?;
+fn copy_with_libraries(program: &Path, root: &Path, to: &str) -> Result<()> {
+    copy(program, &root.join(to))?;
     let said = command::read(Command::new("ldd").arg(program))?;
     for library in said.split_whitespace().filter(|word| word.starts_with('/')) {
         copy(Path::new(library), &root.join(library.trim_start_matches('/')))?;

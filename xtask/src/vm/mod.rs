@@ -25,9 +25,6 @@ pub(crate) struct Args {
 /// The oldest kernel that Edge runs on, and the newest that Debian 12 has.
 pub(crate) const SERIES: [&str; 2] = ["6.1", "6.12"];
 
-/// The binaries run in machines that have no libraries.
-const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// What runs inside.
 struct Suite {
     /// The packet table by `BPF_PROG_TEST_RUN`.
@@ -51,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     prepare(&series)?.iter().try_for_each(Machine::run)
 }
 
-/// Installs QEMU, builds the kernel programs and the static binaries, and makes a machine of each kernel.
+/// Installs QEMU, builds the kernel programs and the suite, and makes a machine of each kernel.
 pub(crate) fn prepare(series: &[&str]) -> Result<Vec<Machine>> {
     let suite = build()?;
     let machine = |series: &&str| {
@@ -62,18 +59,24 @@ pub(crate) fn prepare(series: &[&str]) -> Result<Vec<Machine>> {
     series.iter().map(machine).collect()
 }
 
+/// Brings the kernels.
+pub(crate) fn fetch() -> Result<()> {
+    SERIES.iter().try_for_each(|series| debian_kernel::find(series).map(drop))
+}
+
 fn build() -> Result<Suite> {
     setup::ensure_vm()?;
     build_ebpf::run()?;
-    let target = workspace::root().join("target/vm-build");
-    let mut cargo = command::cargo();
-    cargo
-        .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
-        .args(["test", "--no-run", "--package", "edge-tests", "--test", "prog_run", "--bin", "edge-vm"])
-        .args(["--target", STATIC_TARGET]);
-    command::run(&mut cargo)?;
-    let built = target.join(STATIC_TARGET).join("debug");
+    // As the suites outside of machines are built, so that nothing is compiled twice. The package's binaries come with it.
+    command::run(command::cargo().args([
+        "test",
+        "--no-run",
+        "--package",
+        "edge-tests",
+        "--test",
+        "prog_run",
+    ]))?;
+    let built = workspace::target().join("debug");
     Ok(Suite {
         prog_run: newest(&built.join("deps"), "prog_run-")?,
         enforcement: built.join("edge-vm"),
