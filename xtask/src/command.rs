@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io,
+    io::{self, BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
 };
@@ -38,6 +38,25 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         .stdout(Stdio::from(io::stderr()))
         .status()
         .with_context(|| format!("cannot start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// As [`run`], and every line of its standard output is seen by `watch`.
+pub(crate) fn run_watched(command: &mut Command, mut watch: impl FnMut(&str)) -> Result<()> {
+    let shown = show(command);
+    eprintln!("$ {shown}");
+    let starts = || format!("cannot start `{shown}`");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(starts)?;
+    let output = child.stdout.take().with_context(starts)?;
+    for line in BufReader::new(output).lines() {
+        let line = line.with_context(|| format!("cannot read what `{shown}` says"))?;
+        eprintln!("{line}");
+        watch(&line);
+    }
+    let status = child.wait().with_context(starts)?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
