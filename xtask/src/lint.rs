@@ -1,6 +1,6 @@
 //! What continuous integration checks before the tests.
 
-use std::process::Command;
+use std::{panic, process::Command, thread};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -9,15 +9,24 @@ use crate::{command, setup, toolchain::Toolchain, workspace};
 /// Formatting, clippy for the host, clippy for the kernel programs on their own target, and dependencies.
 pub(crate) fn run() -> Result<()> {
     command::run(command::cargo().args(["fmt", "--all", "--check"]))?;
-    // edge-user takes the kernel object in.
-    crate::build_ebpf::run()?;
-    command::run(
-        command::cargo()
-            .args(["clippy", "--workspace", "--all-targets", "--locked"])
-            .args(["--", "--deny", "warnings"]),
-    )?;
-    lint_kernel()?;
+    // Both are one compilation after another, in target directories of their own: each takes the core that the other leaves.
+    thread::scope(|scope| {
+        let kernel = scope.spawn(|| crate::build_ebpf::run().and_then(|()| lint_kernel()));
+        let host = lint_host();
+        kernel.join().unwrap_or_else(|panic| panic::resume_unwind(panic)).and(host)
+    })?;
     lint_dependencies()
+}
+
+/// Everything, for the host. `edge-user` takes the kernel object in: where that is still being built, another file, which
+/// is linted alike.
+fn lint_host() -> Result<()> {
+    let mut clippy = command::cargo();
+    if !workspace::kernel_object().exists() {
+        clippy.env("EDGE_KERNEL_OBJECT", workspace::root().join("Cargo.toml"));
+    }
+    clippy.args(["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "--deny", "warnings"]);
+    command::run(&mut clippy)
 }
 
 /// The kernel crate, library and binary, for the BPF target.
