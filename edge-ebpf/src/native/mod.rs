@@ -32,6 +32,6 @@ mod rewrite;
 mod tests;
 
 pub use answerer::Answerer;
-pub use refusals::{PLACES, Refusal, Refusals, Stage, brings_old};
+pub use refusals::{PLACES, Refusal, Refusals, Stage, brings_old, ends_within_changed};
 pub use refuser::{Judge, Judged, Refuser, judging};
 pub use rewrite::{Delta, Overlap, Rewrite, fold, overlap, pseudo_sum};

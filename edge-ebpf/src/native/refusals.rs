@@ -210,11 +210,11 @@ impl Refusals {
     /// there can lie in it.
     #[inline(always)]
     pub fn disguise_current<R: Rewrite>(&self, flow: &Flow, rewrite: &mut R) {
-        let start = flow.main.start;
-        let held = flow.main.end.wrapping_sub(start);
-        if held == 0 || held >= CHANGED {
+        if !ends_within_changed(flow) {
             return;
         }
+        let start = flow.main.start;
+        let held = flow.main.end.wrapping_sub(start);
         let cut = &self.places[CUT];
         if cut.seq == start && (cut.is(Stage::Waiting) || cut.is(Stage::Placed)) {
             cut.disguise(rewrite);
@@ -371,7 +371,7 @@ impl Refusal {
     /// The answer has come. `false`: what would have to be changed of it has gone ahead, so it stays as it is.
     #[inline(always)]
     const fn take(&mut self, answer: Sighting) -> bool {
-        let is_late = answer.held > first_changed(self.id);
+        let is_late = answer.held > first_changed(self.id == id::DATA_SM);
         self.answer = answer.start;
         self.stage = if is_late { Stage::Free as u32 } else { Stage::Answered as u32 };
         !is_late
@@ -389,8 +389,16 @@ fn place_of(sequence: u32) -> usize {
 /// The first octet of a message that is changed, and of its answer: the first in which their names differ from an
 /// `enquire_link` and its response.
 #[inline(always)]
-pub(super) const fn first_changed(command_id: u32) -> u32 {
-    if command_id == id::DATA_SM { 6 } else { 7 }
+pub(super) const fn first_changed(is_data_sm: bool) -> u32 {
+    if is_data_sm { 6 } else { 7 }
+}
+
+/// Whether a stream ends within the octets of a PDU that a refusal changes.
+#[must_use]
+#[inline(always)]
+pub const fn ends_within_changed(flow: &Flow) -> bool {
+    let held = flow.main.end.wrapping_sub(flow.main.start);
+    held != 0 && held < CHANGED
 }
 
 /// Whether the client's segment brings anything but the next octets, so that every refusal must be looked at.

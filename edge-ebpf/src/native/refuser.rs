@@ -4,6 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::refusals::{Refusals, first_changed};
 use super::rewrite::Rewrite;
+use crate::abi::Command;
 use crate::decide::Scope;
 use crate::stream::{Finding, Sighting, Witness};
 use crate::verifier::{opaque, zero};
@@ -145,7 +146,9 @@ impl<J: Judge> Refuser<'_, J> {
     #[inline(always)]
     const fn is_refusable(&self, pdu: Sighting) -> bool {
         // The first octet that differs from an enquire_link's must not have gone ahead.
-        self.judging & judging::NATIVE != 0 && pdu.certain && pdu.held <= first_changed(pdu.header.id)
+        self.judging & judging::NATIVE != 0
+            && pdu.certain
+            && pdu.held <= first_changed(pdu.kind.is(Command::DataSm))
     }
 
     /// Whether the message is to be refused for its sender. Only where it can be: a message that is dropped for that would
@@ -210,7 +213,7 @@ impl<J: Judge> Witness for Refuser<'_, J> {
 
     #[inline(always)]
     fn see(&mut self, pdu: Sighting, octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding> {
-        if !pdu.header.is_submit() {
+        if !pdu.kind.is_submit() {
             return Ok(());
         }
         if !pdu.is_first() {

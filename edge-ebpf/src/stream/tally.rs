@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::abi::{Command, SystemId};
 use crate::verifier::opaque;
-use crate::wire::smpp::{ENQUIRE_LINK_RESP, Header, id};
+use crate::wire::smpp::{Header, Kind};
 
 /// Runs of called prefixes that one segment can report. A full segment of 1448 octets holds 44 of the
 /// smallest messages; what a larger one has beyond this is counted in [`Tally::called_missed`].
@@ -90,26 +90,27 @@ impl Tally {
         self.enquiry_answered = opaque(0) as u32;
     }
 
+    /// Counts a PDU by the index of its [`Command`].
     #[inline(always)]
-    pub(super) fn count(&mut self, header: Header) {
-        let index = header.command().index();
-        let bit = 1_u32 << index;
-        if let Some(slot) = self.commands.get_mut(index) {
+    pub(super) fn count(&mut self, command: u32) {
+        let kind = Kind::from_index(command);
+        let bit = 1_u32 << (command & 31);
+        if let Some(slot) = self.commands.get_mut(command as usize) {
             let before = if self.commands_seen & bit == 0 { 0 } else { *slot };
             *slot = before + 1;
         }
         self.commands_seen |= bit;
-        self.command_last = index as u32;
-        self.submits += u32::from(header.is_submit());
-        self.binds += u32::from(header.is_bind());
+        self.command_last = command;
+        self.submits += u32::from(kind.is_submit());
+        self.binds += u32::from(kind.is_bind());
     }
 
     /// Its header is whole.
     #[inline(always)]
-    pub(super) const fn note_enquiry(&mut self, header: Header) {
-        if header.id == id::ENQUIRE_LINK {
+    pub(super) const fn note_enquiry(&mut self, kind: Kind, header: Header) {
+        if kind.is(Command::EnquireLink) {
             self.enquired = header.sequence;
-        } else if header.id == ENQUIRE_LINK_RESP {
+        } else if kind.is(Command::EnquireLinkResp) {
             self.enquiry_answered = header.sequence;
         }
     }

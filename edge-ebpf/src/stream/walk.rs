@@ -17,7 +17,7 @@ use super::{Tally, before};
 use crate::abi::indexed_enum;
 use crate::packet::{Packet, TooShort};
 use crate::verifier;
-use crate::wire::smpp::{self, HEADER_BYTES, Header, PREFIX_ROOM};
+use crate::wire::smpp::{self, HEADER_BYTES, Header, Kind, PREFIX_ROOM};
 
 /// Steps that any segment ends within: 64 KiB of the smallest PDUs (a super-packet in generic mode), the
 /// seams, and the ends.
@@ -127,6 +127,10 @@ pub struct Walk {
     scan_found: u32,
     /// Sequence number of the nearest island's first byte; far ahead where there is none.
     nearest: u32,
+    /// Index of the current PDU's [`crate::abi::Command`].
+    command: u32,
+    /// Octets of the current PDU that are in sight, as far as it is read.
+    seen: u32,
     /// The first bytes of an island that is begun.
     head: [u8; PREFIX_BYTES],
     /// What is appended to `prefix`.
@@ -240,6 +244,7 @@ impl Walk {
             verifier::append(&mut self.prefix, held, &island.head);
             total = held + rest;
             header = self.held_header();
+            self.kind(header);
             if total < HEADER || self.start.wrapping_add(header.length) != island.header {
                 return self.mismatch();
             }
@@ -248,7 +253,8 @@ impl Walk {
                 return self.stop(Finding::Truncated);
             };
             header = Header::from_words(first, second);
-            if header.is_submit() || header.is_bind() {
+            let kind = self.kind(header);
+            if kind.is_submit() || kind.is_bind() {
                 total = available.min(PREFIX);
                 if packet.copy_to(self.offset(), verifier::front(&mut self.prefix), total as usize).is_err() {
                     return self.stop(Finding::Truncated);
@@ -268,19 +274,23 @@ impl Walk {
                 return ControlFlow::Continue(());
             }
             header = self.held_header();
+            self.kind(header);
         }
+        // Whichever way they came: what follows is proven once.
+        let total = verifier::forgotten(&mut self.seen, total);
+        let kind = Kind::from_index(self.command);
 
         if held < NAMED {
             if !header.has_sane_length() {
                 return self.malformed();
             }
-            self.tally.count(header);
+            self.tally.count(self.command);
         }
         if held < HEADER {
             let goes_ahead = self.nearest.wrapping_sub(self.start) < CHANGED;
             let is_sure = self.target == MAIN && self.begun == 0;
             let (certain, is_ahead) = (is_sure && !goes_ahead, is_sure && goes_ahead);
-            let sighting = Sighting { start: self.start, header, held, seen: total, certain, is_ahead };
+            let sighting = Sighting { start: self.start, header, kind, held, seen: total, certain, is_ahead };
             if let Err(finding) = witness.see(sighting, &self.prefix) {
                 return self.stop(finding);
             }
@@ -289,12 +299,12 @@ impl Walk {
             self.end = self.limit;
             return ControlFlow::Continue(());
         }
-        self.tally.note_enquiry(header);
-        if header.is_submit() && !self.read_message(header, total, witness) {
+        self.tally.note_enquiry(kind, header);
+        if kind.is_submit() && !self.read_message(header, total, witness) {
             self.end = self.limit;
             return ControlFlow::Continue(());
         }
-        if header.is_bind() {
+        if kind.is_bind() {
             if total < header.length.min(smpp::BIND_BYTES) {
                 self.end = self.limit;
                 return ControlFlow::Continue(());
@@ -416,6 +426,15 @@ impl Walk {
     fn held_header(&self) -> Header {
         let (first, second) = self.held_words();
         Header::from_words(first, second)
+    }
+
+    /// Compares the current PDU's name.
+    #[inline(always)]
+    fn kind(&mut self, header: Header) -> Kind {
+        // A copy is compared: what the verifier learns from that is not to make many ways of one.
+        let id = verifier::unlinked(u64::from(header.id)) as u32;
+        let command = Header { id, ..header }.command();
+        Kind::from_index(verifier::forgotten(&mut self.command, command.index() as u32))
     }
 
     /// Where in the frame the walk stands.

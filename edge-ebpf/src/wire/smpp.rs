@@ -133,20 +133,6 @@ impl Header {
             && is_known(self.id)
     }
 
-    /// Whether it is a message: counted against `smpp.submit` (SMPP 3.4, 4.4, 4.5, 4.7).
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_submit(self) -> bool {
-        matches!(self.id, id::SUBMIT_SM | id::SUBMIT_MULTI | id::DATA_SM)
-    }
-
-    /// Whether it asks for a session: counted against `smpp.bind` (SMPP 3.4, 4.1).
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_bind(self) -> bool {
-        matches!(self.id, id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER)
-    }
-
     /// The name under which it is counted.
     #[must_use]
     #[inline(always)]
@@ -172,6 +158,50 @@ impl Header {
             _ => Command::OtherResponse,
         }
     }
+}
+
+/// What a PDU is, a bit for each [`Command`]: its name is compared once, and asked about often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind(u32);
+
+impl Kind {
+    const SUBMITS: u32 = bit(Command::SubmitSm) | bit(Command::SubmitMulti) | bit(Command::DataSm);
+    const BINDS: u32 =
+        bit(Command::BindReceiver) | bit(Command::BindTransmitter) | bit(Command::BindTransceiver);
+
+    /// That of the command with an index.
+    #[must_use]
+    #[inline(always)]
+    pub fn from_index(index: u32) -> Self {
+        // Hidden: LLVM would ask for ranges of the index instead of bits, and the verifier would follow each of them.
+        Self(verifier::opaque(1 << (index & 31)) as u32)
+    }
+
+    /// Whether it is that command.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is(self, command: Command) -> bool {
+        self.0 & bit(command) != 0
+    }
+
+    /// Whether it is a message: counted against `smpp.submit` (SMPP 3.4, 4.4, 4.5, 4.7).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_submit(self) -> bool {
+        self.0 & Self::SUBMITS != 0
+    }
+
+    /// Whether it asks for a session: counted against `smpp.bind` (SMPP 3.4, 4.1).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_bind(self) -> bool {
+        self.0 & Self::BINDS != 0
+    }
+}
+
+#[inline(always)]
+const fn bit(command: Command) -> u32 {
+    1 << command.index()
 }
 
 /// `command_id` of the answer to an `enquire_link`.

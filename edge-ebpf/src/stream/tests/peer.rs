@@ -118,8 +118,11 @@ impl Stream {
             let header = Header::parse(rest[..16].try_into().unwrap());
             let (pdu, behind) = rest.split_at(header.length as usize);
             *counts.commands.entry(header.command().name()).or_default() += 1;
-            counts.binds += u64::from(header.is_bind());
-            if header.is_submit() {
+            counts.binds += u64::from(matches!(
+                header.id,
+                id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER
+            ));
+            if matches!(header.id, id::SUBMIT_SM | id::SUBMIT_MULTI | id::DATA_SM) {
                 counts.submits += 1;
                 counts.destinations += messages(pdu) - 1;
                 if let Some(prefix) = called(header.id, &pdu[16..]) {

@@ -3,7 +3,7 @@
 use super::{Finding, HEADER, NAMED};
 #[cfg(doc)]
 use crate::stream::PREFIX_BYTES;
-use crate::wire::smpp::{self, Header, PREFIX_ROOM};
+use crate::wire::smpp::{self, Header, Kind, PREFIX_ROOM};
 
 /// A PDU whose name has come into sight, or whose header has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Sighting {
     pub start: u32,
     /// Its header; `status` and `sequence` mean nothing where [`Self::seen`] is below sixteen.
     pub header: Header,
+    /// What its name says that it is.
+    pub kind: Kind,
     /// Octets of it that earlier segments brought.
     pub held: u32,
     /// Octets of it in sight, those included.
