@@ -11,8 +11,9 @@ mod stream;
 
 use network_types::ip::IpProto;
 
+pub use self::connection::judge_connection;
 pub use self::connection::judge_tls;
-use self::connection::{continues, judge_connection, reset};
+use self::connection::{continues, reset};
 pub use self::datagram::{Refusal, Settled, Slot, answer, judge_datagram};
 pub use self::segment::spare_allowed;
 pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
@@ -21,6 +22,7 @@ pub use self::stream::{count_passed, judge_invite, settle_stream};
 use crate::abi::{
     Allowance, Class, FullMap, Limit, Method, Outcome, RefusalMode, Service, SourceKey, StandingKind,
 };
+use crate::native::Judged;
 use crate::packet::Packet;
 use crate::stream::sip::{Spot, Tally};
 use crate::wire::{self, Headers, Reason, sip, transport};
@@ -113,6 +115,16 @@ pub trait World {
         count_passed(self, tally, is_allowed);
     }
 
+    /// [`judge_connection`]. The kernel does it apart: few packets begin a connection, and all of them would have to have the
+    /// stack that it needs.
+    #[inline(always)]
+    fn judge_connection(&mut self, origin: Origin, service: Service, now_ns: u64) -> Option<Outcome>
+    where
+        Self: Sized,
+    {
+        judge_connection(self, origin, service, now_ns)
+    }
+
     /// Counts a SIP message by method.
     fn count_method(&mut self, method: Method);
 
@@ -172,6 +184,9 @@ pub trait World {
 
     /// What becomes of messages over a limit on the connection's port.
     fn refusal(&mut self, now_ns: u64) -> RefusalMode;
+
+    /// What became of the segment's messages, where each was judged by itself.
+    fn judged(&self) -> Judged;
 
     /// Whether there is a place for the bind that the segment brings.
     fn ask_bind(&mut self, is_suspended: bool) -> Bind;
@@ -244,7 +259,7 @@ pub fn enter<W: World>(world: &mut W, headers: &Headers, service: Service) -> Re
         return Err(Outcome::Fragment);
     }
     if headers.transport.opens()
-        && let Some(outcome) = judge_connection(world, origin, service, now_ns)
+        && let Some(outcome) = world.judge_connection(origin, service, now_ns)
     {
         return Err(outcome);
     }

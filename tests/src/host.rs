@@ -13,6 +13,7 @@ use edge_ebpf::decide::{
 };
 use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, owe, price_ns};
+use edge_ebpf::native::Judged;
 use edge_ebpf::outbound;
 use edge_ebpf::repeat;
 use edge_ebpf::stream::sip::{Spot, Tally};
@@ -455,6 +456,10 @@ impl World for Journey<'_> {
     fn keep_segment(&mut self) {
         let now_ns = self.host.now_ns;
         self.keep(now_ns);
+    }
+
+    fn judged(&self) -> Judged {
+        self.judged_singly()
     }
 
     fn drop_segment(&mut self) {

@@ -195,7 +195,7 @@ impl Journey<'_> {
 
     pub(crate) fn frame_segment(&mut self, how: u32, prices: [Limit; 2], now_ns: u64) -> Framed {
         let Some(mut on) = self.segment.take() else {
-            return Framed { found: Found::Carried, submits: 0, binds: 0, judged: Judged::default() };
+            return Framed { found: Found::Carried, submits: 0, binds: 0 };
         };
         let Settings { prefix_digits: digits, refusals: refusal_limit, .. } = self.host.settings;
         let (source_key, number) = self.place();
@@ -207,7 +207,7 @@ impl Journey<'_> {
         if how & judging::NATIVE == 0 && refusals.is_none() {
             on.walk.run(&on.flow, self.frame, on.segment, digits, &mut senders);
             on.foreign = senders.foreign;
-            let framed = Framed::by(&on.walk, &on.judged, false);
+            let framed = Framed::by(&on.walk, false);
             self.segment = Some(on);
             return framed;
         }
@@ -268,9 +268,13 @@ impl Journey<'_> {
         }
         self.host.sources.insert(source_key, source);
         self.host.accounts.insert(number, account);
-        let framed = Framed::by(&on.walk, &on.judged, true);
+        let framed = Framed::by(&on.walk, true);
         self.segment = Some(on);
         framed
+    }
+
+    pub(crate) fn judged_singly(&self) -> Judged {
+        self.segment.as_ref().map_or_else(Judged::default, |on| on.judged)
     }
 
     pub(crate) fn ask(&mut self, is_suspended: bool) -> Bind {

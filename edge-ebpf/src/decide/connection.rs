@@ -10,7 +10,7 @@ use crate::wire::Headers;
 /// A SYN that comes again is charged again: nothing is remembered of connections here, so that a flood of them costs no
 /// memory. A sender whose SYN was dropped sends it again after 1, 3, 7 … seconds (RFC 6298).
 #[inline(always)]
-pub(super) fn judge_connection<W: World>(
+pub fn judge_connection<W: World>(
     world: &mut W,
     origin: Origin,
     service: Service,

@@ -2,7 +2,7 @@
 
 use super::{Metered, Origin, Scope, World, give_back, meter};
 use crate::abi::{Allowance, Class, FullMap, Outcome, RefusalMode, StandingKind, policy_flag};
-use crate::native::{Judged, judging};
+use crate::native::judging;
 use crate::stream::{Finding, Walk};
 use crate::wire::Headers;
 
@@ -48,15 +48,13 @@ pub struct Framed {
     pub submits: u32,
     /// `bind_*`.
     pub binds: u32,
-    /// What became of messages that were judged one by one.
-    pub judged: Judged,
 }
 
 impl Framed {
     /// What a finished walk says.
     #[must_use]
     #[inline(always)]
-    pub fn by(walk: &Walk, judged: &Judged, is_judged: bool) -> Self {
+    pub fn by(walk: &Walk, is_judged: bool) -> Self {
         let (submits, binds) = (walk.tally.submits, walk.tally.binds);
         let messages = submits + walk.tally.destinations;
         let found = match walk.finding() {
@@ -69,7 +67,7 @@ impl Framed {
             _ if is_judged => Found::Judged,
             _ => Found::Metered,
         };
-        Self { found, submits: messages, binds, judged: *judged }
+        Self { found, submits: messages, binds }
     }
 }
 
@@ -127,7 +125,7 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
         Found::Unsynchronised => (1, 0, Outcome::SmppUnsynchronised),
         // With the further destinations of a message before the garbage.
         Found::Malformed => (framed.submits, 0, Outcome::SmppMalformed),
-        Found::Judged => return settle(world, origin, &framed.judged, framed.binds, now_ns),
+        Found::Judged => return settle(world, origin, framed.binds, now_ns),
         Found::Carried => {
             world.keep_segment();
             return spare_allowed(origin, Outcome::SmppCarried);
@@ -139,7 +137,7 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
         Found::Withheld => {
             let over = if origin.has(policy_flag::SUSPENDED) {
                 Outcome::SmppSuspended
-            } else if framed.judged.over_account == 0 {
+            } else if world.judged().over_account == 0 {
                 over(Scope::Source)
             } else {
                 over(Scope::Account)
@@ -184,7 +182,8 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
 
 /// A segment whose messages were judged one by one.
 #[inline(always)]
-fn settle<W: World>(world: &mut W, origin: Origin, judged: &Judged, binds: u32, now_ns: u64) -> Outcome {
+fn settle<W: World>(world: &mut W, origin: Origin, binds: u32, now_ns: u64) -> Outcome {
+    let judged = world.judged();
     let is_allowed = matches!(origin.standing, StandingKind::Allowed);
     let over_bind = if is_allowed { Metered::Within } else { meter(world, Class::SmppBind, binds, now_ns) };
     if let Metered::Over(scope) = over_bind

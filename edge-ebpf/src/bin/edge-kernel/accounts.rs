@@ -50,18 +50,17 @@ impl Party {
     pub(crate) fn find(key: &[u64; 2], remember: bool, settings: &Settings, now_ns: u64) -> Option<Self> {
         let source = match maps::SOURCES.get_ptr_mut(key) {
             Some(source) => source,
-            None if remember => insert(key, settings.generation, now_ns)?,
+            None if remember => insert(key, settings.generation, now_ns),
             None => return None,
         };
+        if source.is_null() {
+            return None;
+        }
         // SAFETY: pointers into map values, which outlive the program run; other CPUs may write the same words,
         // and each word stands for itself.
         unsafe {
             if (*source).generation != settings.generation {
-                let (member, standing) = resolve(key);
-                (*source).account = member.account;
-                (*source).trunk = member.trunk;
-                (*source).standing = standing;
-                (*source).generation = settings.generation;
+                renew(source, key, settings.generation);
             }
             (*source).seen_ns = now_ns;
             if (*source).registered_until_ns <= now_ns {
@@ -275,9 +274,23 @@ fn resolve(key: &[u64; 2]) -> (Member, Standing) {
     (member, standing)
 }
 
-#[inline(always)]
-fn insert(key: &[u64; 2], generation: u32, now_ns: u64) -> Option<*mut SourceState> {
-    let fresh = maps::FRESH_SOURCE.get_ptr_mut(0)?;
+/// Finds out anew whose a source is. By a call, as [`insert`]: it is rare, and its stack would be needed by every packet.
+#[inline(never)]
+fn renew(source: *mut SourceState, key: &[u64; 2], generation: u32) {
+    let (member, standing) = resolve(key);
+    // SAFETY: as in `Party::find`.
+    unsafe {
+        (*source).account = member.account;
+        (*source).trunk = member.trunk;
+        (*source).standing = standing;
+        (*source).generation = generation;
+    }
+}
+
+/// Makes an entry for a new source. Null: there is no room.
+#[inline(never)]
+fn insert(key: &[u64; 2], generation: u32, now_ns: u64) -> *mut SourceState {
+    let Some(fresh) = maps::FRESH_SOURCE.get_ptr_mut(0) else { return core::ptr::null_mut() };
     let (member, standing) = resolve(key);
     // SAFETY: this CPU's own value; all that is not written here is zero in it, always.
     let fresh = unsafe { &mut *fresh };
@@ -289,5 +302,5 @@ fn insert(key: &[u64; 2], generation: u32, now_ns: u64) -> Option<*mut SourceSta
     // Another CPU may have been first; then its entry is found below.
     let fresh: &SourceState = fresh;
     let _ = maps::SOURCES.insert(key, fresh, u64::from(BPF_NOEXIST));
-    maps::SOURCES.get_ptr_mut(key)
+    maps::SOURCES.get_ptr_mut(key).unwrap_or(core::ptr::null_mut())
 }

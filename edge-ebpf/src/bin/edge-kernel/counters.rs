@@ -178,12 +178,26 @@ pub(crate) fn commands(account: *mut AccountState, tally: &Tally) {
         atomic::add(unsafe { &raw mut (*account).counters.smpp[last] }, u64::from(tally.commands[last]));
         return;
     }
+    edge_count_commands(account, tally);
+}
+
+/// The commands of a segment that brings several. A global function: in place, the verifier would walk the loop for each way
+/// that leads to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_count_commands(account: *mut AccountState, tally: *const Tally) -> u64 {
+    if account.is_null() || tally.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's borrow.
+    let tally = unsafe { &*tally };
     for (index, pdus) in tally.commands.iter().enumerate() {
         if tally.commands_seen & (1 << index) != 0 {
             // SAFETY: within the map value that `account` points to.
             atomic::add(unsafe { &raw mut (*account).counters.smpp[index] }, u64::from(*pdus));
         }
     }
+    1
 }
 
 /// Counts admitted messages by called prefix, in the half of the table that is being written.

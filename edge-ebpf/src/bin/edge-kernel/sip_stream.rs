@@ -18,7 +18,7 @@ use crate::ingress::{count, perform};
 use crate::tcp::Handover;
 use crate::world::Kernel;
 use crate::xdp_packet::XdpPacket;
-use crate::{connection, maps, sip_refusal, tcp};
+use crate::{connection, maps, segment, sip_refusal, tcp};
 
 /// What is too large for the stack.
 #[repr(C)]
@@ -39,7 +39,7 @@ struct Turn {
 #[xdp(frags)]
 pub(crate) fn edge_sip_stream(ctx: XdpContext) -> u32 {
     let Some(scratch) = maps::SMPP_SCRATCH.get_ptr_mut(0) else { return count(Outcome::Unjudged) };
-    let source = tcp::enter(&ctx, scratch, Service::SipTcp);
+    let source = enter(&ctx, scratch);
     let action = if source.is_null() {
         // SAFETY: this CPU's own value.
         unsafe { (*scratch).handover.action }
@@ -47,6 +47,12 @@ pub(crate) fn edge_sip_stream(ctx: XdpContext) -> u32 {
         count(judge(ctx.ctx, source))
     };
     perform(&ctx, action)
+}
+
+/// [`tcp::enter`] by a call, because the stack has no room for it beside the rest.
+#[inline(never)]
+fn enter(ctx: &XdpContext, scratch: *mut segment::Scratch) -> *mut SourceState {
+    tcp::enter(ctx, scratch, Service::SipTcp)
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{AccountState, Class, Settings, SourceState};
 use edge_ebpf::decide::{Bind, Framed, Opened, Scope};
-use edge_ebpf::native::{PLACES, Refusals, Refuser, brings_old, judging};
+use edge_ebpf::native::{Judged, PLACES, Refusals, Refuser, brings_old, ends_within_changed, judging};
 use edge_ebpf::stream::{CALLED_MAX, Finding, Flow, Walk};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
@@ -33,6 +33,9 @@ pub(crate) struct Segment {
     pub(crate) account: *mut AccountState,
 }
 
+/// Times that a segment is judged: again where the connection's first refusal is in it.
+const JUDGINGS: u64 = 2;
+
 /// What the loop over called prefixes is given.
 struct CalledTurn {
     walk: *mut Walk,
@@ -58,23 +61,10 @@ impl Segment {
 
     /// A segment whose connection was found and locked before.
     #[inline(always)]
-    pub(crate) fn opened(frame: *mut xdp_md, scratch: *mut Scratch, flow: *mut Flow) -> Self {
-        Self { frame, scratch, flow, ..Self::none() }
-    }
-
-    /// A segment that was framed before.
-    #[inline(always)]
-    pub(crate) fn resume(
-        &mut self,
-        frame: *mut xdp_md,
-        scratch: *mut Scratch,
-        flow: *mut Flow,
-        refusals: *mut Refusals,
-    ) {
+    pub(crate) fn resume(&mut self, frame: *mut xdp_md, scratch: *mut Scratch, flow: *mut Flow) {
         self.frame = frame;
         self.scratch = scratch;
         self.flow = flow;
-        self.refusals = refusals;
     }
 
     /// Whose buckets the segment's messages were charged to.
@@ -82,6 +72,14 @@ impl Segment {
     pub(crate) fn belongs_to(&mut self, party: &Party) {
         self.source = party.source;
         self.account = party.account;
+    }
+
+    /// What the loops are given. A copy: where the address of the segment itself is known outside, LLVM keeps it, and the world
+    /// around it, on the stack.
+    #[inline(always)]
+    fn copied(&self) -> Self {
+        let Self { frame, scratch, flow, refusals, source, account } = *self;
+        Self { frame, scratch, flow, refusals, source, account }
     }
 
     /// Finds the segment's connection and locks it.
@@ -160,7 +158,7 @@ impl Segment {
         scratch.delta.0 = 0;
         if how & judging::NATIVE == 0 && self.refusals.is_null() {
             scratch.is_judged = 0;
-            walk_plainly(self, settings.prefix_digits);
+            walk_plainly(&mut self.copied(), settings.prefix_digits);
             return;
         }
         scratch.is_judged = 1;
@@ -168,16 +166,26 @@ impl Segment {
         scratch.prices.account = party.limit(Scope::Account, Class::SmppSubmit);
         scratch.prices.refusals = settings.refusals;
         scratch.prices.now_ns = now_ns;
-        walk_judging(self, settings.prefix_digits);
-        if scratch.judged.wants_refusals != 0 && refusal::edge_begin_refusals() != 0 {
+        let mut turn = self.copied();
+        for _ in 0..JUDGINGS {
+            walk_judging(&mut turn, settings.prefix_digits);
+            if scratch.judged.wants_refusals == 0 || refusal::edge_begin_refusals() == 0 {
+                break;
+            }
             // What was admitted before the first message that is to be refused is judged again with it.
             refusal::edge_give_back(party.source, party.account);
             let key = &scratch.key;
-            if let Some(refusals) = maps::REFUSALS.get_ptr_mut(key) {
-                self.refusals = refusals;
-                walk_judging(self, settings.prefix_digits);
-            }
+            let Some(refusals) = maps::REFUSALS.get_ptr_mut(key) else { break };
+            self.refusals = refusals;
+            turn.refusals = refusals;
         }
+    }
+
+    /// What became of its messages, where each was judged by itself.
+    #[inline(always)]
+    pub(crate) fn judged(&self) -> Judged {
+        // SAFETY: this CPU's own value.
+        if self.scratch.is_null() { Judged::default() } else { unsafe { (*self.scratch).judged } }
     }
 
     /// Whether there is a place for the bind that the segment brings.
@@ -223,7 +231,7 @@ impl Segment {
             // SAFETY: the flow is locked by us.
             unsafe { (*self.flow).bound = 1 };
         }
-        edge_keep_segment(walk, self.flow, party.account, party.number, settings.prefix_epoch) != 0
+        keep(walk, self.flow, party.account, party.number, settings.prefix_epoch)
     }
 
     /// The port of a connection that this segment shows not to be SMPP: once for each.
@@ -249,16 +257,18 @@ impl Segment {
             refusal::edge_give_back(self.source, self.account);
         }
         if judged.refused != 0 && !self.refusals.is_null() {
-            run(PLACES as u32, refusal::undo, (&raw mut *self).cast());
+            undo(self.refusals, self.flow);
         }
-        edge_forget_segment(walk, self.flow);
+        // SAFETY: the flow is locked by us, the walk is this CPU's own.
+        unsafe { (*walk).refuse(&mut *self.flow) };
+        connection::unlock(self.flow);
     }
 }
 
 /// What framing found.
 #[inline(always)]
 pub(crate) fn framed(scratch: &Scratch) -> Framed {
-    Framed::by(&scratch.walk, &scratch.judged, scratch.is_judged != 0)
+    Framed::by(&scratch.walk, scratch.is_judged != 0)
 }
 
 /// [`segment::open`] for the client's direction, whose bind's account is looked up anew where accounts have changed.
@@ -299,7 +309,7 @@ fn walk_plainly(segment: &mut Segment, digits: u32) {
 }
 
 /// Walks the segment, judges each message on the way, and changes what was refused before.
-#[inline(never)]
+#[inline(always)]
 fn walk_judging(segment: &mut Segment, digits: u32) {
     // SAFETY: this CPU's own value, and the flow is locked by us.
     let (trial, state) = unsafe { (&mut (*segment.scratch).walk, &*segment.flow) };
@@ -311,7 +321,7 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
     if !segment.refusals.is_null() && at_hand.len != 0 {
         if brings_old(state, at_hand) {
             run(PLACES as u32 + 1, refusal::disguise_again, turn);
-        } else {
+        } else if ends_within_changed(state) {
             refusal::disguise_current(segment);
         }
     }
@@ -319,23 +329,17 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
     segment::walk(trial, state, digits, packet, (scan_step, judging_step), turn);
 }
 
-// The two that follow are global functions, so that the verifier proves each once and by itself, and not
-// again at the end of each way that leads to them. It asks them to check their pointers.
+/// Takes back what was refused in a segment that is dropped. By a call: the loop's context would be on the stack of all others.
+#[inline(never)]
+fn undo(refusals: *mut Refusals, flow: *mut Flow) {
+    let mut turn = Segment { flow, refusals, ..Segment::none() };
+    run(PLACES as u32, refusal::undo, (&raw mut turn).cast());
+}
 
 /// Moves the flow on, unlocks it, and counts PDUs by command and messages by called prefix. What ends with the segment is
-/// ended. 0 if a called prefix found no room.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_keep_segment(
-    walk: *mut Walk,
-    flow: *mut Flow,
-    account: *mut AccountState,
-    number: u32,
-    epoch: u32,
-) -> u64 {
-    if walk.is_null() || flow.is_null() || account.is_null() {
-        return 1;
-    }
+/// ended. `false` if a called prefix found no room.
+#[inline(always)]
+fn keep(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState, number: u32, epoch: u32) -> bool {
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     let (trial, state) = unsafe { (&*walk, &mut *flow) };
     trial.commit(state);
@@ -352,30 +356,17 @@ extern "C" fn edge_keep_segment(
     counters::commands(account, tally);
     let used = tally.called_used;
     if used == 0 {
-        return u64::from(tally.called_missed == 0);
+        return tally.called_missed == 0;
     }
     // Most segments call one prefix: that one without the loop's machinery.
     let first = tally.called[0];
     let found = counters::called(number, epoch, first.prefix, u64::from(first.count));
     if used == 1 {
-        return u64::from(found);
+        return found;
     }
     let mut turn = CalledTurn { walk, account: number, epoch, missed: u64::from(tally.called_missed) };
     run(used - 1, called, (&raw mut turn).cast());
-    u64::from(found && turn.missed == 0)
-}
-
-/// Leaves the flow as it was, but for the drop, and unlocks it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_forget_segment(walk: *mut Walk, flow: *mut Flow) -> u64 {
-    if walk.is_null() || flow.is_null() {
-        return 0;
-    }
-    // SAFETY: the flow is locked by us, the walk is this CPU's own.
-    unsafe { (*walk).refuse(&mut *flow) };
-    connection::unlock(flow);
-    1
+    found && turn.missed == 0
 }
 
 extern "C" fn step(_turn: u64, context: *mut c_void) -> i64 {

@@ -2,12 +2,12 @@
 
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{
-    Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Ports, RefusalMode, Settings, SourceKey,
-    SourceState,
+    Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Outcome, Ports, RefusalMode, Service,
+    Settings, SourceKey, SourceState,
 };
 use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
-use edge_ebpf::native::Refusals;
+use edge_ebpf::native::Judged;
 use edge_ebpf::stream::Flow;
 use edge_ebpf::stream::sip::{Spot, Tally};
 use edge_ebpf::verifier::opaque;
@@ -18,7 +18,7 @@ use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
 use crate::{
     agents, answer, callers, calls, clock, counters, events, refusal, segment, sip, sip_refusal, sip_stream,
-    smpp,
+    smpp, tcp,
 };
 
 /// All that one packet is judged with.
@@ -32,6 +32,15 @@ pub(crate) struct Kernel<'a> {
     segment: smpp::Segment,
     /// Whether charges and counts are calls: in place they cost less, but room on the stack.
     spares_stack: bool,
+    fate: Fate,
+}
+
+/// What is to become of the segment at hand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Kept,
+    Dropped,
 }
 
 impl<'a> Kernel<'a> {
@@ -45,6 +54,7 @@ impl<'a> Kernel<'a> {
             party: None,
             segment: smpp::Segment::none(),
             spares_stack: false,
+            fate: Fate::Open,
         }
     }
 
@@ -74,17 +84,18 @@ impl<'a> Kernel<'a> {
         self.party.map_or(0, |party| party.number)
     }
 
-    /// Goes on with a segment that was framed before.
+    /// Frames a segment whose connection was found and locked before.
     #[inline(always)]
-    pub(crate) fn resume_segment(
+    pub(crate) fn frame_segment(
         &mut self,
         scratch: *mut segment::Scratch,
         flow: *mut Flow,
-        refusals: *mut Refusals,
+        judging: u32,
+        now_ns: u64,
     ) {
-        self.segment.resume(self.ctx.ctx, scratch, flow, refusals);
         if let Some(party) = &self.party {
-            self.segment.belongs_to(party);
+            self.segment.resume(self.ctx.ctx, scratch, flow);
+            self.segment.frame(party, judging, self.settings, now_ns);
         }
     }
 
@@ -116,8 +127,10 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn enter(&mut self, source: &SourceKey, remember: bool, now_ns: u64) -> Option<Origin> {
-        self.source = aggregated(source, &self.settings.ipv6_mask);
-        let Some(party) = Party::find(&self.source, remember, self.settings, now_ns) else {
+        // A copy is handed over: where the address of a field is known outside, LLVM keeps the whole value on the stack.
+        let key = aggregated(source, &self.settings.ipv6_mask);
+        self.source = [opaque(key[0]), opaque(key[1])];
+        let Some(party) = Party::find(&key, remember, self.settings, now_ns) else {
             if remember {
                 self.tell_full(FullMap::Sources, now_ns);
             }
@@ -204,6 +217,12 @@ impl World for Kernel<'_> {
                 counters::messages(party.account, party.source, class, allowance, messages);
             }
         }
+    }
+
+    #[inline(always)]
+    fn judge_connection(&mut self, origin: Origin, service: Service, now_ns: u64) -> Option<Outcome> {
+        let party = self.party?;
+        tcp::judge_connection(party.source, origin, service, now_ns)
     }
 
     #[inline(always)]
@@ -359,6 +378,11 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn judged(&self) -> Judged {
+        self.segment.judged()
+    }
+
+    #[inline(always)]
     fn ask_bind(&mut self, is_suspended: bool) -> Bind {
         match &self.party {
             Some(party) => self.segment.ask_bind(party, is_suspended),
@@ -368,6 +392,29 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn keep_segment(&mut self) {
+        self.fate = Fate::Kept;
+    }
+
+    #[inline(always)]
+    fn drop_segment(&mut self) {
+        self.fate = Fate::Dropped;
+    }
+}
+
+impl Kernel<'_> {
+    /// Does what was decided about the segment, once for all ways that lead there: a call of its own on each of them would
+    /// cost more than the work.
+    #[inline(always)]
+    pub(crate) fn close_segment(&mut self) {
+        match self.fate {
+            Fate::Open => {}
+            Fate::Kept => self.keep(),
+            Fate::Dropped => self.segment.forget(),
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self) {
         let now_ns = self.segment.now_ns();
         if let Some(party) = self.party
             && !self.segment.keep(&party, self.settings, now_ns)
@@ -377,11 +424,6 @@ impl World for Kernel<'_> {
         if let (Some(party), Some(port)) = (self.party, self.segment.unframed_port()) {
             events::send(EventKind::FlowUnframed, party.number, self.source, u64::from(port), 0, now_ns);
         }
-    }
-
-    #[inline(always)]
-    fn drop_segment(&mut self) {
-        self.segment.forget();
     }
 }
 
