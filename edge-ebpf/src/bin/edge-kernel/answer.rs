@@ -16,7 +16,6 @@ use edge_ebpf::wire::sip::{Code, LINES_MAX, REPLY_AT, Reply, Saying, Scratch};
 
 use crate::ingress::count;
 use crate::maps;
-use crate::sip::LINES_AT_ONCE;
 use crate::world::Kernel;
 use crate::xdp_packet::XdpPacket;
 
@@ -31,9 +30,13 @@ const FRAME_BYTES_MAX: usize = 2048 + 96;
 /// Bytes that one call sums up before kernel 6.13 (`net/core/filter.c`, `bpf_csum_diff`).
 const SUM_BYTES_MAX: u32 = 512;
 const SUMS_MAX: u32 = 5;
+/// Lines that one call of the loop's body looks at: as many as most requests have before their body's length, in two calls.
+const LINES_AT_ONCE: u32 = 8;
 const UDP: u16 = 17;
 /// Time to live, or hop limit (RFC 1700).
 const HOPS: u16 = 64;
+
+const _: () = assert!(LINES_MAX.is_multiple_of(LINES_AT_ONCE));
 
 /// What the loop's body is given: on the stack, where `bpf_loop` wants it.
 struct Turn {

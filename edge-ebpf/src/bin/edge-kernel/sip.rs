@@ -17,7 +17,7 @@ use crate::world::Kernel;
 use crate::{answer, maps};
 
 /// Lines that one call of a loop's body reads: most requests need no more, and a call costs as much as a short line.
-pub(crate) const LINES_AT_ONCE: u32 = 4;
+const LINES_AT_ONCE: u32 = 4;
 
 const _: () = assert!(LINES_MAX.is_multiple_of(LINES_AT_ONCE));
 
@@ -79,31 +79,20 @@ pub(crate) fn read<P: Packet>(
     scratch.hears = hears;
     scratch.answers = answers;
     scratch.prefix_digits = prefix_digits;
-    edge_parse_sip();
-    // SAFETY: as above; the parser's own borrow has ended.
-    Some(unsafe { &*pointer })
-}
-
-/// Parses what is in this CPU's scratch; 0 if there is none.
-///
-/// A global function, so that the verifier proves the parser once and by itself, and not again for each way
-/// that leads to it.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn edge_parse_sip() -> u64 {
-    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: as in `read`, whose borrow has ended.
-    let scratch = unsafe { &mut *scratch };
     if scratch.begin().is_continue() {
-        let mut turn = Turn { scratch };
+        let mut turn = Turn { scratch: pointer };
         run(LINES_MAX / LINES_AT_ONCE, lines, &mut turn);
+        // SAFETY: as above; the loop's borrow has ended.
+        let scratch = unsafe { &mut *pointer };
         if scratch.look_for_tag() {
             scratch.begin_tag_walk();
             run(LINE_BYTES_MAX, tag_byte, &mut turn);
         }
-        scratch.look_for_cookie();
+        // SAFETY: as above.
+        unsafe { (*pointer).look_for_cookie() };
     }
-    1
+    // SAFETY: as above.
+    Some(unsafe { &*pointer })
 }
 
 /// Reads caller and called of the request in this CPU's scratch, unless that was done.
