@@ -112,7 +112,7 @@ fn settle(
         connection::release(lock_of(flow));
         return Outcome::Unjudged;
     };
-    let mut world = Kernel::sparing_stack(&ctx, settings, ports);
+    let mut world = Kernel::new(&ctx, settings, ports);
     world.resume(party, handover.source);
     // SAFETY: this CPU's own value.
     let reader = unsafe { &mut (*scratch).reader };
