@@ -8,6 +8,7 @@ use aya::maps::{Array, HashMap};
 use edge_ebpf::abi::{
     FlowKey, Listener, Member, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits,
 };
+use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use zerocopy::FromZeros as _;
 
@@ -19,6 +20,12 @@ impl Kernel {
     pub fn flow(&self, key: &FlowKey) -> Result<Flow> {
         let map = self.ebpf.map(map::FLOWS).context(map::FLOWS)?;
         Ok(HashMap::<_, FlowKey, Flow>::try_from(map)?.get(key, 0)?)
+    }
+
+    /// Messages of a connection that were refused and whose refusals the server has not answered.
+    pub fn refusals_waiting(&self, key: &FlowKey) -> Result<usize> {
+        let map = self.ebpf.map(map::REFUSALS).context(map::REFUSALS)?;
+        Ok(HashMap::<_, FlowKey, Refusals>::try_from(map)?.get(key, 0)?.waiting())
     }
 
     /// How the refusals of a port go.

@@ -11,7 +11,7 @@ use edge_tests::host::Host;
 use edge_tests::kernel::{Kernel, XDP_DROP};
 use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, Tcp, checksum};
-use edge_tests::smpp::{command, enquire_link, pdu, submit_multi, submit_sm};
+use edge_tests::smpp::{bind, command, enquire_link, pdu, submit_multi, submit_sm};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -62,6 +62,38 @@ fn a_checksum_that_is_still_to_be_made_stays_the_pseudo_headers() {
     let (_, changed) = kernel.became(program::INGRESS, &frame).unwrap();
     assert_ne!(changed[54..], frame[54..]);
     assert_eq!(changed[50..52], frame[50..52]);
+}
+
+/// A message of which not even the header has come is refused, and then its segment is dropped for a bind: it will be judged
+/// anew, and what it is cannot be held for ever in the one place that there is for such.
+#[test]
+fn a_cut_message_is_not_refused_where_its_segment_is_dropped() {
+    let mut kernel = Lent::take().unwrap();
+    let limit = at_once(1);
+    let before = Scenario::open().native();
+    let before = before.account_limit(Class::SmppSubmit, limit).account_limit(Class::SmppBind, limit);
+    kernel.prepare(&before).unwrap();
+    let host = Host::prepare(&before, NOW_NS);
+    let mut session = Session { kernel: &mut kernel, host };
+    session.comes(Tcp::syn(PORT, SMPP_PORT, ISN), b"").unwrap();
+    let back = Tcp { flags: Tcp::SYN | Tcp::ACK, ..Tcp::data(SMPP_PORT, PORT, SERVER_ISN) };
+    session.leaves(back, b"").unwrap();
+
+    let bind_to = |sequence| bind(command::BIND_TRANSMITTER, sequence, "acme");
+    let first = [bind_to(1), submit_sm(2, "4416329601", b"hi"), submit_sm(3, "4416329601", b"hi")].concat();
+    let seq = ISN.wrapping_add(1);
+    assert!(session.comes(Tcp::data(PORT, SMPP_PORT, seq), &first).unwrap().is_some());
+    let key = connection((ACME_SOURCE, PORT), (SERVER, SMPP_PORT));
+    assert_eq!(session.kernel.refusals_waiting(&key).unwrap(), 1, "the second message");
+
+    let seq = seq.wrapping_add(u32::try_from(first.len()).unwrap());
+    let cut = [&bind_to(4)[..], &submit_sm(5, "4416329601", b"hi")[..12]].concat();
+    assert_eq!(
+        session.comes(Tcp::data(PORT, SMPP_PORT, seq), &cut).unwrap(),
+        None,
+        "over the limit of binds"
+    );
+    assert_eq!(session.kernel.refusals_waiting(&key).unwrap(), 1);
 }
 
 /// What is made of senders; all `submit_sm` and `submit_multi` come from `acme`.

@@ -19,8 +19,8 @@ use crate::xdp_packet::XdpPacket;
 use crate::{binds, connection, counters, maps, refusal, senders};
 
 /// The segment at hand, from [`Segment::open`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
-/// locked meanwhile. On the stack, because `bpf_loop` hands it to the loops' bodies; only pointers, because everything
-/// that changes must be in map memory.
+/// locked meanwhile. Only pointers, because everything that changes must be in map memory; `bpf_loop` hands a copy to the
+/// loops' bodies.
 ///
 /// Null while there is none: the verifier knows a null pointer for what it is, but not an `Option`'s flag.
 pub(crate) struct Segment {
@@ -333,7 +333,8 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
 #[inline(never)]
 fn undo(refusals: *mut Refusals, flow: *mut Flow) {
     let mut turn = Segment { flow, refusals, ..Segment::none() };
-    run(PLACES as u32, refusal::undo, (&raw mut turn).cast());
+    // With the place of one that is cut.
+    run(PLACES as u32 + 1, refusal::undo, (&raw mut turn).cast());
 }
 
 /// Moves the flow on, unlocks it, and counts PDUs by command and messages by called prefix. What ends with the segment is
