@@ -152,6 +152,8 @@ pub mod bench {
     pub const TRANSMIT: &str = "edge_bench_transmit";
     /// Puts the frame back and drops it: what is subtracted from [`TRANSMIT`].
     pub const SWALLOW: &str = "edge_bench_swallow";
+    /// Charges one bucket: what other machines' figures can be compared by.
+    pub const BUCKET: &str = "edge_bench_bucket";
     /// Drops.
     pub const DROP: &str = "edge_bench_drop";
     /// A classifier that passes everything: what is subtracted from the way out.

@@ -31,6 +31,7 @@ const MANY_SOURCES: u32 = 1_000_000;
 /// What is measured, in the order of the table.
 const ROWS: &[Plan] = &[
     Plan::of("empty", "not_ours").program(program::EMPTY),
+    Plan::of("bucket", "not_ours").program(bench::BUCKET),
     Plan::of("not_ours", "not_ours"),
     Plan::of("rtp", "rtp"),
     Plan::of("sip_options", "sip_options"),

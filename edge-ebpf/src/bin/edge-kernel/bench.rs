@@ -11,7 +11,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use edge_ebpf::abi::{BenchFrame, FlowKey};
+use edge_ebpf::abi::{BenchFrame, Class, FlowKey, Limit};
 use edge_ebpf::packet::Packet;
 use edge_ebpf::stream::sip::Phase;
 use edge_ebpf::verifier::opaque;
@@ -19,7 +19,7 @@ use edge_ebpf::wire;
 
 use crate::skb_packet::SkbPacket;
 use crate::xdp_packet::XdpPacket;
-use crate::{calls, connection, egress, ingress, maps, smpp_out};
+use crate::{accounts, calls, clock, connection, egress, ingress, maps, smpp_out};
 
 /// Written by the benchmark.
 #[map]
@@ -43,6 +43,21 @@ pub(crate) fn edge_bench_sip(ctx: XdpContext) -> u32 {
 pub(crate) fn edge_bench_call(ctx: XdpContext) -> u32 {
     calls::forget_last();
     ingress::verdict(&ctx)
+}
+
+/// Charges one bucket and nothing else: the clock, a lookup and an exchange.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn edge_bench_bucket(_ctx: XdpContext) -> u32 {
+    const AMPLE: Limit = Limit { interval_ns: 1, burst_ns: 1_000_000_000 };
+    let Some(account) = maps::ACCOUNTS.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: within the map value.
+    let bucket = unsafe { &raw mut (*account).buckets[Class::Packets.index()] };
+    if accounts::charge(bucket, AMPLE, 1, clock::now_ns()) {
+        xdp_action::XDP_PASS
+    } else {
+        xdp_action::XDP_DROP
+    }
 }
 
 /// Puts the frame back.
