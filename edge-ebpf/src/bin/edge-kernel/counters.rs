@@ -178,7 +178,9 @@ pub(crate) fn commands(account: *mut AccountState, tally: &Tally) {
         atomic::add(unsafe { &raw mut (*account).counters.smpp[last] }, u64::from(tally.commands[last]));
         return;
     }
-    edge_count_commands(account, tally);
+    if tally.commands_seen != 0 {
+        edge_count_commands(account, tally);
+    }
 }
 
 /// The commands of a segment that brings several. A global function: in place, the verifier would walk the loop for each way

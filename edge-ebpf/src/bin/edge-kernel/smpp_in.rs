@@ -10,7 +10,7 @@ use edge_ebpf::stream::Flow;
 use crate::accounts::Party;
 use crate::ingress::{count, go_on, perform};
 use crate::world::Kernel;
-use crate::{maps, segment, smpp, tcp};
+use crate::{connection, maps, segment, smpp, tcp};
 
 /// Judges a segment of SMPP.
 #[xdp(frags)]
@@ -85,6 +85,7 @@ fn settle(
     let (Some(ports), Some(settings), Some(party)) =
         (maps::PORTS.get(0), maps::SETTINGS.get(0), Party::numbered(source, handover.number))
     else {
+        connection::unlock(flow);
         return Outcome::Unjudged;
     };
     let mut world = Kernel::new(ctx, settings, ports);

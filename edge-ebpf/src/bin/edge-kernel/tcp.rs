@@ -10,7 +10,7 @@ use crate::world::Kernel;
 use crate::{maps, segment};
 
 /// What the first part of a segment's journey hands to the second. They are functions side by side and not one within the other,
-/// because the stack has no room for both; pointers cannot go this way, and are returned.
+/// because the stack has no room for both; pointers cannot go this way, and are handed over beside it.
 #[derive(Clone, Copy)]
 pub(crate) struct Handover {
     /// What the program returns, where the journey has ended.

@@ -403,7 +403,7 @@ impl World for Kernel<'_> {
 
 impl Kernel<'_> {
     /// Does what was decided about the segment, once for all ways that lead there: a call of its own on each of them would
-    /// cost more than the work.
+    /// cost more than the work. Until then its connection stays locked, and what was said of its messages is said before.
     #[inline(always)]
     pub(crate) fn close_segment(&mut self) {
         match self.fate {
