@@ -245,7 +245,7 @@ impl Walk {
             verifier::append(&mut self.prefix, held, &island.head);
             total = held + rest;
             header = self.held_header();
-            self.kind(header);
+            self.note_name(header);
             if total < HEADER || self.start.wrapping_add(header.length) != island.header {
                 return self.mismatch();
             }
@@ -254,7 +254,7 @@ impl Walk {
                 return self.stop(Finding::Truncated);
             };
             header = Header::from_words(first, second);
-            let kind = self.kind(header);
+            let kind = self.note_name(header);
             if kind.is_submit() || kind.is_bind() {
                 total = available.min(PREFIX);
                 if packet.copy_to(self.offset(), verifier::front(&mut self.prefix), total as usize).is_err() {
@@ -275,7 +275,7 @@ impl Walk {
                 return ControlFlow::Continue(());
             }
             header = self.held_header();
-            self.kind(header);
+            self.note_name(header);
         }
         // Whichever way they came: what follows is proven once.
         let total = verifier::forgotten(&mut self.seen, total);

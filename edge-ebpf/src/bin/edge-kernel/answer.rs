@@ -30,7 +30,7 @@ const FRAME_BYTES_MAX: usize = 2048 + 96;
 /// Bytes that one call sums up before kernel 6.13 (`net/core/filter.c`, `bpf_csum_diff`).
 const SUM_BYTES_MAX: u32 = 512;
 const SUMS_MAX: u32 = 5;
-/// Lines that one call of the loop's body looks at: as many as most requests have before their body's length, in two calls.
+/// Lines that one call of the loop's body looks at: most requests need two calls.
 const LINES_AT_ONCE: u32 = 8;
 const UDP: u16 = 17;
 /// Time to live, or hop limit (RFC 1700).

@@ -19,8 +19,8 @@ use crate::xdp_packet::XdpPacket;
 use crate::{binds, connection, counters, maps, refusal, senders};
 
 /// The segment at hand, from [`Segment::open`] to [`Segment::keep`] or [`Segment::forget`]: its flow is
-/// locked meanwhile. Only pointers, because everything that changes must be in map memory; `bpf_loop` hands a copy to the
-/// loops' bodies.
+/// locked meanwhile. Only pointers, because everything that changes must be in map memory; loops are
+/// handed a copy.
 ///
 /// Null while there is none: the verifier knows a null pointer for what it is, but not an `Option`'s flag.
 pub(crate) struct Segment {
@@ -231,7 +231,7 @@ impl Segment {
             // SAFETY: the flow is locked by us.
             unsafe { (*self.flow).bound = 1 };
         }
-        keep(walk, self.flow, party.account, party.number, settings.prefix_epoch)
+        move_on(walk, self.flow, party.account, party.number, settings.prefix_epoch)
     }
 
     /// The port of a connection that this segment shows not to be SMPP: once for each.
@@ -340,7 +340,7 @@ fn undo(refusals: *mut Refusals, flow: *mut Flow) {
 /// Moves the flow on, unlocks it, and counts PDUs by command and messages by called prefix. What ends with the segment is
 /// ended. `false` if a called prefix found no room.
 #[inline(always)]
-fn keep(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState, number: u32, epoch: u32) -> bool {
+fn move_on(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState, number: u32, epoch: u32) -> bool {
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     let (trial, state) = unsafe { (&*walk, &mut *flow) };
     trial.commit(state);

@@ -27,9 +27,9 @@ impl Walk {
         Header::from_words(first, second)
     }
 
-    /// Compares the current PDU's name.
+    /// Compares the current PDU's name, and notes what it is.
     #[inline(always)]
-    pub(super) fn kind(&mut self, header: Header) -> Kind {
+    pub(super) fn note_name(&mut self, header: Header) -> Kind {
         // A copy is compared: what the verifier learns from that is not to make many ways of one.
         let id = verifier::unlinked(u64::from(header.id)) as u32;
         let command = Header { id, ..header }.command();
