@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     io::{self, BufRead as _, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -38,6 +38,10 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         .stdout(Stdio::from(io::stderr()))
         .status()
         .with_context(|| format!("cannot start `{shown}`"))?;
+    succeeded(&shown, status)
+}
+
+fn succeeded(shown: &str, status: ExitStatus) -> Result<()> {
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
@@ -51,16 +55,14 @@ pub(crate) fn run_watched(command: &mut Command, mut watch: impl FnMut(&str)) ->
     let starts = || format!("cannot start `{shown}`");
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(starts)?;
     let output = child.stdout.take().with_context(starts)?;
-    for line in BufReader::new(output).lines() {
+    // A test may print what is no text.
+    for line in BufReader::new(output).split(b'\n') {
         let line = line.with_context(|| format!("cannot read what `{shown}` says"))?;
+        let line = String::from_utf8_lossy(&line);
         eprintln!("{line}");
         watch(&line);
     }
-    let status = child.wait().with_context(starts)?;
-    if !status.success() {
-        bail!("`{shown}` failed: {status}");
-    }
-    Ok(())
+    succeeded(&shown, child.wait().with_context(starts)?)
 }
 
 /// Runs it in silence and returns what it printed; an error when it fails.
