@@ -96,7 +96,7 @@ pub trait World {
     /// Gives the INVITEs of the segment whose Max-Forwards may be changed to [`judge_invite`], one by one.
     fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64);
 
-    /// Refuses the INVITE whose Max-Forwards has its digits at `spot`, and remembers it. `false`: there is no room.
+    /// Refuses the INVITE that may be changed at `spot`, and remembers it. `false`: there is no room.
     fn refuse_invite(&mut self, spot: Spot, now_ns: u64) -> bool;
 
     /// Counts SIP messages by the index of their [`Method`].

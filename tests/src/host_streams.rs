@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use edge_ebpf::abi::{FlowKey, Listener, Outcome, RefusalMode, Verdict, refusal_of};
+use edge_ebpf::abi::{
+    FlowKey, Listener, Outcome, RefusalMode, StreamServer, Verdict, refusal_of, stream_server_of,
+};
 use edge_ebpf::decide::{Origin, judge_invite, settle_stream, spare_allowed};
 use edge_ebpf::native::Delta;
 use edge_ebpf::stream::Segment;
@@ -109,13 +111,13 @@ impl Journey<'_> {
             if has(flag::ACK) {
                 refusals.answers.acknowledge(transport.acknowledgement);
             }
-            refusals.digits.retire();
-            for spot in (0..narrow(PLACES)).filter_map(|at| refusals.digits.remembered(at, segment.seq)) {
+            refusals.invites.retire();
+            for spot in (0..narrow(PLACES)).filter_map(|at| refusals.invites.remembered(at, segment.seq)) {
                 disguise(spot, &mut changes);
             }
         }
         let mut reader = Reader::new_zeroed();
-        reader.seek(Sought::Invites);
+        reader.seek(Sought::Invites, self.host.server_behind(key.destination_port));
         let finding = reader.run(&flow, &changes.frame[..], segment);
         let spots = (0..narrow(SPOTS)).map_while(|at| reader.spot(at)).collect();
         self.stream = Some(StreamOnTrial { key, spots, changes });
@@ -157,14 +159,20 @@ impl Journey<'_> {
 }
 
 impl Host {
+    /// What stands behind a port.
+    fn server_behind(&self, port: [u8; 2]) -> StreamServer {
+        stream_server_of(self.ports.refusals[usize::from(u16::from_be_bytes(port))])
+    }
+
     /// What `edge_sip_answers` does.
     pub(crate) fn hear_stream(&mut self, frame: &[u8], headers: &Headers) {
         let transport = &headers.transport;
         let has = |bits: u8| transport.flags & bits != 0;
         let (key, client) = names(headers);
+        let server = self.server_behind(key.source_port);
         let streams = &mut self.streams;
         let Some(refusals) = streams.refusals.get_mut(&client) else { return };
-        refusals.digits.acknowledge(transport.acknowledgement);
+        refusals.invites.acknowledge(transport.acknowledgement);
         let mut changes = Changes::of(frame, headers);
         if changes.segment.len != 0 && !has(flag::SYN | flag::RST) {
             let flow = streams.flows.entry(key).or_insert_with(midstream);
@@ -174,7 +182,7 @@ impl Host {
             }
             refusals.answers.retire();
             let mut reader = Reader::new_zeroed();
-            reader.seek(Sought::Answers);
+            reader.seek(Sought::Answers, server);
             reader.run(flow, &changes.frame[..], segment);
             let waiting = refusals.waiting();
             let (mut answered, mut unmatched) = (0, 0);

@@ -10,6 +10,7 @@
 //!
 //! See README.md for the topology and for what each suite proves.
 
+pub mod baresip;
 pub mod crowd;
 pub mod edge;
 pub mod fixtures;

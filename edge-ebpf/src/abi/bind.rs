@@ -133,6 +133,33 @@ pub const fn refusal_of(octet: u8) -> (RefusalMode, RefusalStatus) {
     (mode, status)
 }
 
+indexed_enum! {
+    /// What stands behind a port of SIP over TCP: which of its checks native refusal makes use of.
+    StreamServer {
+        /// It passes calls on, and looks at Max-Forwards (RFC 3261 16.3).
+        Proxy = 0, "proxy";
+        /// It ends calls itself, as a PBX does or a session border controller, and looks at Require (RFC 3261 8.2.2.3).
+        B2bua = 1, "b2bua";
+    }
+}
+
+/// How a port of SIP over TCP refuses, in one octet of [`super::Ports::refusals`]: the mode below, the server above.
+#[must_use]
+#[inline(always)]
+pub const fn stream_refusal_octet(mode: RefusalMode, server: StreamServer) -> u8 {
+    mode as u8 | (server as u8) << 4
+}
+
+/// The server of [`stream_refusal_octet`], whose mode is [`refusal_of`]'s; what has no name counts as the first.
+#[must_use]
+#[inline(always)]
+pub const fn stream_server_of(octet: u8) -> StreamServer {
+    match octet >> 4 {
+        1 => StreamServer::B2bua,
+        _ => StreamServer::Proxy,
+    }
+}
+
 /// How a listener's refusals go. Map `LISTENERS`, by port in host order; written by the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -166,5 +193,11 @@ mod tests {
             }
         }
         assert_eq!(refusal_of(0), (RefusalMode::Drop, RefusalStatus::Throttled));
+        for mode in RefusalMode::ALL {
+            for server in StreamServer::ALL {
+                let octet = stream_refusal_octet(*mode, *server);
+                assert_eq!((refusal_of(octet).0, stream_server_of(octet)), (*mode, *server));
+            }
+        }
     }
 }

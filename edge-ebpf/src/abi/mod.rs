@@ -27,8 +27,8 @@ pub use account::{
 };
 pub use bench_frame::BenchFrame;
 pub use bind::{
-    BindCount, BindPhase, BindState, Listener, RefusalMode, RefusalStatus, SYSTEM_ID_BYTES, SystemId,
-    refusal_octet, refusal_of,
+    BindCount, BindPhase, BindState, Listener, RefusalMode, RefusalStatus, SYSTEM_ID_BYTES, StreamServer,
+    SystemId, refusal_octet, refusal_of, stream_refusal_octet, stream_server_of,
 };
 pub use call::{
     CALLER_ID_DIGITS, CallCause, CallKey, CallPhase, CallRecord, CallState, CallerId, EndedBy, NUMBER_DIGITS,
@@ -50,7 +50,7 @@ pub use table::{
 };
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Declares a fieldless enum that crosses the boundary as its index: numbered, named and countable.
 macro_rules! indexed_enum {

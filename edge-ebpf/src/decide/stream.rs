@@ -67,7 +67,7 @@ fn drops<W: World>(world: &mut W, now_ns: u64) -> bool {
     matches!(world.stream_refusal(now_ns), RefusalMode::Drop)
 }
 
-/// Judges one INVITE by itself, whose Max-Forwards has its digits at `spot`. Over a limit it is refused; where that cannot
+/// Judges one INVITE by itself, which may be changed at `spot`. Over a limit it is refused; where that cannot
 /// be, it passes and is owed.
 #[inline(always)]
 pub fn judge_invite<W: World>(world: &mut W, tally: &mut Tally, spot: Spot, now_ns: u64) {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, RefusalMode, RefusalStatus, refusal_octet};
+use edge_ebpf::abi::{Class, RefusalMode, RefusalStatus, StreamServer, refusal_octet, stream_refusal_octet};
 
 use super::accounts::{Accounts, Surroundings};
 use super::field::{Field, Section, Tables};
@@ -25,9 +25,6 @@ use crate::rate::Rate;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-/// What becomes of requests over a limit that come over TCP.
-const STREAM_REFUSALS: [(&str, RefusalMode); 3] =
-    [("drop", RefusalMode::Drop), ("native", RefusalMode::Native), ("observe", RefusalMode::Observe)];
 /// `IFNAMSIZ` is 16 with the terminating zero.
 const INTERFACE_NAME_BYTES: usize = 15;
 
@@ -84,10 +81,9 @@ pub(super) fn config(
     let metrics = report.table("metrics", edge.metrics);
     let metrics_listen = address("metrics.listen", metrics.listen, defaults::metrics_listen(), &mut report);
     let sip_file = report.table("sip", edge.sip);
-    let stream_refusal =
-        report.word("sip.stream_refusal", sip_file.stream_refusal, RefusalMode::Drop, &STREAM_REFUSALS);
+    let sip_refusal = sip_refusal(sip_file.stream_refusal, sip_file.stream_server, &mut report);
     if !ports.sip_tcp.is_empty() {
-        ports.sip_refusal = refusal_octet(stream_refusal, RefusalStatus::Throttled);
+        ports.sip_refusal = sip_refusal;
     }
     let answer_file = report.table("sip.answer", sip_file.answer);
     let answered = answered(answer_file, &mut report);
@@ -328,6 +324,18 @@ fn smpp(file: SmppFile, report: &mut Report<'_>) -> Smpp {
         refusals,
         bind_idle: report.duration("smpp.bind_idle", file.bind_idle, default.bind_idle, SECOND..=DAY * 30),
     }
+}
+
+/// How requests over TCP are refused, as the kernel reads it.
+fn sip_refusal(refusal: Field<String>, server: Field<String>, report: &mut Report<'_>) -> u8 {
+    const REFUSALS: [(&str, RefusalMode); 3] =
+        [("drop", RefusalMode::Drop), ("native", RefusalMode::Native), ("observe", RefusalMode::Observe)];
+    const SERVERS: [(&str, StreamServer); 2] =
+        [("proxy", StreamServer::Proxy), ("b2bua", StreamServer::B2bua)];
+    stream_refusal_octet(
+        report.word("sip.stream_refusal", refusal, RefusalMode::Drop, &REFUSALS),
+        report.word("sip.stream_server", server, StreamServer::Proxy, &SERVERS),
+    )
 }
 
 fn native_answer_within(native: Section<NativeFile>, report: &mut Report<'_>) -> Duration {

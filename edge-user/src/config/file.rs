@@ -93,6 +93,7 @@ pub(super) struct MetricsFile {
 #[serde(default)]
 pub(super) struct SipFile {
     pub(super) stream_refusal: Field<String>,
+    pub(super) stream_server: Field<String>,
     pub(super) answer: Section<AnswerFile>,
 }
 

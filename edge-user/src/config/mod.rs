@@ -219,7 +219,7 @@ pub struct PortSets {
     pub smpp_tls: Vec<u16>,
     /// How messages over a limit are refused on those: [`edge_ebpf::abi::refusal_octet`]; 0 where there are none.
     pub smpp_refusal: u8,
-    /// The same for SIP over TCP.
+    /// The same for SIP over TCP: [`edge_ebpf::abi::stream_refusal_octet`].
     pub sip_refusal: u8,
 }
 

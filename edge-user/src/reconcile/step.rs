@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use edge_ebpf::abi::{
     Class, Limit, Member, Mode, Policy, Service, StandingKind, SystemId, policy_flag, refusal_of,
+    stream_server_of,
 };
 use ipnet::IpNet;
 
@@ -316,6 +317,8 @@ fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
     let refusals = (was != is).then(|| format!("~ smpp.refusal {was} -> {is}"));
     let (was, is) = (refusal_of(before.sip_refusal).0, refusal_of(after.sip_refusal).0);
     let streams = (was != is).then(|| format!("~ sip.stream_refusal {was} -> {is}"));
+    let (was, is) = (stream_server_of(before.sip_refusal), stream_server_of(after.sip_refusal));
+    let servers = (was != is).then(|| format!("~ sip.stream_server {was} -> {is}"));
     Service::ALL
         .iter()
         .filter(|service| before.of(**service) != after.of(**service))
@@ -324,6 +327,7 @@ fn port_lines(before: &PortSets, after: &PortSets) -> Vec<String> {
         })
         .chain(refusals)
         .chain(streams)
+        .chain(servers)
         .collect()
 }
 
@@ -396,7 +400,7 @@ mod tests {
             sip_tcp: vec![5060],
             smpp_tcp: vec![2775],
             smpp_refusal: 1,
-            sip_refusal: 1,
+            sip_refusal: 0x11,
             ..PortSets::default()
         };
         assert_eq!(
@@ -405,7 +409,8 @@ mod tests {
                 "~ ports sip_udp 5060 -> 5060, 5080",
                 "~ ports sip_tcp none -> 5060",
                 "~ smpp.refusal drop ESME_RTHROTTLED -> native ESME_RTHROTTLED",
-                "~ sip.stream_refusal drop -> native"
+                "~ sip.stream_refusal drop -> native",
+                "~ sip.stream_server proxy -> b2bua"
             ]
         );
     }

@@ -1,8 +1,9 @@
-//! INVITEs over TCP that are refused in SIP's own words: Kamailio answers them, and SIPp is told 503.
+//! INVITEs over TCP that are refused in SIP's own words: Kamailio answers them, or baresip, and SIPp is told 503.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use edge_tests::baresip::Baresip;
 use edge_tests::edge::{Edge, binary};
 use edge_tests::kamailio::Kamailio;
 use edge_tests::netns::{ACME, Lab, SERVER};
@@ -17,9 +18,16 @@ const RATE: u32 = 20;
 /// What is earned while a client stands still for three seconds, so that nothing of it is lost.
 const BURST: u32 = 3 * RATE;
 
+const USER: &str = "441632960123";
+
 fn native() -> String {
+    native_through("proxy")
+}
+
+fn native_through(server: &str) -> String {
     let limit = format!("sip.invite = '{RATE}/s burst {BURST}'");
-    format!("[sip]\nstream_refusal = 'native'\n[native]\nanswer_within = '1s'\n{}", limited(&limit))
+    let sip = format!("[sip]\nstream_refusal = 'native'\nstream_server = '{server}'");
+    format!("{sip}\n[native]\nanswer_within = '1s'\n{}", limited(&limit))
 }
 
 fn caller(rate: u32, count: u32) -> Caller<'static> {
@@ -29,7 +37,7 @@ fn caller(rate: u32, count: u32) -> Caller<'static> {
         rate,
         count,
         hold: Duration::from_millis(200),
-        user: "441632960123",
+        user: USER,
         patience: PATIENT,
     }
 }
@@ -39,22 +47,27 @@ fn kamailio(lab: &Lab, edge: &Edge<'_>, options: &[&str]) -> Kamailio {
     Kamailio::start(here, "kamailio.cfg", &[&["-A", "WITH_TCP"], options].concat(), edge.directory()).unwrap()
 }
 
-/// Five times what is allowed.
+/// Five times what is allowed, to Kamailio.
 fn push(is_shared: bool) {
     let lab = Lab::make().unwrap();
     let edge = Edge::start(&lab, &native()).unwrap();
     let kamailio = kamailio(&lab, &edge, &[]);
     let answering = Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
+    let passed = push_at(&lab, &edge, is_shared, || kamailio.said());
+    assert_eq!(answering.stop().unwrap()["BYE_Recv"], passed, "each call ended");
+}
+
+/// Five times what is allowed: each is answered, and those that were refused are told so. How many passed.
+fn push_at(lab: &Lab, edge: &Edge<'_>, is_shared: bool, said: impl Fn() -> String) -> u64 {
     let (rate, count) = (100, 1000);
     let began = Instant::now();
-    let client = Sipp::tcp_client(&lab, edge.directory(), &caller(rate, count), is_shared).unwrap();
+    let client = Sipp::tcp_client(lab, edge.directory(), &caller(rate, count), is_shared).unwrap();
     let sent = client.finish(LONG).unwrap();
     let most = began.elapsed();
     let of = |name: &str| sent.get(name).copied().unwrap_or(0);
     let (passed, refused) = (of("BYE_Sent"), of("503_Recv"));
     assert_eq!(of("INVITE_Sent"), u64::from(count), "{sent:?}");
-    assert_eq!(passed + refused, u64::from(count), "each is answered: {sent:?}\n{}", kamailio.said());
-    assert_eq!(answering.stop().unwrap()["BYE_Recv"], passed, "each call ended");
+    assert_eq!(passed + refused, u64::from(count), "each is answered: {sent:?}\n{}", said());
 
     let counted = |allowance: &str| edge.messages("acme", "sip.invite", allowance).unwrap();
     edge.settled("acme").unwrap();
@@ -64,6 +77,7 @@ fn push(is_shared: bool) {
     let listener = edge.status().unwrap().listeners.into_iter().find(|it| it.port == 5060).unwrap();
     assert_eq!((listener.refused, listener.answered, listener.unmatched), (refused, refused, 0));
     assert_eq!((listener.waiting, listener.fallen_back_at), (0, None));
+    passed
 }
 
 /// Burst and rate x time, to one percent.
@@ -81,6 +95,16 @@ fn calls_over_the_limit_on_one_connection_are_told_so_and_the_others_go_through(
 #[test]
 fn calls_over_the_limit_on_a_connection_each_are_told_so_and_the_others_go_through() {
     push(false);
+}
+
+/// A server that ends calls itself does not look at Max-Forwards; it must look at Require.
+#[test]
+fn a_user_agent_refuses_what_asks_more_of_it_than_it_knows() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &native_through("b2bua")).unwrap();
+    let baresip = Baresip::start(&lab, edge.directory(), USER).unwrap();
+    let passed = push_at(&lab, &edge, true, || baresip.said());
+    assert!(passed >= u64::from(BURST), "{passed} passed");
 }
 
 /// A server that passes calls on whatever their hops: the port drops in their place, until a person says otherwise.
@@ -108,26 +132,31 @@ fn a_port_whose_server_does_not_look_at_hops_drops_until_a_reload() {
     drop(answering);
 }
 
-/// The doctor asks through Edge, as a customer would: a proxy bears it and rings nobody, and who passes calls on does not.
+/// The doctor asks through Edge, as a customer would: a proxy bears it and rings nobody, who passes calls on does not, and a
+/// user agent bears the other form.
 #[test]
-fn the_doctor_finds_out_who_looks_at_hops() {
+fn the_doctor_finds_out_who_looks_at_what() {
     let lab = Lab::make().unwrap();
     let edge = Edge::start(&lab, &native()).unwrap();
     let callee = || Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
     let asked = || {
         let mut doctor = lab.peer.command(binary("edgectl").unwrap());
-        let output = doctor.args(["--json", "doctor", "sip", &format!("{SERVER}:5060")]).output().unwrap();
+        doctor.args(["--json", "doctor", "sip", &format!("{SERVER}:5060"), "--user", USER]);
+        let output = doctor.output().unwrap();
         let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(said["native"] == true, output.status.success(), "{said}");
         said
     };
     let (proxy, answering) = (kamailio(&lab, &edge, &[]), callee());
     let said = asked();
-    assert!(said["native"] == true && said["steps"][1]["found"] == "483 Too Many Hops", "{said}");
+    assert!(said["stream_server"] == "proxy" && said["steps"][1]["found"] == "483 Too Many Hops", "{said}");
     assert_eq!(answering.stop().unwrap()["INVITE_Recv"], 0, "nobody was rung");
     drop(proxy);
     let (proxy, answering) = (kamailio(&lab, &edge, &["-A", "WITHOUT_HOPS"]), callee());
     let said = asked();
-    assert!(said["native"] == false, "{said}");
+    assert!(said["native"] == false && said["stream_server"].is_null(), "{said}");
     drop((proxy, answering));
+    let _baresip = Baresip::start(&lab, edge.directory(), USER).unwrap();
+    let said = asked();
+    assert!(said["stream_server"] == "b2bua" && said["steps"][3]["found"] == "420 Bad Extension", "{said}");
 }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::thread;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Allowance, Class, Outcome, Settings, map};
+use edge_ebpf::abi::{Allowance, Class, Outcome, Settings, StreamServer, map};
 use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SIP_PORT, Scenario, at_once};
 use edge_tests::host::Host;
 use edge_tests::kernel::Kernel;
@@ -42,8 +42,17 @@ fn message(kind: usize, number: usize) -> Vec<u8> {
     }
 }
 
-/// What the proxy says to what arrives: 483 to an INVITE that it may not pass on, 200 to any other.
-fn serve(arrived: &[u8], phrase: &str) -> Vec<(u16, Vec<u8>)> {
+/// What a server must answer what is changed for it.
+const fn refusal(server: StreamServer) -> (u16, &'static str) {
+    match server {
+        StreamServer::Proxy => (483, "Too Many Hops"),
+        StreamServer::B2bua => (420, "Bad Extension"),
+    }
+}
+
+/// What the server says to what arrives: a refusal to an INVITE that a proxy may not pass on, or that asks a B2BUA for more than
+/// it knows, and 200 to any other.
+fn serve(server: StreamServer, arrived: &[u8], phrase: &str) -> Vec<(u16, Vec<u8>)> {
     let text = String::from_utf8(arrived.to_vec()).unwrap();
     let starts: Vec<usize> = text.match_indices("INVITE sip:").map(|(at, _)| at).collect();
     let mut answers = Vec::new();
@@ -53,10 +62,13 @@ fn serve(arrived: &[u8], phrase: &str) -> Vec<(u16, Vec<u8>)> {
             let lines = head.lines().map(|line| line.split_once(':').unwrap_or_default());
             lines.filter(|(is, _)| is.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
         };
-        let Some(hops) = line("max-forwards") else { panic!("{head}") };
-        let spent = hops.bytes().all(|digit| digit == b'0');
+        let is_refused = match (server, line("max-forwards")) {
+            (StreamServer::Proxy, Some(hops)) => hops.bytes().all(|digit| digit == b'0'),
+            (StreamServer::Proxy, None) => panic!("{head}"),
+            (StreamServer::B2bua, hops) => line("require").is_some_and(|_| hops.is_none()),
+        };
         let number = line("call-id").or(line("i")).unwrap();
-        let (status, phrase) = if spent { (483, phrase) } else { (200, "OK") };
+        let (status, phrase) = if is_refused { (refusal(server).0, phrase) } else { (200, "OK") };
         let answer = response(status, phrase, "INVITE");
         let answer = String::from_utf8(answer).unwrap().replace("70710@198.51.100.10", number);
         answers.push((status, answer.into_bytes()));
@@ -132,12 +144,18 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
     let cut = prop_oneof![1_usize..40, 20_usize..900, 900_usize..6000];
     let cuts = || proptest::collection::vec((cut.clone(), prop_oneof![Just(0), 0_usize..1500]), 1..6);
     let phrase = prop_oneof!["Too Many Hops", "Hops", "", "[ -~]{0,90}"];
-    let strategy = (proptest::collection::vec(0_usize..12, 1..14), cuts(), cuts(), 0_u64..5, phrase);
+    let server = prop_oneof![Just(StreamServer::Proxy), Just(StreamServer::B2bua)];
+    let kinds = proptest::collection::vec(0_usize..12, 1..14);
+    let strategy = (server, kinds, cuts(), cuts(), 0_u64..5, phrase);
     let (refused, passed, told) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(Config { cases: 1500, ..Config::default() });
     runner
-        .run(&strategy, |(kinds, up, down, burst, phrase)| {
-            let before = Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(burst));
+        .run(&strategy, |(server, kinds, up, down, burst, phrase)| {
+            let limit = at_once(burst);
+            let open = Scenario::open().native_streams_through(server);
+            let before = open.account_limit(Class::SipInvite, limit);
+            let (status, most_octets) =
+                (refusal(server).0, if server == StreamServer::Proxy { 3 } else { 12 });
             let mut kernel = kernel.borrow_mut();
             kernel.prepare(&before).unwrap();
             let host = Host::prepare(&before, NOW_NS);
@@ -149,8 +167,8 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
             let arrived = transmit(&stream, ISN.wrapping_add(1), &up, |seq, _, part| {
                 session.comes(Tcp { acknowledgement, ..Tcp::data(PORT, SIP_PORT, seq) }, part)
             })?;
-            let answers = serve(&arrived, &phrase);
-            let spent = answers.iter().filter(|(status, _)| *status == 483).count();
+            let answers = serve(server, &arrived, &phrase);
+            let spent = answers.iter().filter(|(said, _)| *said == status).count();
             let counted = session.kernel.account(ACME).unwrap().counters;
             prop_assert_eq!(counted, session.host.accounts[&ACME].counters);
             let invites = counted.messages[Class::SipInvite.index()];
@@ -158,7 +176,7 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
             let initial = kinds.iter().filter(|kind| **kind > 4).count();
             prop_assert_eq!(invites[..3].iter().sum::<u64>(), u64::try_from(initial).unwrap());
             let same = arrived.iter().zip(&stream).filter(|(arrived, sent)| arrived != sent).count();
-            prop_assert!(same <= 3 * spent, "nothing but digits has changed");
+            prop_assert!(same <= most_octets * spent, "nothing but digits has changed, or the name");
 
             let back: Vec<u8> = answers.into_iter().flat_map(|(_, answer)| answer).collect();
             let acknowledgement = ISN.wrapping_add(1 + u32::try_from(stream.len()).unwrap());
@@ -170,11 +188,12 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
                 session.leaves(Tcp { acknowledgement, ..Tcp::data(SIP_PORT, PORT, seq) }, part)
             })?;
             prop_assert_eq!(got.len(), back.len());
-            prop_assert_eq!(statuses(&got, "503") + statuses(&got, "483"), spent);
+            let unmatched = statuses(&got, &status.to_string());
+            prop_assert_eq!(statuses(&got, "503") + unmatched, spent);
             prop_assert_eq!(statuses(&got, "200"), statuses(&back, "200"));
             let listener = session.kernel.listener(SIP_PORT).unwrap();
             prop_assert_eq!((listener.refused, listener.answered), (spent as u64, spent as u64));
-            prop_assert_eq!(listener.unmatched, statuses(&got, "483") as u64);
+            prop_assert_eq!(listener.unmatched, unmatched as u64);
             prop_assert_eq!(listener.waiting, 0);
             refused.set(refused.get() + spent);
             told.set(told.get() + statuses(&got, "503"));
@@ -190,8 +209,14 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
 /// Each in a segment of its own, as a busy client writes them: exactly what is over the limit is refused, and each is told.
 #[test]
 fn one_message_a_segment_is_exact() {
+    is_exact(StreamServer::Proxy, b": 70\r", b": 00\r");
+    is_exact(StreamServer::B2bua, b"Max-Forwards: 70\r", b"Require     : 70\r");
+}
+
+fn is_exact(server: StreamServer, is: &[u8], becomes: &[u8]) {
+    let (status, phrase) = refusal(server);
     let mut kernel = Lent::take().unwrap();
-    let before = Scenario::open().native_streams().account_limit(Class::SipInvite, at_once(3));
+    let before = Scenario::open().native_streams_through(server).account_limit(Class::SipInvite, at_once(3));
     kernel.prepare(&before).unwrap();
     let host = Host::prepare(&before, NOW_NS);
     let mut session = Session { kernel: &mut kernel, host };
@@ -207,10 +232,10 @@ fn one_message_a_segment_is_exact() {
             assert_eq!(arrived, invite);
             continue;
         }
-        let at = invite.windows(5).position(|octets| octets == b": 70\r").unwrap();
-        invite[at + 2..at + 4].copy_from_slice(b"00");
+        let at = invite.windows(is.len()).position(|octets| octets == is).unwrap();
+        invite[at..at + is.len()].copy_from_slice(becomes);
         assert_eq!(arrived, invite, "the {number}th");
-        let answer = response(483, "Too Many Hops", "INVITE");
+        let answer = response(status, phrase, "INVITE");
         let header = Tcp { acknowledgement: up, ..Tcp::data(SIP_PORT, PORT, down) };
         let told = session.leaves(header, &answer).unwrap();
         assert_eq!(told, response(503, "Rate Exceeded", "INVITE"));
@@ -218,7 +243,7 @@ fn one_message_a_segment_is_exact() {
         down = down.wrapping_add(u32::try_from(answer.len()).unwrap());
     }
     // The server's own, when nobody waits.
-    let own = response(483, "Too Many Hops", "INVITE");
+    let own = response(status, phrase, "INVITE");
     let header = Tcp { acknowledgement: up, ..Tcp::data(SIP_PORT, PORT, down) };
     assert_eq!(session.leaves(header, &own).unwrap(), own);
     let listener = session.kernel.listener(SIP_PORT).unwrap();

@@ -1,4 +1,4 @@
-//! The peers that tests and demo talk to (`SIPp`, Kamailio, `sipvicious`, Kannel, SMPP peers), and what judges them.
+//! The peers that tests and demo talk to (`SIPp`, Kamailio, baresip, `sipvicious`, Kannel, SMPP peers), and what judges them.
 
 use std::{
     env,
@@ -53,6 +53,7 @@ pub(crate) fn ensure() -> Result<()> {
         programs,
         ensure_node_peers(),
         ensure_kamailio(),
+        ensure_baresip(),
         ensure_kannel(),
         ensure_promtool(),
         ensure_nextest(),
@@ -96,6 +97,25 @@ fn ensure_kamailio() -> Result<()> {
         apt::install(&libraries)?;
     }
     apt::unpack("kamailio", &own)
+}
+
+/// The user agent behind the edge, with the two libraries of its own. Unpacked, because its package depends on all that it could
+/// play sound with, and is here to play none.
+fn ensure_baresip() -> Result<()> {
+    let own = workspace::peers().join("baresip");
+    if workspace::find_program("baresip").is_some() || workspace::is_executable(&own.join("usr/bin/baresip"))
+    {
+        return Ok(());
+    }
+    if workspace::find_program("apt-get").is_none() {
+        bail!("baresip is missing (Debian: the package baresip-core)");
+    }
+    let libraries = apt::missing(&["libssl3"]);
+    if !libraries.is_empty() {
+        apt::install(&libraries)?;
+    }
+    // The program last: it is what tells that all is there.
+    ["libre0", "librem0", "baresip-core"].iter().try_for_each(|package| apt::unpack(package, &own))
 }
 
 /// The gateway before the edge and the server behind it (one of its own checks), for the same reason unpacked; the

@@ -96,7 +96,7 @@ fn hear(frame: *mut __sk_buff) {
     let Some(refusals) = maps::SIP_REFUSALS.get_ptr_mut(client) else { return };
     let transport = &headers.transport;
     // SAFETY: a map value; only the way out writes this word.
-    unsafe { (*refusals).digits.acknowledge(transport.acknowledgement) };
+    unsafe { (*refusals).invites.acknowledge(transport.acknowledgement) };
     // SAFETY: this CPU's own value.
     unsafe { (*shared).delta.0 = 0 };
     if transport.end != transport.payload && transport.flags & (flag::SYN | flag::RST) == 0 {
@@ -140,7 +140,7 @@ fn tell(frame: *mut __sk_buff, scratch: *mut Scratch, headers: &Headers, refusal
     let waiting = refusals.waiting();
     // SAFETY: as above.
     let reader = unsafe { &mut (*scratch).reader };
-    reader.seek(Sought::Answers);
+    reader.seek(Sought::Answers, sip_refusal::server_behind(u16::from_be_bytes(transport.source_port)));
     if reader.start(state, segment) {
         // SAFETY: the helper calls `step` with `turn`, which lives on this stack meanwhile.
         unsafe { bpf_loop(STEPS, step as *const () as *mut c_void, context, 0) };

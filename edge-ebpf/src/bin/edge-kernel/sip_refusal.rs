@@ -4,7 +4,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_NOEXIST, xdp_md};
 use aya_ebpf::programs::XdpContext;
-use edge_ebpf::abi::{FlowKey, Ports, RefusalMode, Settings, SourceState, refusal_of};
+use edge_ebpf::abi::{
+    FlowKey, Ports, RefusalMode, Settings, SourceState, StreamServer, refusal_of, stream_server_of,
+};
 use edge_ebpf::decide;
 use edge_ebpf::stream::Segment;
 use edge_ebpf::stream::sip::{Overwrite, PLACES, SPOTS, SipRefusals, Spot, Tally, disguise, within};
@@ -72,6 +74,14 @@ pub(crate) fn count_answered(port: u16, answered: u32, unmatched: u32) {
         atomic::add(&raw mut (*listener).unmatched, u64::from(unmatched));
         (*listener).waiting = 0;
     }
+}
+
+/// What stands behind a port.
+#[inline(always)]
+pub(crate) fn server_behind(port: u16) -> StreamServer {
+    let octet =
+        maps::PORTS.get(0).map_or(0, |ports| ports.refusals[(opaque(u64::from(port)) & 0xffff) as usize]);
+    stream_server_of(octet)
 }
 
 /// The port of the segment at hand.
@@ -202,10 +212,10 @@ pub(crate) extern "C" fn edge_disguise_again(frame: *mut xdp_md, seq: u64, len: 
         if transport.flags & flag::ACK != 0 {
             (*refusals).answers.acknowledge(transport.acknowledgement);
         }
-        (*refusals).digits.retire();
+        (*refusals).invites.retire();
     }
     // SAFETY: as above.
-    if old != 0 && !unsafe { (*refusals).digits.is_empty() } {
+    if old != 0 && !unsafe { (*refusals).invites.is_empty() } {
         let segment = Segment { seq: seq as u32, payload: transport.payload as u32, len: len as u32 };
         let mut again = Again { client: Client { frame, segment }, refusals };
         run(PLACES as u32, disguise_again, (&raw mut again).cast());
@@ -218,7 +228,7 @@ extern "C" fn disguise_again(index: u64, context: *mut c_void) -> i64 {
     let again = unsafe { &mut *context.cast::<Again>() };
     let seq = again.client.segment.seq;
     // SAFETY: a map value.
-    let Some(spot) = (unsafe { (*again.refusals).digits.remembered(index as u32, seq) }) else { return 0 };
+    let Some(spot) = (unsafe { (*again.refusals).invites.remembered(index as u32, seq) }) else { return 0 };
     disguise(spot, &mut again.client);
     0
 }

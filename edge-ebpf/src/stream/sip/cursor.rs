@@ -51,7 +51,7 @@ pub struct Cursor {
     pub walk: u32,
     /// [`Phase`] of the header line before, which a folded line goes on with.
     pub folded: u32,
-    /// Sequence number of the first digit of its Max-Forwards.
+    /// Sequence number of the first digit of its Max-Forwards, or, with [`seen::NAMED`], of its name.
     pub hops: u32,
     /// Its digits; 0 where there are none, or none that everybody would read alike.
     pub hops_digits: u32,
@@ -77,8 +77,10 @@ pub(super) mod seen {
     pub(in crate::stream::sip) const DIGITS: u32 = 0x1000;
     /// A Max-Forwards was read.
     pub(in crate::stream::sip) const HOPS: u32 = 0x2000;
-    /// It is a response that says 483, Too Many Hops.
-    pub(in crate::stream::sip) const TOO_MANY_HOPS: u32 = 0x4000;
+    /// It is a response that says what a refused INVITE is answered with.
+    pub(in crate::stream::sip) const REFUSES: u32 = 0x4000;
+    /// The server is a B2BUA: of Max-Forwards the name is noted, and not the digits.
+    pub(in crate::stream::sip) const NAMED: u32 = 0x8000;
 }
 
 /// The client's direction of a connection, or the server's where it has refusals. Map `SIP_FLOWS`, written by the kernel

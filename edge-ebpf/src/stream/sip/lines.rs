@@ -13,9 +13,6 @@ use crate::wire::words::{HIGH_BITS, LOW_48, exact_zero_bytes, lane, lowest_bit, 
 /// Words that one step looks through for the end of a line.
 const WORDS: u32 = 16;
 
-/// The status that a request gets which may not be passed on.
-const TOO_MANY_HOPS: u32 = 483;
-
 /// States of the reading of a Content-Length or a Max-Forwards.
 mod digits {
     pub(super) const NONE: u32 = 0;
@@ -60,7 +57,9 @@ impl Reader {
         let second = word(&self.bytes, self.position + 8);
         let message = if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
             match status_code(second) {
-                Some((method, TOO_MANY_HOPS)) => method as u32 | seen::RESPONSE | seen::TOO_MANY_HOPS,
+                Some((method, status)) if self.is_refusal(status) => {
+                    method as u32 | seen::RESPONSE | seen::REFUSES
+                }
                 Some((method, _)) => method as u32 | seen::RESPONSE,
                 None => return self.lose(),
             }
@@ -88,7 +87,7 @@ impl Reader {
             if word(&self.bytes, line - 8) | text(b"\0   \0\0\0\0") != text(b" sip/2.0") {
                 return self.lose();
             }
-        } else if self.cursor.message & seen::TOO_MANY_HOPS != 0 {
+        } else if self.cursor.message & seen::REFUSES != 0 {
             self.spot_answer(end);
         }
         self.unproven = opaque(0) as u32;
@@ -129,6 +128,10 @@ impl Reader {
         } else if value != 0 && matches!(phase, Phase::Hops) {
             self.cursor.message |= seen::HOPS;
             self.cursor.walk = digits::NONE;
+            if self.is_before_b2bua() {
+                self.cursor.message |= seen::NAMED;
+                self.cursor.hops = self.here();
+            }
         } else if value != 0 {
             self.cursor.message |= seen::TO;
             self.cursor.walk = opaque(0) as u32;
@@ -247,7 +250,7 @@ impl Reader {
         let octet = byte(&self.bytes, self.position);
         let walk = self.cursor.walk;
         if octet.wrapping_sub(b'0') <= 9 && walk != digits::OVER {
-            if walk == digits::NONE {
+            if walk == digits::NONE && self.cursor.message & seen::NAMED == 0 {
                 self.cursor.hops = self.here();
             }
             self.cursor.hops_digits += 1;

@@ -4,11 +4,11 @@ use core::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::cursor::{Cursor, Phase, SipFlow};
-use super::refusals::{DIGITS_MAX, PHRASE_BYTES_MAX, SPOTS, Spot};
+use super::cursor::{Cursor, Phase, SipFlow, seen};
+use super::refusals::{DIGITS_MAX, NAME_BYTES, PHRASE_BYTES_MAX, SPOTS, Spot, answered_by};
 use super::tally::Tally;
 use super::{BODY_BYTES_MAX, HISTORY_BYTES};
-use crate::abi::{Verdict, indexed_enum};
+use crate::abi::{StreamServer, Verdict, indexed_enum};
 use crate::packet::Packet;
 use crate::stream::{Segment, before};
 use crate::verifier::{SCRATCH_BYTES, byte, opaque, word, zero};
@@ -45,9 +45,9 @@ indexed_enum! {
     Sought {
         /// None.
         Nothing = 0, "nothing";
-        /// The digits of Max-Forwards in INVITEs outside dialogs.
+        /// What is changed of INVITEs outside dialogs: the digits of Max-Forwards, or its name.
         Invites = 1, "invites";
-        /// Code and phrase of answers that say 483.
+        /// Code and phrase of answers that say what refused INVITEs are answered with.
         Answers = 2, "answers";
     }
 }
@@ -95,6 +95,10 @@ pub struct Reader {
     frees: u32,
     /// [`Sought`] as integer.
     sought: u32,
+    /// [`StreamServer`] as integer.
+    server: u32,
+    /// Reserved.
+    reserved: u32,
     /// Not 0 as long as no start line has shown that this is SIP.
     pub(super) unproven: u32,
     /// Sequence number from which on everything is read for the first time.
@@ -122,10 +126,24 @@ impl Reader {
         }
     }
 
-    /// Says what is to be remembered, before [`Reader::start`].
+    /// Says what is to be remembered, and who the server is, before [`Reader::start`].
     #[inline(always)]
-    pub fn seek(&mut self, sought: Sought) {
+    pub fn seek(&mut self, sought: Sought, server: StreamServer) {
         self.sought = sought as u32;
+        self.server = server as u32;
+    }
+
+    /// Whether the server is a [`StreamServer::B2bua`].
+    #[inline(always)]
+    pub(super) const fn is_before_b2bua(&self) -> bool {
+        self.server == StreamServer::B2bua as u32
+    }
+
+    /// Whether that is the status which the server answers a refused INVITE with.
+    #[inline(always)]
+    pub(super) fn is_refusal(&self, status: u32) -> bool {
+        let server = if self.is_before_b2bua() { StreamServer::B2bua } else { StreamServer::Proxy };
+        status == answered_by(server)
     }
 
     /// How many places were found.
@@ -144,19 +162,20 @@ impl Reader {
         if at < self.spotted() && index < SPOTS { Some(self.spots[index]) } else { None }
     }
 
-    /// The headers of an INVITE outside a dialog have ended. Its digits may be changed if they are read in order, and have
+    /// The headers of an INVITE outside a dialog have ended. It may be changed in a place that is read in order, and has
     /// never passed: not even unread.
     #[inline(always)]
     pub(super) fn spot_invite(&mut self) {
-        let (seq, len) = (self.cursor.hops, self.cursor.hops_digits);
+        let (seq, digits) = (self.cursor.hops, self.cursor.hops_digits);
         let is_in_order = self.target == target::MAIN && self.guessed == 0;
         let is_new = is_in_order && !before(seq, self.passed);
-        if self.sought == Sought::Invites as u32 && is_new && len != 0 && len <= DIGITS_MAX {
-            self.remember(Spot { seq, len });
+        if self.sought == Sought::Invites as u32 && is_new && digits != 0 && digits <= DIGITS_MAX {
+            let is_named = self.cursor.message & seen::NAMED != 0;
+            self.remember(Spot { seq, len: if is_named { NAME_BYTES } else { digits } });
         }
     }
 
-    /// A status line that says 483 ends at `end` in the buffer.
+    /// A status line that refuses ends at `end` in the buffer.
     #[inline(always)]
     pub(super) fn spot_answer(&mut self, end: u32) {
         if self.sought != Sought::Answers as u32 {

@@ -2,8 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! 1. On the way in the digits of an INVITE's Max-Forwards become zeros. A proxy may not pass that on and says 483 (Too
-//!    Many Hops; RFC 3261 16.3, 20.22), absorbs the ACK to it, and forgets.
+//! 1. On the way in an INVITE is changed so that the server must refuse it, in the same length ([`disguise`]). To a proxy
+//!    the digits of Max-Forwards become zeros: it may not pass that on and says 483 (Too Many Hops; RFC 3261 16.3, 20.22).
+//!    To a B2BUA, which need not look at that, the name Max-Forwards becomes Require, and its number the tag of an extension
+//!    that nobody has: it must say 420 (Bad Extension; RFC 3261 8.2.2.3, 20.32). Either absorbs the ACK to it, and forgets.
 //! 2. On the way out the code and the phrase of that answer become those of [`CODE`] and [`PHRASE`], in the same length.
 //! 3. Of both the places in the stream are remembered, until who receives them has acknowledged them: what TCP sends again
 //!    is changed again, however it is cut then, and is never judged again.
@@ -13,12 +15,12 @@
 //! * An octet of the stream is changed in every copy that passes, or in none: only what is read for the first time and in
 //!   order is changed, and where there is no room to remember it nothing is.
 //! * What cannot be refused passes, and is owed. Nothing is withheld.
-//! * Which of the server's 483 answers which INVITE is not looked at: as many are changed as refusals wait.
+//! * Which of the server's answers is to which INVITE is not looked at: as many are changed as refusals wait.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::cursor::WINDOW_MAX;
-use crate::abi::pod;
+use crate::abi::{StreamServer, pod};
 use crate::stream::{Segment, before};
 use crate::verifier::opaque;
 
@@ -31,10 +33,19 @@ pub const SPOTS: usize = 16;
 /// Longest number that is overwritten. One octet of value has at most three digits (RFC 3261 20.22).
 pub(super) const DIGITS_MAX: u32 = 4;
 
-/// What the client is told in place of 483.
+/// What the name Max-Forwards becomes before a B2BUA, four octets each: white space may stand before the colon (RFC 3261
+/// 25.1).
+const NAME: [&[u8; 4]; 3] = [b"Requ", b"ire ", b"    "];
+
+/// Octets of that name.
+pub(super) const NAME_BYTES: u32 = 4 * NAME.len() as u32;
+
+const _: () = assert!(NAME_BYTES > DIGITS_MAX, "the length of a place says what is in it");
+
+/// What the client is told in place of what the server says.
 pub const CODE: &[u8; 4] = b"503 ";
 
-/// As long as the phrase that goes with 483, Too Many Hops; spaces fill up a longer one.
+/// As long as the phrases that go with that, Too Many Hops and Bad Extension; spaces fill up a longer one.
 pub const PHRASE: &[u8; 13] = b"Rate Exceeded";
 
 /// Longest phrase that is changed to its end.
@@ -153,8 +164,8 @@ pub struct SipRefusals {
     pub answered: u32,
     /// Reserved, zero.
     pub reserved: u32,
-    /// Digits of Max-Forwards. The way in, but for what the server acknowledges, which is the way out's.
-    pub digits: Ring,
+    /// What was changed of INVITEs. The way in, but for what the server acknowledges, which is the way out's.
+    pub invites: Ring,
     /// Answers. The way out, but for what the client acknowledges, which is the way in's.
     pub answers: Ring,
 }
@@ -176,10 +187,10 @@ impl SipRefusals {
         waiting
     }
 
-    /// An INVITE is refused, whose digits are at `spot`. `false`: it cannot be.
+    /// An INVITE is refused, which is changed at `spot`. `false`: it cannot be.
     #[inline(always)]
     pub fn refuse<O: Overwrite>(&mut self, spot: Spot, octets: &mut O) -> bool {
-        if !self.digits.take(spot) {
+        if !self.invites.take(spot) {
             return false;
         }
         self.refused = self.refused.wrapping_add(1);
@@ -187,7 +198,7 @@ impl SipRefusals {
         true
     }
 
-    /// The server says 483, with the code at `spot`.
+    /// The server refuses, with the code at `spot`.
     #[inline(always)]
     pub fn answer<O: Overwrite>(&mut self, spot: Spot, octets: &mut O) -> Answered {
         if self.waiting() == 0 {
@@ -202,7 +213,7 @@ impl SipRefusals {
     }
 }
 
-/// What a 483 of the server is.
+/// What a refusal of the server's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
     /// To the client's own request: it stays.
@@ -218,7 +229,7 @@ pub trait Overwrite {
     /// Writes the first `len` of four octets from `seq` on, as far as they lie in the segment.
     fn overwrite(&mut self, seq: u32, octets: [u8; 4], len: u32);
 
-    /// Makes of the 483 at `spot` what the client is told: [`respond`].
+    /// Makes of the answer at `spot` what the client is told: [`respond`].
     #[inline(always)]
     fn respond(&mut self, spot: Spot)
     where
@@ -228,13 +239,29 @@ pub trait Overwrite {
     }
 }
 
-/// Makes zeros of the digits.
+/// The status with which a server answers an INVITE that was changed for it.
+#[must_use]
 #[inline(always)]
-pub fn disguise<O: Overwrite>(spot: Spot, octets: &mut O) {
-    octets.overwrite(spot.seq, *b"0000", spot.len);
+pub(super) const fn answered_by(server: StreamServer) -> u32 {
+    match server {
+        StreamServer::Proxy => 483,
+        StreamServer::B2bua => 420,
+    }
 }
 
-/// Makes of 483 what the client is told.
+/// Changes an INVITE so that the server refuses it: makes zeros of the digits of Max-Forwards, or Require of its name.
+#[inline(always)]
+pub fn disguise<O: Overwrite>(spot: Spot, octets: &mut O) {
+    if spot.len <= DIGITS_MAX {
+        octets.overwrite(spot.seq, *b"0000", spot.len);
+        return;
+    }
+    for (word, part) in (0..).zip(NAME) {
+        octets.overwrite(spot.seq.wrapping_add(4 * word), *part, 4);
+    }
+}
+
+/// Makes of the server's answer what the client is told.
 #[inline(always)]
 pub fn respond<O: Overwrite>(spot: Spot, octets: &mut O) {
     for word in 0..WORDS_MAX {

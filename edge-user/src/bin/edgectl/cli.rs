@@ -399,10 +399,12 @@ The server must answer in 16 bytes; then the listener's refusal may be `native`.
 Example:
   edgectl doctor smpp 198.51.100.10:2775 --system-id probe --password-file probe.secret")]
     Smpp(SmppArgs),
-    /// Send a SIP server over TCP a call without hops, and see whether it refuses it; exits 1 if it does not
+    /// Send a SIP server over TCP the calls that it must refuse, and see whether it does; exits 1 if it does not
     #[command(after_help = "\
-Sends what the kernel makes of a refused INVITE: one with Max-Forwards 00, to the user edge-doctor.
-A proxy must answer 483; then `sip.stream_refusal` may be `native`.
+Sends what the kernel makes of a refused INVITE. First one with Max-Forwards 00: a proxy must answer 483.
+Else one that requires an extension which nobody has: a B2BUA must answer 420.
+Then `sip.stream_refusal` may be `native`, with `sip.stream_server` as it is told.
+A server that takes the first for a call has it given up at once.
 
 Example:
   edgectl doctor sip 198.51.100.10:5060")]
@@ -414,6 +416,9 @@ pub(crate) struct SipArgs {
     /// The server, as Edge's customers reach it
     #[arg(value_name = "HOST:PORT")]
     pub(crate) server: String,
+    /// Whom to call; a server that looks for the user before all else needs one that it knows
+    #[arg(long, value_name = "USER", default_value = "edge-doctor", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) user: String,
 }
 
 #[derive(Debug, Args)]

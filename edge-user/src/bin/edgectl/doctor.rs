@@ -6,6 +6,7 @@ mod smpp;
 use std::time::Duration;
 
 use comfy_table::Cell;
+use edge_ebpf::abi::StreamServer;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
@@ -23,7 +24,10 @@ struct Diagnosis {
     server: String,
     /// Whether native refusal may be switched on.
     native: bool,
-    /// Each step, in order; the first that failed is the last.
+    /// What `sip.stream_server` is then to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_server: Option<&'static str>,
+    /// Each step, in order.
     steps: Steps,
 }
 
@@ -49,11 +53,17 @@ impl Steps {
 
 pub(crate) async fn run(verb: DoctorVerb, output: Output) -> Result<(), Failure> {
     let mut steps = Steps::default();
-    let (server, bears) = match verb {
-        DoctorVerb::Smpp(args) => (args.server.clone(), smpp::examine(&args, &mut steps).await?),
-        DoctorVerb::Sip(args) => (args.server.clone(), sip::examine(&args.server, &mut steps).await),
+    let (server, native, stream_server) = match verb {
+        DoctorVerb::Smpp(args) => {
+            let bears = smpp::examine(&args, &mut steps).await?;
+            (args.server, bears.is_some(), None)
+        }
+        DoctorVerb::Sip(args) => {
+            let found = sip::examine(&args, &mut steps).await;
+            (args.server, found.is_some(), found.map(StreamServer::name))
+        }
     };
-    let diagnosis = Diagnosis { server, native: bears.is_some(), steps };
+    let diagnosis = Diagnosis { server, native, stream_server, steps };
     output.show(&diagnosis, render)?;
     if diagnosis.native {
         return Ok(());
@@ -85,6 +95,10 @@ fn render(diagnosis: &Diagnosis, style: Style) -> String {
         let result = if step.ok { good("ok") } else { bad("failed") };
         table.add_row(vec![Cell::new(step.what), result, Cell::new(&step.found)]);
     }
-    let verdict = if diagnosis.native { "bears native refusal" } else { "does not bear native refusal" };
+    let verdict = match (diagnosis.native, diagnosis.stream_server) {
+        (true, Some(server)) => format!("bears native refusal, with sip.stream_server = \"{server}\""),
+        (true, None) => "bears native refusal".to_owned(),
+        (false, _) => "does not bear native refusal".to_owned(),
+    };
     format!("{}\n\n{} {verdict}", table.trim_fmt(), diagnosis.server)
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use zerocopy::FromZeros as _;
 
 use super::{ISN, Wire};
+use crate::abi::StreamServer;
 use crate::stream::Segment;
 use crate::stream::sip::{
     Answered, Overwrite, PLACES, Reader, SPOTS, SipRefusals, Sought, Spot, disguise, respond, within,
@@ -31,11 +32,12 @@ struct Edge {
     wire: Wire,
     refusals: SipRefusals,
     sought: Sought,
+    server: StreamServer,
 }
 
 impl Edge {
-    fn new(sought: Sought) -> Self {
-        Self { wire: Wire::new(true), refusals: SipRefusals::new_zeroed(), sought }
+    fn new(sought: Sought, server: StreamServer) -> Self {
+        Self { wire: Wire::new(true), refusals: SipRefusals::new_zeroed(), sought, server }
     }
 
     /// A segment passes; as what.
@@ -48,13 +50,13 @@ impl Edge {
         let mut payload = Payload { octets: stream[from..to].to_vec(), segment };
         let seeks_invites = self.sought == Sought::Invites;
         let refusals = &mut self.refusals;
-        let ring = if seeks_invites { &mut refusals.digits } else { &mut refusals.answers };
+        let ring = if seeks_invites { &mut refusals.invites } else { &mut refusals.answers };
         ring.retire();
         for spot in (0..u32::try_from(PLACES).unwrap()).filter_map(|at| ring.remembered(at, segment.seq)) {
             if seeks_invites { disguise(spot, &mut payload) } else { respond(spot, &mut payload) }
         }
         let reader: &mut Reader = &mut self.wire.reader;
-        reader.seek(self.sought);
+        reader.seek(self.sought, self.server);
         reader.run(&self.wire.flow, &payload.octets[..], segment);
         for spot in (0..u32::try_from(SPOTS).unwrap()).map_while(|at| reader.spot(at)) {
             if seeks_invites {
@@ -70,7 +72,7 @@ impl Edge {
     fn acknowledge(&mut self, octets: usize) {
         let seq = ISN.wrapping_add(1).wrapping_add(u32::try_from(octets).unwrap());
         let ring = if self.sought == Sought::Invites {
-            &mut self.refusals.digits
+            &mut self.refusals.invites
         } else {
             &mut self.refusals.answers
         };
@@ -91,17 +93,42 @@ fn invite(kind: u8) -> String {
     format!("INVITE sip:a@b SIP/2.0\r\nVia: x\r\n{hops}\r\nTo: <sip:b@c>\r\nCSeq: 1 INVITE\r\n{rest}{end}")
 }
 
+/// The stream, had all been changed in it that ever may be.
+fn changed(stream: &[u8], server: StreamServer) -> Vec<u8> {
+    match server {
+        StreamServer::Proxy => {
+            stream.iter().map(|octet| if octet.is_ascii_digit() { b'0' } else { *octet }).collect()
+        }
+        StreamServer::B2bua => {
+            let (text, name) = (stream.to_ascii_lowercase(), b"max-forwards");
+            let mut changed = stream.to_vec();
+            for at in 0..=stream.len() - name.len() {
+                if text[at..].starts_with(name) {
+                    changed[at..at + name.len()].copy_from_slice(b"Require     ");
+                }
+            }
+            changed
+        }
+    }
+}
+
+fn server() -> impl Strategy<Value = StreamServer> {
+    prop_oneof![Just(StreamServer::Proxy), Just(StreamServer::B2bua)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
-    /// An octet is changed in every copy that passes or in none, and nothing but digits is changed.
+    /// An octet is changed in every copy that passes or in none, and nothing but digits is changed, or the name.
     #[test]
     fn every_copy_of_an_octet_is_the_same(
+        server in server(),
         kinds in proptest::collection::vec(any::<u8>(), 1..30),
         moves in proptest::collection::vec((0_usize..700, 1_usize..600, 0_u8..8), 1..120),
     ) {
         let stream: Vec<u8> = kinds.iter().flat_map(|kind| invite(*kind).into_bytes()).collect();
-        let mut edge = Edge::new(Sought::Invites);
+        let changed = changed(&stream, server);
+        let mut edge = Edge::new(Sought::Invites, server);
         let mut passed: BTreeMap<usize, u8> = BTreeMap::new();
         let (mut front, mut acknowledged, mut arrived) = (0_usize, 0, vec![false; stream.len()]);
         for (back, length, luck) in moves {
@@ -120,8 +147,7 @@ proptest! {
                 if at >= acknowledged {
                     prop_assert_eq!(*passed.entry(at).or_insert(octet), octet, "octet {}", at);
                 }
-                let is_same = octet == stream[at] || (octet == b'0' && stream[at].is_ascii_digit());
-                prop_assert!(is_same, "octet {}", at);
+                prop_assert!(octet == stream[at] || octet == changed[at], "octet {}", at);
             }
             front = front.max(to);
             // Lost behind the edge, or not.
@@ -133,18 +159,20 @@ proptest! {
                 edge.acknowledge(acknowledged);
             }
         }
-        let zeros = passed.iter().filter(|(at, octet)| **octet != stream[**at]).count();
-        prop_assert!(zeros <= 3 * edge.refusals.refused as usize);
+        let others = passed.iter().filter(|(at, octet)| **octet != stream[**at]).count();
+        let most = if server == StreamServer::Proxy { 3 } else { 12 };
+        prop_assert!(others <= most * edge.refusals.refused as usize);
     }
 
-    /// In order, each INVITE is refused whose digits lie in the segment that ends its headers, and no other.
+    /// In order, each INVITE is refused whose place to change lies in the segment that ends its headers, and no other.
     #[test]
     fn in_order_what_can_be_refused_is(
+        server in server(),
         kinds in proptest::collection::vec(any::<u8>(), 1..12),
         sizes in proptest::collection::vec(1_usize..500, 1..8),
     ) {
         let stream: Vec<u8> = kinds.iter().flat_map(|kind| invite(*kind).into_bytes()).collect();
-        let mut edge = Edge::new(Sought::Invites);
+        let mut edge = Edge::new(Sought::Invites, server);
         let (mut cuts, mut at) = (vec![0], 0);
         for size in sizes.iter().cycle() {
             let to = (at + size).min(stream.len());
@@ -158,10 +186,15 @@ proptest! {
         let (mut start, mut expected) = (0, 0);
         for kind in kinds {
             let text = invite(kind);
-            let digits = text.to_ascii_lowercase().find("max-forwards").unwrap();
-            let digits = digits + text[digits..].find(|octet: char| octet.is_ascii_digit()).unwrap();
+            let name = text.to_ascii_lowercase().find("max-forwards").unwrap();
+            let place = match server {
+                StreamServer::Proxy => {
+                    name + text[name..].find(|octet: char| octet.is_ascii_digit()).unwrap()
+                }
+                StreamServer::B2bua => name,
+            };
             let end = text.find("\r\n\r\n").unwrap() + 3;
-            let is_cut = cuts.iter().any(|cut| (start + digits + 1..=start + end).contains(cut));
+            let is_cut = cuts.iter().any(|cut| (start + place + 1..=start + end).contains(cut));
             expected += u32::from(!is_cut && kind % 6 != 5);
             start += text.len();
         }
@@ -172,20 +205,23 @@ proptest! {
 #[test]
 fn an_answer_says_503_in_as_many_octets_whatever_its_phrase_was() {
     let long = "Too Many Hops, and more of them than anybody would have thought to be possible here";
+    let servers = [(StreamServer::Proxy, 483), (StreamServer::B2bua, 420)];
     for (phrase, told) in [
         ("Too Many Hops", "Rate Exceeded"),
+        ("Bad Extension", "Rate Exceeded"),
         ("Too many", "Rate Exc"),
         ("", ""),
         ("Too Many Hops (16)", "Rate Exceeded     "),
         (long, &*format!("{:60}{}", "Rate Exceeded", &long[60..])),
     ] {
-        for end in ["\r\n", "\n"] {
+        for (end, (server, status)) in ["\r\n", "\n"].into_iter().flat_map(|end| servers.map(|it| (end, it)))
+        {
             let answer = |status: u32, phrase: &str| {
                 format!("SIP/2.0 {status} {phrase}{end}CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n")
                     .into_bytes()
             };
-            let said = answer(483, phrase);
-            let mut edge = Edge::new(Sought::Answers);
+            let said = answer(status, phrase);
+            let mut edge = Edge::new(Sought::Answers, server);
             edge.refusals.refused = 1;
             assert_eq!(edge.pass(&said, 0, said.len()), answer(503, told), "{phrase:?}");
             let again = edge.pass(&said, 5, said.len() - 3);
@@ -198,17 +234,23 @@ fn an_answer_says_503_in_as_many_octets_whatever_its_phrase_was() {
 #[test]
 fn answers_of_which_nobody_waits_for_one_stay() {
     let said = b"SIP/2.0 483 Too Many Hops\r\nContent-Length: 0\r\n\r\n".repeat(3);
-    let mut edge = Edge::new(Sought::Answers);
+    let mut edge = Edge::new(Sought::Answers, StreamServer::Proxy);
     edge.refusals.refused = 2;
     let told = String::from_utf8(edge.pass(&said, 0, said.len())).unwrap();
     assert_eq!(
         (told.matches("503 Rate Exceeded").count(), told.matches("483 Too Many Hops").count()),
         (2, 1)
     );
-    for other in ["SIP/2.0 503 Busy\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n", "INVITE sip:a SIP/2.0\r\n\r\n"] {
-        let mut edge = Edge::new(Sought::Answers);
-        edge.refusals.refused = 1;
-        assert_eq!(edge.pass(other.as_bytes(), 0, other.len()), other.as_bytes());
+    let both = ["SIP/2.0 503 Busy\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n", "INVITE sip:a SIP/2.0\r\n\r\n"];
+    for (server, others) in [
+        (StreamServer::Proxy, [&both[..], &["SIP/2.0 420 Bad Extension\r\n\r\n"]].concat()),
+        (StreamServer::B2bua, [&both[..], &["SIP/2.0 483 Too Many Hops\r\n\r\n"]].concat()),
+    ] {
+        for other in others {
+            let mut edge = Edge::new(Sought::Answers, server);
+            edge.refusals.refused = 1;
+            assert_eq!(edge.pass(other.as_bytes(), 0, other.len()), other.as_bytes());
+        }
     }
 }
 
@@ -227,12 +269,14 @@ fn what_would_be_read_otherwise_by_others_is_not_changed() {
         "",
     ] {
         let stream = format!("INVITE sip:a@b SIP/2.0\r\n{hops}To: <sip:b@c>\r\n\r\n").into_bytes();
-        let mut edge = Edge::new(Sought::Invites);
-        assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{hops:?}");
+        for server in [StreamServer::Proxy, StreamServer::B2bua] {
+            let mut edge = Edge::new(Sought::Invites, server);
+            assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{hops:?}");
+        }
     }
     for (method, to) in [("INVITE", "<sip:b@c>;tag=x"), ("ACK", "<sip:b@c>"), ("REGISTER", "<sip:b@c>")] {
         let stream = format!("{method} sip:a@b SIP/2.0\r\nMax-Forwards: 70\r\nTo: {to}\r\n\r\n").into_bytes();
-        let mut edge = Edge::new(Sought::Invites);
+        let mut edge = Edge::new(Sought::Invites, StreamServer::B2bua);
         assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{method}");
     }
 }
@@ -243,19 +287,19 @@ fn places_are_given_back_when_they_are_acknowledged_and_hold_until_then() {
     let count = u32::try_from(PLACES).unwrap();
     let seq = |number: u32| (u32::MAX - 500).wrapping_add(10 * number);
     for number in 0..count {
-        assert!(refusals.digits.take(Spot { seq: seq(number), len: 2 }), "{number}");
+        assert!(refusals.invites.take(Spot { seq: seq(number), len: 2 }), "{number}");
     }
-    assert!(!refusals.digits.take(Spot { seq: seq(0), len: 2 }), "there is no more room");
-    refusals.digits.acknowledge(seq(9).wrapping_add(2));
-    refusals.digits.retire();
+    assert!(!refusals.invites.take(Spot { seq: seq(0), len: 2 }), "there is no more room");
+    refusals.invites.acknowledge(seq(9).wrapping_add(2));
+    refusals.invites.retire();
     let held =
-        |refusals: &SipRefusals| (0..count).filter_map(|at| refusals.digits.remembered(at, seq(0))).count();
+        |refusals: &SipRefusals| (0..count).filter_map(|at| refusals.invites.remembered(at, seq(0))).count();
     assert_eq!(held(&refusals), PLACES - 10);
     // An acknowledgement that is older changes nothing.
-    refusals.digits.acknowledge(seq(3));
-    refusals.digits.retire();
+    refusals.invites.acknowledge(seq(3));
+    refusals.invites.retire();
     assert_eq!(held(&refusals), PLACES - 10);
-    assert!(refusals.digits.take(Spot { seq: seq(0), len: 2 }));
+    assert!(refusals.invites.take(Spot { seq: seq(0), len: 2 }));
 }
 
 #[test]
