@@ -17,7 +17,7 @@ use self::connection::{continues, reset};
 pub use self::datagram::{Refusal, Settled, Slot, answer, judge_datagram};
 pub use self::segment::spare_allowed;
 pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
-pub use self::stream::{count_passed, judge_invite, settle_stream};
+pub use self::stream::{count_passed, judge_request, settle_stream};
 
 use crate::abi::{
     Allowance, Class, FullMap, Limit, Method, Outcome, RefusalMode, Service, SourceKey, StandingKind,
@@ -93,11 +93,11 @@ pub trait World {
     /// What becomes of requests over a limit on the port of a segment of SIP over TCP.
     fn stream_refusal(&mut self, now_ns: u64) -> RefusalMode;
 
-    /// Gives the INVITEs of the segment whose Max-Forwards may be changed to [`judge_invite`], one by one.
-    fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64);
+    /// Gives the requests of the segment that may be changed to [`judge_request`], one by one.
+    fn judge_requests(&mut self, tally: &mut Tally, now_ns: u64);
 
-    /// Refuses the INVITE that may be changed at `spot`, and remembers it. `false`: there is no room.
-    fn refuse_invite(&mut self, spot: Spot, now_ns: u64) -> bool;
+    /// Refuses the request that may be changed at `spot`, and remembers it. `false`: there is no room.
+    fn refuse_request(&mut self, spot: Spot, now_ns: u64) -> bool;
 
     /// Counts SIP messages by the index of their [`Method`].
     fn count_methods(&mut self, method: usize, messages: u32);

@@ -285,11 +285,11 @@ impl World for Journey<'_> {
         self.stream_mode()
     }
 
-    fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64) {
+    fn judge_requests(&mut self, tally: &mut Tally, now_ns: u64) {
         self.judge_spots(tally, now_ns);
     }
 
-    fn refuse_invite(&mut self, spot: Spot, _now_ns: u64) -> bool {
+    fn refuse_request(&mut self, spot: Spot, _now_ns: u64) -> bool {
         self.refuse_at(spot)
     }
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use edge_ebpf::abi::{
-    FlowKey, Listener, Outcome, RefusalMode, StreamServer, Verdict, refusal_of, stream_server_of,
+    Class, FlowKey, Listener, Outcome, RefusalMode, StreamServer, Verdict, refusal_of, stream_server_of,
 };
-use edge_ebpf::decide::{Origin, judge_invite, settle_stream, spare_allowed};
+use edge_ebpf::decide::{Origin, judge_request, settle_stream, spare_allowed};
 use edge_ebpf::native::Delta;
 use edge_ebpf::stream::Segment;
 use edge_ebpf::stream::sip::{
@@ -31,7 +31,7 @@ pub(crate) struct Streams {
 /// A segment that is judged.
 pub(crate) struct StreamOnTrial {
     key: FlowKey,
-    spots: Vec<Spot>,
+    spots: Vec<(Class, Spot)>,
     changes: Changes,
 }
 
@@ -111,15 +111,15 @@ impl Journey<'_> {
             if has(flag::ACK) {
                 refusals.answers.acknowledge(transport.acknowledgement);
             }
-            refusals.invites.retire();
-            for spot in (0..narrow(PLACES)).filter_map(|at| refusals.invites.remembered(at, segment.seq)) {
+            refusals.requests.retire();
+            for spot in (0..narrow(PLACES)).filter_map(|at| refusals.requests.remembered(at, segment.seq)) {
                 disguise(spot, &mut changes);
             }
         }
         let mut reader = Reader::new_zeroed();
-        reader.seek(Sought::Invites, self.host.server_behind(key.destination_port));
+        reader.seek(Sought::Requests, self.host.server_behind(key.destination_port));
         let finding = reader.run(&flow, &changes.frame[..], segment);
-        let spots = (0..narrow(SPOTS)).map_while(|at| reader.spot(at)).collect();
+        let spots = (0..narrow(SPOTS)).map_while(|at| reader.request(at)).collect();
         self.stream = Some(StreamOnTrial { key, spots, changes });
         let outcome = settle_stream(self, origin, finding, &mut reader.tally, now_ns);
         reader.settle(&mut flow, outcome.verdict());
@@ -142,7 +142,7 @@ impl Journey<'_> {
     pub(crate) fn judge_spots(&mut self, tally: &mut Tally, now_ns: u64) {
         let spots = self.stream.as_ref().map(|it| it.spots.clone()).unwrap_or_default();
         for spot in spots {
-            judge_invite(self, tally, spot, now_ns);
+            judge_request(self, tally, spot, now_ns);
         }
     }
 
@@ -172,7 +172,7 @@ impl Host {
         let server = self.server_behind(key.source_port);
         let streams = &mut self.streams;
         let Some(refusals) = streams.refusals.get_mut(&client) else { return };
-        refusals.invites.acknowledge(transport.acknowledgement);
+        refusals.requests.acknowledge(transport.acknowledgement);
         let mut changes = Changes::of(frame, headers);
         if changes.segment.len != 0 && !has(flag::SYN | flag::RST) {
             let flow = streams.flows.entry(key).or_insert_with(midstream);

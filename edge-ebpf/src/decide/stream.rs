@@ -3,11 +3,11 @@
 use super::segment::spare_allowed;
 use super::{Metered, Origin, Scope, World, give_back, meter};
 use crate::abi::{Allowance, Class, Limit, Method, Outcome, RefusalMode, StandingKind, policy_flag};
-use crate::stream::sip::{CLASSES, Finding, Spot, Tally};
+use crate::stream::sip::{CLASSES, Finding, Spot, Tally, class};
 
 /// The outcome of a segment that was read. It is let through or dropped as a whole, with all that it brings.
 ///
-/// Where refusals are native, each INVITE over a limit is refused by itself, and all else passes. Else what is
+/// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes. Else what is
 /// over a limit is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what was over
 /// the limit is owed. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
 /// is dropped too, unless nothing is refused any more.
@@ -47,7 +47,7 @@ pub fn settle_stream<W: World>(
         }
         let mode = if may_refuse { world.stream_refusal(now_ns) } else { RefusalMode::Observe };
         if matches!(mode, RefusalMode::Native) {
-            world.judge_invites(tally, now_ns);
+            world.judge_requests(tally, now_ns);
         }
         judge(world, tally, now_ns);
         if tally.over != 0 && may_refuse {
@@ -67,20 +67,20 @@ fn drops<W: World>(world: &mut W, now_ns: u64) -> bool {
     matches!(world.stream_refusal(now_ns), RefusalMode::Drop)
 }
 
-/// Judges one INVITE by itself, which may be changed at `spot`. Over a limit it is refused; where that cannot
-/// be, it passes and is owed.
+/// Judges one request by itself, which may be changed at `spot`. Over a limit it is refused; where that cannot be, it passes
+/// and is owed.
 #[inline(always)]
-pub fn judge_invite<W: World>(world: &mut W, tally: &mut Tally, spot: Spot, now_ns: u64) {
-    tally.judged += 1;
-    if matches!(meter(world, Class::SipInvite, 1, now_ns), Metered::Within) {
+pub fn judge_request<W: World>(world: &mut W, tally: &mut Tally, (class, spot): (Class, Spot), now_ns: u64) {
+    tally.judged.add(class);
+    if matches!(meter(world, class, 1, now_ns), Metered::Within) {
         return;
     }
-    if world.refuse_invite(spot, now_ns) {
-        tally.refused += 1;
+    if world.refuse_request(spot, now_ns) {
+        tally.refused.add(class);
         return;
     }
-    tally.observed += 1;
-    owe_class(world, Class::SipInvite, 1, now_ns);
+    tally.observed.add(class);
+    owe_class(world, class, 1, now_ns);
 }
 
 /// Charges each class by itself.
@@ -149,7 +149,7 @@ fn owe_class<W: World>(world: &mut W, class: Class, messages: u32, now_ns: u64) 
 /// Counts what passes.
 #[inline(always)]
 pub fn count_passed<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) {
-    if tally.judged != 0 {
+    if !tally.judged.is_empty() {
         count_judged(world, tally);
     }
     for index in 0..Method::SLOTS {
@@ -176,17 +176,20 @@ pub fn count_passed<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) {
     }
 }
 
-/// Counts INVITEs that were judged one by one.
+/// Counts requests that were judged one by one.
 #[inline(always)]
 fn count_judged<W: World>(world: &mut W, tally: &Tally) {
-    let admitted = tally.judged - tally.refused - tally.observed;
-    for (allowance, messages) in [
-        (Allowance::Admitted, admitted),
-        (Allowance::Refused, tally.refused),
-        (Allowance::Observed, tally.observed),
-    ] {
-        if messages != 0 {
-            world.count(Class::SipInvite, allowance, messages);
+    for index in 0..CLASSES {
+        let (judged, refused, observed) =
+            (tally.judged.of(index), tally.refused.of(index), tally.observed.of(index));
+        for (allowance, messages) in [
+            (Allowance::Admitted, judged - refused - observed),
+            (Allowance::Refused, refused),
+            (Allowance::Observed, observed),
+        ] {
+            if messages != 0 {
+                world.count(class(index), allowance, messages);
+            }
         }
     }
 }
@@ -195,14 +198,16 @@ fn count_judged<W: World>(world: &mut W, tally: &Tally) {
 #[inline(always)]
 fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -> Outcome {
     world.count_passed(tally, is_allowed);
-    if tally.refused != 0 {
-        world.tell_refused(Class::SipInvite, now_ns);
+    for index in 0..CLASSES {
+        if tally.refused.of(index) != 0 {
+            world.tell_refused(class(index), now_ns);
+        }
     }
     if is_allowed {
         Outcome::Allowed
-    } else if tally.refused != 0 {
+    } else if !tally.refused.is_empty() {
         Outcome::SipRefused
-    } else if tally.over | tally.observed != 0 {
+    } else if tally.over != 0 || !tally.observed.is_empty() {
         Outcome::SipObserved
     } else if tally.has_initial() {
         Outcome::SipAdmitted
@@ -210,16 +215,5 @@ fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -
         Outcome::SipInDialog
     } else {
         Outcome::SipResponse
-    }
-}
-
-#[inline(always)]
-const fn class(index: usize) -> Class {
-    match index {
-        0 => Class::SipInvite,
-        1 => Class::SipRegister,
-        2 => Class::SipOptions,
-        3 => Class::SipMessage,
-        _ => Class::SipOther,
     }
 }

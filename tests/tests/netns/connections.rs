@@ -32,7 +32,7 @@ fn listen(lab: &Lab, port: u16) -> TcpListener {
 }
 
 /// Connects from a source of `acme`; an error after a while without an answer, in which the SYN is sent again.
-fn open(namespace: &Namespace, port: u16) -> anyhow::Result<TcpStream> {
+pub(crate) fn open(namespace: &Namespace, port: u16) -> anyhow::Result<TcpStream> {
     namespace.enter(move || {
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
         let address = |host: &str, port| -> anyhow::Result<SockaddrStorage> {

@@ -1,5 +1,6 @@
 //! INVITEs over TCP that are refused in SIP's own words: Kamailio answers them, or baresip, and SIPp is told 503.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use edge_tests::kamailio::Kamailio;
 use edge_tests::netns::{ACME, Lab, SERVER};
 use edge_tests::peers::{Caller, PATIENT, Sipp};
 use edge_tests::process::wait_until;
+use edge_tests::sip::Request;
 
-use crate::limited;
+use crate::{connections, limited};
 
 const LONG: Duration = Duration::from_mins(2);
 const SOON: Duration = Duration::from_secs(30);
@@ -95,6 +97,34 @@ fn calls_over_the_limit_on_one_connection_are_told_so_and_the_others_go_through(
 #[test]
 fn calls_over_the_limit_on_a_connection_each_are_told_so_and_the_others_go_through() {
     push(false);
+}
+
+/// Not calls alone: a proxy may pass on no request without hops, and so a registrar behind it does not hear of it.
+#[test]
+fn registrations_over_the_limit_are_told_so_by_a_proxy() {
+    const ALL: usize = 10;
+    let lab = Lab::make().unwrap();
+    let edge =
+        Edge::start(&lab, &native().replace("sip.invite", "sip.register = '1/hour burst 3'\nsip.invite"))
+            .unwrap();
+    let _kamailio = kamailio(&lab, &edge, &[]);
+    let mut stream = connections::open(&lab.peer, 5060).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let (mut heard, mut octets) = (String::new(), [0; 4096]);
+    for number in 0..ALL {
+        stream.write_all(&Request::new("REGISTER").call_id(&number.to_string()).bytes()).unwrap();
+        while heard.matches("\r\n\r\n").count() <= number {
+            let read = stream.read(&mut octets).unwrap();
+            assert_ne!(read, 0, "Kamailio has hung up; it said:\n{heard}");
+            heard.push_str(&String::from_utf8_lossy(&octets[..read]));
+        }
+    }
+    let told = |status: &str| heard.matches(&format!("SIP/2.0 {status}")).count();
+    // Three were asked for credentials.
+    assert_eq!((told("401 "), told("503 Rate Exceeded")), (3, ALL - 3), "{heard}");
+    edge.settled("acme").unwrap();
+    let counted = |allowance: &str| edge.messages("acme", "sip.register", allowance).unwrap();
+    assert_eq!((counted("admitted"), counted("refused"), counted("observed")), (3, 7, 0));
 }
 
 /// A server that ends calls itself does not look at Max-Forwards; it must look at Require.

@@ -2,6 +2,7 @@
 //! proxy on both sides of them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ fn message(kind: usize, number: usize) -> Vec<u8> {
         5 => hops("max-FORWARDS  : \t 255 "),
         6 => hops("Max-Forwards: 7"),
         7 => request("INVITE").body("Max-Forwards: 70\r\n\r\n").bytes(),
+        12 => request("REGISTER").bytes(),
+        13 => request("MESSAGE").body("a").bytes(),
         _ => request("INVITE").body(SDP).bytes(),
     }
 }
@@ -50,11 +53,16 @@ const fn refusal(server: StreamServer) -> (u16, &'static str) {
     }
 }
 
-/// What the server says to what arrives: a refusal to an INVITE that a proxy may not pass on, or that asks a B2BUA for more than
+/// Classes that are limited.
+const CLASSES: [Class; 3] = [Class::SipInvite, Class::SipRegister, Class::SipMessage];
+
+/// What the server says to what arrives: a refusal to a request that a proxy may not pass on, or that asks a B2BUA for more than
 /// it knows, and 200 to any other.
 fn serve(server: StreamServer, arrived: &[u8], phrase: &str) -> Vec<(u16, Vec<u8>)> {
     let text = String::from_utf8(arrived.to_vec()).unwrap();
-    let starts: Vec<usize> = text.match_indices("INVITE sip:").map(|(at, _)| at).collect();
+    let starts = |method: &'static str| text.match_indices(method).map(|(at, _)| at);
+    let methods = ["INVITE sip:", "REGISTER sip:", "MESSAGE sip:"];
+    let starts: BTreeSet<usize> = methods.into_iter().flat_map(starts).collect();
     let mut answers = Vec::new();
     for start in starts {
         let head = text[start..].split("\r\n\r\n").next().unwrap();
@@ -145,7 +153,7 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
     let cuts = || proptest::collection::vec((cut.clone(), prop_oneof![Just(0), 0_usize..1500]), 1..6);
     let phrase = prop_oneof!["Too Many Hops", "Hops", "", "[ -~]{0,90}"];
     let server = prop_oneof![Just(StreamServer::Proxy), Just(StreamServer::B2bua)];
-    let kinds = proptest::collection::vec(0_usize..12, 1..14);
+    let kinds = proptest::collection::vec(0_usize..14, 1..14);
     let strategy = (server, kinds, cuts(), cuts(), 0_u64..5, phrase);
     let (refused, passed, told) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(Config { cases: 1500, ..Config::default() });
@@ -153,7 +161,7 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
         .run(&strategy, |(server, kinds, up, down, burst, phrase)| {
             let limit = at_once(burst);
             let open = Scenario::open().native_streams_through(server);
-            let before = open.account_limit(Class::SipInvite, limit);
+            let before = CLASSES.into_iter().fold(open, |before, class| before.account_limit(class, limit));
             let (status, most_octets) =
                 (refusal(server).0, if server == StreamServer::Proxy { 3 } else { 12 });
             let mut kernel = kernel.borrow_mut();
@@ -171,10 +179,14 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
             let spent = answers.iter().filter(|(said, _)| *said == status).count();
             let counted = session.kernel.account(ACME).unwrap().counters;
             prop_assert_eq!(counted, session.host.accounts[&ACME].counters);
-            let invites = counted.messages[Class::SipInvite.index()];
-            prop_assert_eq!(u64::try_from(spent).unwrap(), invites[Allowance::Refused.index()]);
+            let messages = |allowance: Allowance| -> u64 {
+                CLASSES.iter().map(|class| counted.messages[class.index()][allowance.index()]).sum()
+            };
+            let [admitted, told_no, owed] =
+                [Allowance::Admitted, Allowance::Refused, Allowance::Observed].map(messages);
+            prop_assert_eq!(u64::try_from(spent).unwrap(), told_no);
             let initial = kinds.iter().filter(|kind| **kind > 4).count();
-            prop_assert_eq!(invites[..3].iter().sum::<u64>(), u64::try_from(initial).unwrap());
+            prop_assert_eq!(admitted + told_no + owed, u64::try_from(initial).unwrap());
             let same = arrived.iter().zip(&stream).filter(|(arrived, sent)| arrived != sent).count();
             prop_assert!(same <= most_octets * spent, "nothing but digits has changed, or the name");
 
@@ -197,7 +209,7 @@ fn what_is_refused_is_told_so_however_it_is_cut() {
             prop_assert_eq!(listener.waiting, 0);
             refused.set(refused.get() + spent);
             told.set(told.get() + statuses(&got, "503"));
-            passed.set(passed.get() + invites[Allowance::Observed.index()]);
+            passed.set(passed.get() + owed);
             Ok(())
         })
         .unwrap();

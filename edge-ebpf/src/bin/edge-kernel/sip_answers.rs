@@ -96,7 +96,7 @@ fn hear(frame: *mut __sk_buff) {
     let Some(refusals) = maps::SIP_REFUSALS.get_ptr_mut(client) else { return };
     let transport = &headers.transport;
     // SAFETY: a map value; only the way out writes this word.
-    unsafe { (*refusals).invites.acknowledge(transport.acknowledgement) };
+    unsafe { (*refusals).requests.acknowledge(transport.acknowledgement) };
     // SAFETY: this CPU's own value.
     unsafe { (*shared).delta.0 = 0 };
     if transport.end != transport.payload && transport.flags & (flag::SYN | flag::RST) == 0 {

@@ -1,4 +1,4 @@
-//! Refusing INVITEs in SIP's own words: what [`edge_ebpf::stream::sip`] needs of maps and packets on the way in.
+//! Refusing requests in SIP's own words: what [`edge_ebpf::stream::sip`] needs of maps and packets on the way in.
 
 use core::ffi::c_void;
 
@@ -38,7 +38,7 @@ impl Overwrite for Client {
 /// connection has ended without one.
 const UNANSWERED_MAX: i64 = 8;
 
-/// How INVITEs over a limit are refused on the port of the segment at hand now.
+/// How requests over a limit are refused on the port of the segment at hand now.
 #[inline(always)]
 pub(crate) fn mode(ports: &Ports, settings: &Settings, now_ns: u64) -> RefusalMode {
     let port = port();
@@ -113,7 +113,7 @@ pub(crate) fn segment() -> Option<Segment> {
     Some(Segment { seq, payload: transport.payload as u32, len })
 }
 
-/// What the loop over a segment's INVITEs is given.
+/// What the loop over a segment's requests is given.
 struct Turn {
     frame: *mut xdp_md,
     source: *mut SourceState,
@@ -121,10 +121,10 @@ struct Turn {
     now_ns: u64,
 }
 
-/// Judges the INVITEs of the segment at hand that can be refused, one by one.
+/// Judges the requests of the segment at hand that can be refused, one by one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn edge_judge_invites(
+pub(crate) extern "C" fn edge_judge_requests(
     frame: *mut xdp_md,
     source: *mut SourceState,
     tally: *mut Tally,
@@ -134,12 +134,12 @@ pub(crate) extern "C" fn edge_judge_invites(
         return 0;
     }
     let mut turn = Turn { frame, source, tally, now_ns };
-    run(SPOTS as u32, judge_invite, (&raw mut turn).cast());
+    run(SPOTS as u32, judge_request, (&raw mut turn).cast());
     1
 }
 
-extern "C" fn judge_invite(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: `edge_judge_invites` passes a `Turn`; what it points to outlives the loop.
+extern "C" fn judge_request(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `edge_judge_requests` passes a `Turn`; what it points to outlives the loop.
     let turn = unsafe { &*context.cast::<Turn>() };
     let (Some(ports), Some(settings), Some(scratch), Some(party)) =
         (maps::PORTS.get(0), maps::SETTINGS.get(0), maps::SIP_STREAM.get_ptr(0), Party::of(turn.source))
@@ -147,19 +147,19 @@ extern "C" fn judge_invite(index: u64, context: *mut c_void) -> i64 {
         return 1;
     };
     // SAFETY: this CPU's own value.
-    let Some(spot) = (unsafe { (*scratch).reader.spot(index as u32) }) else { return 1 };
+    let Some(request) = (unsafe { (*scratch).reader.request(index as u32) }) else { return 1 };
     let ctx = XdpContext::new(turn.frame);
     let mut world = Kernel::sparing_stack(&ctx, settings, ports);
     world.resume(party, [0, 0]);
-    // SAFETY: checked by `edge_judge_invites`.
-    decide::judge_invite(&mut world, unsafe { &mut *turn.tally }, spot, turn.now_ns);
+    // SAFETY: checked by `edge_judge_requests`.
+    decide::judge_request(&mut world, unsafe { &mut *turn.tally }, request, turn.now_ns);
     0
 }
 
-/// Refuses an INVITE of the segment at hand. 0: it cannot be.
+/// Refuses a request of the segment at hand. 0: it cannot be.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn edge_refuse_invite(frame: *mut xdp_md, seq: u64, len: u64, now_ns: u64) -> u64 {
+pub(crate) extern "C" fn edge_refuse_request(frame: *mut xdp_md, seq: u64, len: u64, now_ns: u64) -> u64 {
     let (Some(scratch), Some(segment)) = (maps::SIP_STREAM.get_ptr(0), segment()) else { return 0 };
     // SAFETY: this CPU's own value.
     let key = unsafe { &(*scratch).key };
@@ -212,10 +212,10 @@ pub(crate) extern "C" fn edge_disguise_again(frame: *mut xdp_md, seq: u64, len: 
         if transport.flags & flag::ACK != 0 {
             (*refusals).answers.acknowledge(transport.acknowledgement);
         }
-        (*refusals).invites.retire();
+        (*refusals).requests.retire();
     }
     // SAFETY: as above.
-    if old != 0 && !unsafe { (*refusals).invites.is_empty() } {
+    if old != 0 && !unsafe { (*refusals).requests.is_empty() } {
         let segment = Segment { seq: seq as u32, payload: transport.payload as u32, len: len as u32 };
         let mut again = Again { client: Client { frame, segment }, refusals };
         run(PLACES as u32, disguise_again, (&raw mut again).cast());
@@ -228,7 +228,7 @@ extern "C" fn disguise_again(index: u64, context: *mut c_void) -> i64 {
     let again = unsafe { &mut *context.cast::<Again>() };
     let seq = again.client.segment.seq;
     // SAFETY: a map value.
-    let Some(spot) = (unsafe { (*again.refusals).invites.remembered(index as u32, seq) }) else { return 0 };
+    let Some(spot) = (unsafe { (*again.refusals).requests.remembered(index as u32, seq) }) else { return 0 };
     disguise(spot, &mut again.client);
     0
 }

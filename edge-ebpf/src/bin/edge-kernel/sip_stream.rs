@@ -185,7 +185,7 @@ fn read(frame: *mut xdp_md, scratch: *mut Scratch, headers: &Headers) -> *mut Si
             u64::from(state.main.next != seq),
         ) as u32;
     }
-    reader.seek(Sought::Invites, sip_refusal::server_behind(sip_refusal::port()));
+    reader.seek(Sought::Requests, sip_refusal::server_behind(sip_refusal::port()));
     if reader.start(state, Segment { seq, payload: transport.payload as u32, len }) {
         let mut turn = Turn { frame, reader };
         // SAFETY: the helper calls `step` with `turn`, which lives on this stack meanwhile.

@@ -189,15 +189,15 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn judge_invites(&mut self, tally: &mut Tally, now_ns: u64) {
+    fn judge_requests(&mut self, tally: &mut Tally, now_ns: u64) {
         if let Some(party) = self.party {
-            sip_refusal::edge_judge_invites(self.ctx.ctx, party.source, tally, now_ns);
+            sip_refusal::edge_judge_requests(self.ctx.ctx, party.source, tally, now_ns);
         }
     }
 
     #[inline(always)]
-    fn refuse_invite(&mut self, spot: Spot, now_ns: u64) -> bool {
-        sip_refusal::edge_refuse_invite(self.ctx.ctx, u64::from(spot.seq), u64::from(spot.len), now_ns) != 0
+    fn refuse_request(&mut self, spot: Spot, now_ns: u64) -> bool {
+        sip_refusal::edge_refuse_request(self.ctx.ctx, u64::from(spot.seq), u64::from(spot.len), now_ns) != 0
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use super::reader::Reader;
 use super::{HEADERS_BYTES_MAX, HISTORY_BYTES};
 use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
-use crate::wire::sip::{request_method, status_code, walk};
+use crate::wire::sip::{self, request_method, status_code, walk};
 use crate::wire::words::{HIGH_BITS, LOW_48, exact_zero_bytes, lane, lowest_bit, repeated, text, zero_bytes};
 
 /// Words that one step looks through for the end of a line.
@@ -286,8 +286,8 @@ impl Reader {
         // The To of a REGISTER names no dialog (RFC 3261 10.2).
         let is_tagged = message & seen::TAG != 0 && !matches!(method, Method::Register);
         self.tally.count(method, message & seen::RESPONSE != 0, is_tagged);
-        if message & (seen::METHOD | seen::RESPONSE) == Method::Invite as u32 && !is_tagged {
-            self.spot_invite();
+        if message & seen::RESPONSE == 0 && !is_tagged && is_refused_by(method, message & seen::NAMED != 0) {
+            self.spot_request(sip::class(method));
         }
         let phase = if self.cursor.body == 0 { Phase::Between } else { Phase::Body };
         self.cursor.phase = phase as u32;
@@ -351,5 +351,16 @@ impl Reader {
     fn over(&mut self, octets: u32) {
         let there = self.end - self.position;
         self.position += if octets < there { octets } else { there };
+    }
+}
+
+/// Whether a server must refuse a request of that method when it is changed for it: an INVITE, whoever it is, and of a proxy all
+/// that it passes on but OPTIONS (RFC 3261 16.3 step 3).
+#[inline(always)]
+const fn is_refused_by(method: Method, is_b2bua: bool) -> bool {
+    match method {
+        Method::Invite => true,
+        Method::Ack | Method::Bye | Method::Cancel | Method::Options => false,
+        _ => !is_b2bua,
     }
 }

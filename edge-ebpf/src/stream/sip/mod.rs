@@ -28,6 +28,7 @@ mod hole;
 mod lines;
 mod reader;
 mod refusals;
+mod spots;
 mod tally;
 
 #[cfg(test)]
@@ -36,11 +37,12 @@ mod tests;
 
 pub use cursor::{Cursor, Phase, SipFlow};
 pub use hole::OwnHole;
-pub use reader::{Finding, Reader, STEPS, Sought};
+pub use reader::{Finding, Reader, STEPS};
 pub use refusals::{
     Answered, CODE, Overwrite, PHRASE, PLACES, Ring, SPOTS, SipRefusals, Spot, disguise, respond, within,
 };
-pub use tally::{CLASSES, Tally};
+pub use spots::Sought;
+pub use tally::{CLASSES, PerClass, Tally, class};
 
 /// Octets of what was read that are kept: a header's name, and what follows it up to the colon (14 and 8), fit.
 pub const HISTORY_BYTES: u32 = 24;

@@ -4,14 +4,14 @@ use core::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::cursor::{Cursor, Phase, SipFlow, seen};
-use super::refusals::{DIGITS_MAX, NAME_BYTES, PHRASE_BYTES_MAX, SPOTS, Spot, answered_by};
+use super::cursor::{Cursor, Phase, SipFlow};
+use super::refusals::{SPOTS, Spot};
 use super::tally::Tally;
 use super::{BODY_BYTES_MAX, HISTORY_BYTES};
-use crate::abi::{StreamServer, Verdict, indexed_enum};
+use crate::abi::{Verdict, indexed_enum};
 use crate::packet::Packet;
 use crate::stream::{Segment, before};
-use crate::verifier::{SCRATCH_BYTES, byte, opaque, word, zero};
+use crate::verifier::{SCRATCH_BYTES, opaque, word, zero};
 
 /// Steps that any segment is over within: each takes an octet at least, or loads the next of them; a super-packet in
 /// generic mode has 64 KiB.
@@ -40,21 +40,9 @@ indexed_enum! {
     }
 }
 
-indexed_enum! {
-    /// Which places of a segment are remembered while it is read.
-    Sought {
-        /// None.
-        Nothing = 0, "nothing";
-        /// What is changed of INVITEs outside dialogs: the digits of Max-Forwards, or its name.
-        Invites = 1, "invites";
-        /// Code and phrase of answers that say what refused INVITEs are answered with.
-        Answers = 2, "answers";
-    }
-}
-
 /// Which cursor the segment moves.
-mod target {
-    pub(super) const MAIN: u32 = 0;
+pub(super) mod target {
+    pub(in crate::stream::sip) const MAIN: u32 = 0;
     /// The main one, which stood before a hole until now.
     pub(super) const BEYOND: u32 = 1;
     /// The one before the hole.
@@ -85,31 +73,31 @@ pub struct Reader {
     seq: u32,
     /// Sequence number after the segment's last octet, whatever of it is read.
     segment_end: u32,
-    target: u32,
-    finding: u32,
+    pub(super) target: u32,
+    pub(super) finding: u32,
     /// Not 0 if the segment is not read on from a cursor.
-    guessed: u32,
+    pub(super) guessed: u32,
     /// Not 0 if the segment brings what is missing first in the hole of Edge's own making.
     fills: u32,
     /// Not 0 if that hole is waited for no longer.
     frees: u32,
-    /// [`Sought`] as integer.
-    sought: u32,
-    /// [`StreamServer`] as integer.
-    server: u32,
-    /// Reserved.
-    reserved: u32,
+    /// [`super::Sought`] as integer.
+    pub(super) sought: u32,
+    /// [`crate::abi::StreamServer`] as integer.
+    pub(super) server: u32,
     /// Not 0 as long as no start line has shown that this is SIP.
     pub(super) unproven: u32,
     /// Sequence number from which on everything is read for the first time.
-    fresh: u32,
+    pub(super) fresh: u32,
     /// Places that are valid below.
-    spotted: u32,
+    pub(super) spotted: u32,
     /// Places that were sought, and were not all in sight.
     pub missed: u32,
     /// Sequence number after the farthest octet that has passed before.
-    passed: u32,
-    spots: [Spot; SPOTS],
+    pub(super) passed: u32,
+    pub(super) spots: [Spot; SPOTS],
+    /// Of requests, the class of each, as [`crate::abi::Class`].
+    pub(super) classes: [u32; SPOTS],
 }
 
 impl Reader {
@@ -124,78 +112,6 @@ impl Reader {
             4 => Finding::BeyondHole,
             _ => Finding::Truncated,
         }
-    }
-
-    /// Says what is to be remembered, and who the server is, before [`Reader::start`].
-    #[inline(always)]
-    pub fn seek(&mut self, sought: Sought, server: StreamServer) {
-        self.sought = sought as u32;
-        self.server = server as u32;
-    }
-
-    /// Whether the server is a [`StreamServer::B2bua`].
-    #[inline(always)]
-    pub(super) const fn is_before_b2bua(&self) -> bool {
-        self.server == StreamServer::B2bua as u32
-    }
-
-    /// Whether that is the status which the server answers a refused INVITE with.
-    #[inline(always)]
-    pub(super) fn is_refusal(&self, status: u32) -> bool {
-        let server = if self.is_before_b2bua() { StreamServer::B2bua } else { StreamServer::Proxy };
-        status == answered_by(server)
-    }
-
-    /// How many places were found.
-    #[must_use]
-    #[inline(always)]
-    pub fn spotted(&self) -> u32 {
-        // The rest of a stream that was lost may be read otherwise the next time.
-        if self.finding == Finding::Framed as u32 { self.spotted } else { 0 }
-    }
-
-    /// One of them.
-    #[must_use]
-    #[inline(always)]
-    pub fn spot(&self, at: u32) -> Option<Spot> {
-        let index = opaque(u64::from(at)) as usize;
-        if at < self.spotted() && index < SPOTS { Some(self.spots[index]) } else { None }
-    }
-
-    /// The headers of an INVITE outside a dialog have ended. It may be changed in a place that is read in order, and has
-    /// never passed: not even unread.
-    #[inline(always)]
-    pub(super) fn spot_invite(&mut self) {
-        let (seq, digits) = (self.cursor.hops, self.cursor.hops_digits);
-        let is_in_order = self.target == target::MAIN && self.guessed == 0;
-        let is_new = is_in_order && !before(seq, self.passed);
-        if self.sought == Sought::Invites as u32 && is_new && digits != 0 && digits <= DIGITS_MAX {
-            let is_named = self.cursor.message & seen::NAMED != 0;
-            self.remember(Spot { seq, len: if is_named { NAME_BYTES } else { digits } });
-        }
-    }
-
-    /// A status line that refuses ends at `end` in the buffer.
-    #[inline(always)]
-    pub(super) fn spot_answer(&mut self, end: u32) {
-        if self.sought != Sought::Answers as u32 {
-            return;
-        }
-        let line_end = end - u32::from(byte(&self.bytes, end - 1) == b'\r');
-        let seq = self.cursor.begun.wrapping_add(8);
-        let len = self.at(line_end).wrapping_sub(seq);
-        self.remember(Spot { seq, len: if len < PHRASE_BYTES_MAX { len } else { PHRASE_BYTES_MAX } });
-    }
-
-    #[inline(always)]
-    fn remember(&mut self, spot: Spot) {
-        let index = opaque(u64::from(self.spotted)) as usize;
-        if before(spot.seq, self.fresh) || index >= SPOTS {
-            self.missed += 1;
-            return;
-        }
-        self.spots[index] = spot;
-        self.spotted = index as u32 + 1;
     }
 
     /// Finds out what of the segment is new, and whether it is to be read: [`Reader::step`] until it breaks.
@@ -353,7 +269,7 @@ impl Reader {
 
     /// Where an octet of the buffer is in the stream.
     #[inline(always)]
-    const fn at(&self, position: u32) -> u32 {
+    pub(super) const fn at(&self, position: u32) -> u32 {
         self.seq.wrapping_add(self.taken).wrapping_sub(self.end.wrapping_sub(position))
     }
 

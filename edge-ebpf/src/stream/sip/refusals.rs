@@ -1,11 +1,12 @@
-//! Refusing an INVITE in SIP's own words: what is changed, and what is remembered of it.
+//! Refusing a request in SIP's own words: what is changed, and what is remembered of it.
 //!
 //! # Theory of operation
 //!
-//! 1. On the way in an INVITE is changed so that the server must refuse it, in the same length ([`disguise`]). To a proxy
+//! 1. On the way in a request is changed so that the server must refuse it, in the same length ([`disguise`]). To a proxy
 //!    the digits of Max-Forwards become zeros: it may not pass that on and says 483 (Too Many Hops; RFC 3261 16.3, 20.22).
-//!    To a B2BUA, which need not look at that, the name Max-Forwards becomes Require, and its number the tag of an extension
-//!    that nobody has: it must say 420 (Bad Extension; RFC 3261 8.2.2.3, 20.32). Either absorbs the ACK to it, and forgets.
+//!    (Only to OPTIONS it may say what it likes.) To a B2BUA, which need not look at that, the name Max-Forwards of an INVITE
+//!    becomes Require, and its number the tag of an extension that nobody has: it must say 420 (Bad Extension; 8.2.2.3,
+//!    20.32). Where other requests ask for extensions, servers do not look. Either absorbs the ACK to it, and forgets.
 //! 2. On the way out the code and the phrase of that answer become those of [`CODE`] and [`PHRASE`], in the same length.
 //! 3. Of both the places in the stream are remembered, until who receives them has acknowledged them: what TCP sends again
 //!    is changed again, however it is cut then, and is never judged again.
@@ -27,7 +28,7 @@ use crate::verifier::opaque;
 /// Places of one direction that are remembered at once. A round trip of 50 ms leaves room for 2,500 refusals a second.
 pub const PLACES: usize = 128;
 
-/// Places that one segment may bring; of what is beyond, INVITEs pass and are owed, and answers stay as they are.
+/// Places that one segment may bring; of what is beyond, requests pass and are owed, and answers stay as they are.
 pub const SPOTS: usize = 16;
 
 /// Longest number that is overwritten. One octet of value has at most three digits (RFC 3261 20.22).
@@ -156,7 +157,7 @@ fn index(number: u32) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SipRefusals {
-    /// INVITEs that were refused. The way in.
+    /// Requests that were refused. The way in.
     pub refused: u32,
     /// Refusals for whose answers nobody waits any more. The way in.
     pub let_go: u32,
@@ -164,8 +165,8 @@ pub struct SipRefusals {
     pub answered: u32,
     /// Reserved, zero.
     pub reserved: u32,
-    /// What was changed of INVITEs. The way in, but for what the server acknowledges, which is the way out's.
-    pub invites: Ring,
+    /// What was changed of requests. The way in, but for what the server acknowledges, which is the way out's.
+    pub requests: Ring,
     /// Answers. The way out, but for what the client acknowledges, which is the way in's.
     pub answers: Ring,
 }
@@ -187,10 +188,10 @@ impl SipRefusals {
         waiting
     }
 
-    /// An INVITE is refused, which is changed at `spot`. `false`: it cannot be.
+    /// A request is refused, which is changed at `spot`. `false`: it cannot be.
     #[inline(always)]
     pub fn refuse<O: Overwrite>(&mut self, spot: Spot, octets: &mut O) -> bool {
-        if !self.invites.take(spot) {
+        if !self.requests.take(spot) {
             return false;
         }
         self.refused = self.refused.wrapping_add(1);
@@ -239,7 +240,7 @@ pub trait Overwrite {
     }
 }
 
-/// The status with which a server answers an INVITE that was changed for it.
+/// The status with which a server answers a request that was changed for it.
 #[must_use]
 #[inline(always)]
 pub(super) const fn answered_by(server: StreamServer) -> u32 {
@@ -249,7 +250,7 @@ pub(super) const fn answered_by(server: StreamServer) -> u32 {
     }
 }
 
-/// Changes an INVITE so that the server refuses it: makes zeros of the digits of Max-Forwards, or Require of its name.
+/// Changes a request so that the server refuses it: makes zeros of the digits of Max-Forwards, or Require of its name.
 #[inline(always)]
 pub fn disguise<O: Overwrite>(spot: Spot, octets: &mut O) {
     if spot.len <= DIGITS_MAX {

@@ -17,6 +17,62 @@ const CLASS_SLOTS: usize = 8;
 const _: () = assert!(Method::SLOTS <= METHODS && CLASSES <= CLASS_SLOTS);
 const _: () = assert!(Class::SipOther.index() + 1 == CLASSES);
 
+/// Requests by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PerClass {
+    /// Bit `n`: `counts[n]` is valid; else it is 0.
+    seen: u32,
+    counts: [u32; CLASS_SLOTS],
+}
+
+impl PerClass {
+    /// By the index of the [`Class`].
+    #[must_use]
+    #[inline(always)]
+    pub fn of(&self, index: usize) -> u32 {
+        let index = opaque(index as u64) as usize;
+        if index >= CLASS_SLOTS || self.seen >> index & 1 == 0 { 0 } else { self.counts[index] }
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_empty(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// One more.
+    #[inline(always)]
+    pub fn add(&mut self, class: Class) {
+        let index = opaque(class.index() as u64) as usize;
+        if index >= CLASS_SLOTS {
+            return;
+        }
+        let so_far = if self.seen >> index & 1 == 0 { 0 } else { self.counts[index] };
+        self.counts[index] = so_far + 1;
+        self.seen |= 1 << index;
+    }
+
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.seen = opaque(0) as u32;
+    }
+}
+
+/// The class with that index; the last for any other.
+#[must_use]
+#[inline(always)]
+pub const fn class(index: usize) -> Class {
+    match index {
+        0 => Class::SipInvite,
+        1 => Class::SipRegister,
+        2 => Class::SipOptions,
+        3 => Class::SipMessage,
+        _ => Class::SipOther,
+    }
+}
+
 /// The messages whose headers a segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -33,14 +89,12 @@ pub struct Tally {
     pub over: u32,
     /// Not 0 if that was the account's.
     pub over_account: u32,
-    /// INVITEs that were judged one by one.
-    pub judged: u32,
+    /// Requests that were judged one by one.
+    pub judged: PerClass,
     /// Of those, how many were refused in SIP's own words.
-    pub refused: u32,
+    pub refused: PerClass,
     /// And how many pass over a limit, because no room was left to remember them.
-    pub observed: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    pub observed: PerClass,
     methods: [u32; METHODS],
     initial: [u32; CLASS_SLOTS],
     in_dialog: [u32; CLASS_SLOTS],
@@ -67,8 +121,7 @@ impl Tally {
     #[must_use]
     #[inline(always)]
     pub fn unjudged(&self, index: usize) -> u32 {
-        let judged = if index == Class::SipInvite.index() { self.judged } else { 0 };
-        self.initial(index).saturating_sub(judged)
+        self.initial(index).saturating_sub(self.judged.of(index))
     }
 
     /// Requests within dialogs by the index of their [`Class`].
@@ -112,9 +165,9 @@ impl Tally {
         self.goes_on = opaque(0) as u32;
         self.over = opaque(0) as u32;
         self.over_account = opaque(0) as u32;
-        self.judged = opaque(0) as u32;
-        self.refused = opaque(0) as u32;
-        self.observed = opaque(0) as u32;
+        self.judged.clear();
+        self.refused.clear();
+        self.observed.clear();
     }
 
     #[inline(always)]

@@ -48,18 +48,18 @@ impl Edge {
             len: u32::try_from(to - from).unwrap(),
         };
         let mut payload = Payload { octets: stream[from..to].to_vec(), segment };
-        let seeks_invites = self.sought == Sought::Invites;
+        let seeks_requests = self.sought == Sought::Requests;
         let refusals = &mut self.refusals;
-        let ring = if seeks_invites { &mut refusals.invites } else { &mut refusals.answers };
+        let ring = if seeks_requests { &mut refusals.requests } else { &mut refusals.answers };
         ring.retire();
         for spot in (0..u32::try_from(PLACES).unwrap()).filter_map(|at| ring.remembered(at, segment.seq)) {
-            if seeks_invites { disguise(spot, &mut payload) } else { respond(spot, &mut payload) }
+            if seeks_requests { disguise(spot, &mut payload) } else { respond(spot, &mut payload) }
         }
         let reader: &mut Reader = &mut self.wire.reader;
         reader.seek(self.sought, self.server);
         reader.run(&self.wire.flow, &payload.octets[..], segment);
         for spot in (0..u32::try_from(SPOTS).unwrap()).map_while(|at| reader.spot(at)) {
-            if seeks_invites {
+            if seeks_requests {
                 refusals.refuse(spot, &mut payload);
             } else {
                 refusals.answer(spot, &mut payload);
@@ -71,8 +71,8 @@ impl Edge {
 
     fn acknowledge(&mut self, octets: usize) {
         let seq = ISN.wrapping_add(1).wrapping_add(u32::try_from(octets).unwrap());
-        let ring = if self.sought == Sought::Invites {
-            &mut self.refusals.invites
+        let ring = if self.sought == Sought::Requests {
+            &mut self.refusals.requests
         } else {
             &mut self.refusals.answers
         };
@@ -128,7 +128,7 @@ proptest! {
     ) {
         let stream: Vec<u8> = kinds.iter().flat_map(|kind| invite(*kind).into_bytes()).collect();
         let changed = changed(&stream, server);
-        let mut edge = Edge::new(Sought::Invites, server);
+        let mut edge = Edge::new(Sought::Requests, server);
         let mut passed: BTreeMap<usize, u8> = BTreeMap::new();
         let (mut front, mut acknowledged, mut arrived) = (0_usize, 0, vec![false; stream.len()]);
         for (back, length, luck) in moves {
@@ -172,7 +172,7 @@ proptest! {
         sizes in proptest::collection::vec(1_usize..500, 1..8),
     ) {
         let stream: Vec<u8> = kinds.iter().flat_map(|kind| invite(*kind).into_bytes()).collect();
-        let mut edge = Edge::new(Sought::Invites, server);
+        let mut edge = Edge::new(Sought::Requests, server);
         let (mut cuts, mut at) = (vec![0], 0);
         for size in sizes.iter().cycle() {
             let to = (at + size).min(stream.len());
@@ -270,14 +270,34 @@ fn what_would_be_read_otherwise_by_others_is_not_changed() {
     ] {
         let stream = format!("INVITE sip:a@b SIP/2.0\r\n{hops}To: <sip:b@c>\r\n\r\n").into_bytes();
         for server in [StreamServer::Proxy, StreamServer::B2bua] {
-            let mut edge = Edge::new(Sought::Invites, server);
+            let mut edge = Edge::new(Sought::Requests, server);
             assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{hops:?}");
         }
     }
-    for (method, to) in [("INVITE", "<sip:b@c>;tag=x"), ("ACK", "<sip:b@c>"), ("REGISTER", "<sip:b@c>")] {
-        let stream = format!("{method} sip:a@b SIP/2.0\r\nMax-Forwards: 70\r\nTo: {to}\r\n\r\n").into_bytes();
-        let mut edge = Edge::new(Sought::Invites, StreamServer::B2bua);
-        assert_eq!(edge.pass(&stream, 0, stream.len()), stream, "{method}");
+}
+
+/// An INVITE by both; by a proxy what it passes on, too, but not OPTIONS, to which it may say what it likes.
+#[test]
+fn what_the_server_need_not_refuse_is_not_changed() {
+    for (method, tag, by_proxy, by_b2bua) in [
+        ("INVITE", "", true, true),
+        ("INVITE", ";tag=x", false, false),
+        ("REGISTER", "", true, false),
+        ("REGISTER", ";tag=x", true, false),
+        ("MESSAGE", "", true, false),
+        ("SUBSCRIBE", "", true, false),
+        ("SUBSCRIBE", ";tag=x", false, false),
+        ("OPTIONS", "", false, false),
+        ("ACK", "", false, false),
+        ("BYE", "", false, false),
+        ("CANCEL", "", false, false),
+    ] {
+        let stream = format!("{method} sip:a@b SIP/2.0\r\nMax-Forwards: 70\r\nTo: <sip:b@c>{tag}\r\n\r\n");
+        for (server, is_refused) in [(StreamServer::Proxy, by_proxy), (StreamServer::B2bua, by_b2bua)] {
+            let mut edge = Edge::new(Sought::Requests, server);
+            let passed = edge.pass(stream.as_bytes(), 0, stream.len());
+            assert_eq!(passed != stream.as_bytes(), is_refused, "{method}{tag} {server}");
+        }
     }
 }
 
@@ -287,19 +307,19 @@ fn places_are_given_back_when_they_are_acknowledged_and_hold_until_then() {
     let count = u32::try_from(PLACES).unwrap();
     let seq = |number: u32| (u32::MAX - 500).wrapping_add(10 * number);
     for number in 0..count {
-        assert!(refusals.invites.take(Spot { seq: seq(number), len: 2 }), "{number}");
+        assert!(refusals.requests.take(Spot { seq: seq(number), len: 2 }), "{number}");
     }
-    assert!(!refusals.invites.take(Spot { seq: seq(0), len: 2 }), "there is no more room");
-    refusals.invites.acknowledge(seq(9).wrapping_add(2));
-    refusals.invites.retire();
+    assert!(!refusals.requests.take(Spot { seq: seq(0), len: 2 }), "there is no more room");
+    refusals.requests.acknowledge(seq(9).wrapping_add(2));
+    refusals.requests.retire();
     let held =
-        |refusals: &SipRefusals| (0..count).filter_map(|at| refusals.invites.remembered(at, seq(0))).count();
+        |refusals: &SipRefusals| (0..count).filter_map(|at| refusals.requests.remembered(at, seq(0))).count();
     assert_eq!(held(&refusals), PLACES - 10);
     // An acknowledgement that is older changes nothing.
-    refusals.invites.acknowledge(seq(3));
-    refusals.invites.retire();
+    refusals.requests.acknowledge(seq(3));
+    refusals.requests.retire();
     assert_eq!(held(&refusals), PLACES - 10);
-    assert!(refusals.invites.take(Spot { seq: seq(0), len: 2 }));
+    assert!(refusals.requests.take(Spot { seq: seq(0), len: 2 }));
 }
 
 #[test]
