@@ -117,7 +117,7 @@ impl Host {
         for place in &receipts.list[..receipts.used as usize] {
             let pdu = &frame[place.offset as usize..][..place.length as usize];
             let mut reading = Box::new(ReceiptReading::new_zeroed());
-            let Some(receipt) = reading.read(pdu, self.settings.prefix_digits) else { continue };
+            let Some(receipt) = reading.read(place.id, pdu, self.settings.prefix_digits) else { continue };
             read.push(receipt.kind);
             if receipt.prefix != 0 {
                 *self.called.entry((number, receipt_digits(receipt.kind, receipt.prefix))).or_default() += 1;

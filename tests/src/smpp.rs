@@ -87,6 +87,22 @@ pub fn deliver_sm(sequence: u32, source: &str, esm_class: u8, text: &[u8]) -> Ve
     pdu(command::DELIVER_SM, 0, sequence, &body)
 }
 
+/// `data_sm` (4.7.1) of the server, with the parameters `receipted_message_id` and `message_state` (5.3.2.12, 5.3.2.35).
+/// `esm_class`: as in [`deliver_sm`].
+#[must_use]
+pub fn data_sm_receipt(sequence: u32, source: &str, esm_class: u8, state: u8) -> Vec<u8> {
+    let mut body = b"\0".to_vec(); // service_type
+    body.extend([1, 1]); // source: international, E.164
+    body.extend(source.as_bytes());
+    body.extend([0, 5, 0]); // destination: alphanumeric
+    body.extend(b"acme\0");
+    body.extend([esm_class, 0, 0]); // registered_delivery, data_coding
+    body.extend([0, 0x1e, 0, 5]);
+    body.extend(b"0123\0");
+    body.extend([4, 0x27, 0, 1, state]);
+    pdu(command::DATA_SM, 0, sequence, &body)
+}
+
 /// `bind_*` (4.1).
 #[must_use]
 pub fn bind(command: u32, sequence: u32, system_id: &str) -> Vec<u8> {

@@ -61,7 +61,7 @@ indexed_enum! {
         Expired = 2, "expired";
         /// Any other: under way, accepted, unknown.
         Other = 3, "other";
-        /// Nobody could read it: it says nothing of a state, or a segment of TCP ends within the `deliver_sm`, which may be
+        /// Nobody could read it: it says nothing of a state, or a segment of TCP ends within the message, which may be
         /// no receipt at all then.
         Unread = 4, "unread";
     }

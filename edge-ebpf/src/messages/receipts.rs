@@ -1,7 +1,8 @@
 //! Delivery receipts: where they lie in the server's segment, and what they say of messages.
 //!
-//! A receipt is a `deliver_sm` whose `esm_class` says so (SMPP 3.4, 5.2.12). The state of the message is in the parameter
-//! `message_state` (5.3.2.35) or, as nearly all servers write it, in a text of the form of appendix B: `stat:DELIVRD`.
+//! A receipt is a `deliver_sm` or a `data_sm` whose `esm_class` says so (SMPP 3.4, 5.2.12). The state of the message is in the
+//! parameter `message_state` (5.3.2.35) or, as nearly all servers write it, in a text of the form of appendix B:
+//! `stat:DELIVRD`.
 
 use core::ops::ControlFlow;
 
@@ -11,7 +12,7 @@ use crate::abi::{ADDRESS_BYTES, ReceiptKind};
 use crate::stream::{Segment, Sighting};
 use crate::verifier::{SCRATCH_BYTES, SCRATCH_MASK, byte, forgotten, opaque, word};
 use crate::wire::number;
-use crate::wire::smpp::{HEADER_BYTES, id, leading_signs, string_length};
+use crate::wire::smpp::{HEADER_BYTES, Header, id, leading_signs, string_length};
 
 /// Receipts of one segment that can be read. A full segment of 1448 octets holds about ten; those beyond are counted in
 /// [`Receipts::missed`].
@@ -21,12 +22,12 @@ pub const PARAMETERS_MAX: u32 = 16;
 /// Turns in which any text of a `short_message` is searched (254 octets, SMPP 3.4, 5.2.22), eight octets each.
 pub const TEXT_STEPS: u32 = 32;
 
-/// Bits of `esm_class` that say what a `deliver_sm` is, and what they are in a delivery receipt (SMPP 3.4, 5.2.12).
+/// Bits of `esm_class` that say what a message is, and what they are in a delivery receipt (SMPP 3.4, 5.2.12).
 const MESSAGE_TYPE: u8 = 0x3c;
 const DELIVERY_RECEIPT: u8 = 0x04;
 /// Tag of `message_state` (SMPP 3.4, 5.3.2.35).
 const MESSAGE_STATE: u32 = 0x0427;
-/// Tag of `message_payload` (SMPP 3.4, 5.3.2.32): the text, where `short_message` is empty.
+/// Tag of `message_payload` (SMPP 3.4, 5.3.2.32): the text, where `short_message` is empty or, in a `data_sm`, not there.
 const MESSAGE_PAYLOAD: u32 = 0x0424;
 /// Sets the case of letters in a word.
 const LOWER: u32 = 0x2020_2020;
@@ -40,9 +41,11 @@ pub struct Place {
     pub offset: u32,
     /// Its `command_length`.
     pub length: u32,
+    /// Its `command_id`.
+    pub id: u32,
 }
 
-/// The `deliver_sm` of one segment.
+/// The `deliver_sm` and `data_sm` of one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Receipts {
@@ -74,16 +77,16 @@ impl Receipts {
     /// Notes a PDU whose header is whole, if it may be a receipt.
     #[inline(always)]
     pub fn take(&mut self, segment: Segment, pdu: Sighting) {
-        if pdu.header.id != id::DELIVER_SM {
+        let Header { length, id, .. } = pdu.header;
+        if id != id::DELIVER_SM && id != id::DATA_SM {
             return;
         }
         let at = pdu.start.wrapping_sub(segment.seq);
-        let is_whole =
-            pdu.held == 0 && pdu.header.length <= segment.len && at <= segment.len - pdu.header.length;
+        let is_whole = pdu.held == 0 && length <= segment.len && at <= segment.len - length;
         let index = opaque(u64::from(self.used)) as usize;
         match self.list.get_mut(index) {
             Some(place) if is_whole => {
-                *place = Place { offset: segment.payload + at, length: pdu.header.length };
+                *place = Place { offset: segment.payload + at, length, id };
                 self.used += 1;
             }
             _ => self.missed += 1,
@@ -125,7 +128,7 @@ impl ReceiptReading {
 
     /// Begins to read a PDU of which the first `held` octets are there. Whether it is a receipt.
     #[inline(always)]
-    pub fn begin(&mut self, held: u32, digits: u32) -> bool {
+    pub fn begin(&mut self, command_id: u32, held: u32, digits: u32) -> bool {
         self.held = held;
         forgotten(&mut self.kind, ReceiptKind::Unread as u32);
         forgotten(&mut self.prefix, 0);
@@ -145,14 +148,18 @@ impl ReceiptReading {
         if !self.skip_string() || byte(&self.pdu, self.at) & MESSAGE_TYPE != DELIVERY_RECEIPT {
             return false;
         }
-        // esm_class, protocol_id, priority_flag; schedule_delivery_time, validity_period.
+        // esm_class, protocol_id, priority_flag; of a data_sm esm_class, registered_delivery, data_coding (4.7.1).
         self.skip(3);
-        if !self.skip_string() || !self.skip_string() {
-            return false;
+        let mut length = 0;
+        if command_id == id::DELIVER_SM {
+            // schedule_delivery_time, validity_period.
+            if !self.skip_string() || !self.skip_string() {
+                return false;
+            }
+            // registered_delivery, replace_if_present_flag, data_coding, sm_default_msg_id; sm_length.
+            length = u32::from(byte(&self.pdu, self.at + 4));
+            self.skip(5);
         }
-        // registered_delivery, replace_if_present_flag, data_coding, sm_default_msg_id; sm_length.
-        let length = u32::from(byte(&self.pdu, self.at + 4));
-        self.skip(5);
         if self.at > self.held {
             return false;
         }
@@ -236,10 +243,10 @@ impl ReceiptReading {
     /// Reads a whole PDU with plain loops: the host's version of what the kernel does with `bpf_loop`. `None` if it is no
     /// receipt.
     #[cfg(not(target_arch = "bpf"))]
-    pub fn read(&mut self, pdu: &[u8], digits: u32) -> Option<Receipt> {
+    pub fn read(&mut self, command_id: u32, pdu: &[u8], digits: u32) -> Option<Receipt> {
         let held = pdu.len().min(Self::HELD_MAX as usize);
         self.pdu[..held].copy_from_slice(&pdu[..held]);
-        if !self.begin(held as u32, digits) {
+        if !self.begin(command_id, held as u32, digits) {
             return None;
         }
         for _ in 0..PARAMETERS_MAX {

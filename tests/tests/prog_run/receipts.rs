@@ -5,7 +5,7 @@ use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario
 use edge_tests::host::Host;
 use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, Tcp};
-use edge_tests::smpp::{deliver_sm, enquire_links};
+use edge_tests::smpp::{data_sm_receipt, deliver_sm, enquire_links};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -91,12 +91,41 @@ fn receipts_are_counted_by_what_they_say_and_by_prefix() {
 }
 
 #[test]
+fn receipts_in_a_data_sm_are_counted_as_those_in_a_deliver_sm() {
+    let mut kernel = Lent::take().unwrap();
+    let mut stream = Vec::new();
+    for (sequence, (number, esm_class, state)) in (1..).zip([
+        ("441632960100", RECEIPT, 2),
+        ("441632960101", RECEIPT, 5),
+        ("33612345678", RECEIPT, 3),
+        ("33612345678", RECEIPT, 6),
+        ("33612345678", 0, 2),
+    ]) {
+        stream.extend(data_sm_receipt(sequence, number, esm_class, state));
+    }
+    stream.extend(deliver_sm(6, "441632960100", RECEIPT, &text("DELIVRD")));
+    let (receipts, called) = carry(&mut kernel, &stream, &[1448]);
+    assert_eq!(receipts, [2, 1, 1, 1, 0, 0, 0, 0]);
+    let of = |kind, digits| (ACME, receipt_digits(kind, digits));
+    let mut expected = vec![
+        (of(ReceiptKind::Delivered, 144_163), 2),
+        (of(ReceiptKind::Failed, 144_163), 1),
+        (of(ReceiptKind::Expired, 133_612), 1),
+        (of(ReceiptKind::Other, 133_612), 1),
+    ];
+    expected.sort_unstable();
+    assert_eq!(called, expected);
+}
+
+#[test]
 fn any_stream_of_receipts_is_counted_as_on_the_host() {
     let mut kernel = Lent::take().unwrap();
     let kernel = std::cell::RefCell::new(&mut kernel);
     let mut runner = TestRunner::new(Config { cases: 60, max_shrink_iters: 0, ..Config::default() });
-    let states = prop_oneof![Just("DELIVRD"), Just("UNDELIV"), Just("EXPIRED"), Just("s"), Just("ENROUTE")];
-    let receipt = (states, "[+]?[0-9a]{0,14}", prop_oneof![Just(RECEIPT), any::<u8>()], 0..120_usize);
+    // Nothing: the state is in a data_sm.
+    let states =
+        prop_oneof![Just("DELIVRD"), Just("UNDELIV"), Just("EXPIRED"), Just("s"), Just("ENROUTE"), Just("")];
+    let receipt = (states, "[+]?[0-9a]{0,14}", prop_oneof![Just(RECEIPT), any::<u8>()], 0..120_u8);
     let strategy = (
         proptest::collection::vec(receipt, 1..30),
         proptest::collection::vec(prop_oneof![1..400_usize, Just(1448), 1448..3400_usize], 1..20),
@@ -105,7 +134,11 @@ fn any_stream_of_receipts_is_counted_as_on_the_host() {
         .run(&strategy, |(receipts, lengths)| {
             let mut stream = Vec::new();
             for (sequence, (state, number, esm_class, before)) in (1..).zip(&receipts) {
-                let text = [vec![b' '; *before], text(state)].concat();
+                if state.is_empty() {
+                    stream.extend(data_sm_receipt(sequence, number, *esm_class, *before));
+                    continue;
+                }
+                let text = [vec![b' '; usize::from(*before)], text(state)].concat();
                 stream.extend(deliver_sm(sequence, number, *esm_class, &text));
             }
             carry(&mut kernel.borrow_mut(), &stream, &lengths);

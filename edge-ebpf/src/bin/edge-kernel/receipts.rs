@@ -57,7 +57,7 @@ extern "C" fn count(index: u64, context: *mut c_void) -> i64 {
         add(receipts.account, ReceiptKind::Unread, 1);
         return 0;
     };
-    if !reading.begin(held, settings.prefix_digits) {
+    if !reading.begin(place.id, held, settings.prefix_digits) {
         return 0;
     }
     run(PARAMETERS_MAX, parameter, core::ptr::null_mut());

@@ -7,9 +7,10 @@ use super::*;
 
 const DIGITS: u32 = 4;
 
-/// A `deliver_sm`, written down.
+/// A `deliver_sm` or a `data_sm`, which has no times and no text, written down.
 #[derive(Clone, Debug)]
 struct Written {
+    command_id: u32,
     service: &'static str,
     source: String,
     esm_class: u8,
@@ -22,6 +23,7 @@ struct Written {
 impl Default for Written {
     fn default() -> Self {
         Self {
+            command_id: id::DELIVER_SM,
             service: "",
             source: "447700900123".to_owned(),
             esm_class: DELIVERY_RECEIPT,
@@ -39,22 +41,25 @@ fn text(state: &str) -> String {
     )
 }
 
-fn write(deliver_sm: &Written) -> Vec<u8> {
+fn write(message: &Written) -> Vec<u8> {
     let mut pdu = vec![0; HEADER_BYTES];
-    for string in [deliver_sm.service, "\x01\x01", &deliver_sm.source, "\x05\x00", "acme"] {
+    pdu[4..8].copy_from_slice(&message.command_id.to_be_bytes());
+    for string in [message.service, "\x01\x01", &message.source, "\x05\x00", "acme"] {
         pdu.extend(string.as_bytes());
         if !string.starts_with(['\x01', '\x05']) {
             pdu.push(0);
         }
     }
-    pdu.extend([deliver_sm.esm_class, 0, 0]);
-    for _ in 0..2 {
-        pdu.extend(deliver_sm.time.as_bytes());
-        pdu.push(0);
+    pdu.extend([message.esm_class, 0, 0]);
+    if message.command_id == id::DELIVER_SM {
+        for _ in 0..2 {
+            pdu.extend(message.time.as_bytes());
+            pdu.push(0);
+        }
+        pdu.extend([0, 0, 0, 0, u8::try_from(message.text.len()).unwrap()]);
+        pdu.extend(message.text.as_bytes());
     }
-    pdu.extend([0, 0, 0, 0, u8::try_from(deliver_sm.text.len()).unwrap()]);
-    pdu.extend(deliver_sm.text.as_bytes());
-    for (tag, value) in &deliver_sm.parameters {
+    for (tag, value) in &message.parameters {
         pdu.extend(tag.to_be_bytes());
         pdu.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
         pdu.extend(value);
@@ -67,11 +72,12 @@ fn read(pdu: &[u8]) -> Option<Receipt> {
     // What was read before and what lies behind the PDU must not matter.
     reading.pdu.fill(b's');
     reading.kind = 1;
-    reading.read(pdu, DIGITS)
+    let command_id = pdu.get(4..8).map_or(0, |id| u32::from_be_bytes(id.try_into().unwrap()));
+    reading.read(command_id, pdu, DIGITS)
 }
 
-fn kind(deliver_sm: &Written) -> Option<ReceiptKind> {
-    read(&write(deliver_sm)).map(|receipt| receipt.kind)
+fn kind(message: &Written) -> Option<ReceiptKind> {
+    read(&write(message)).map(|receipt| receipt.kind)
 }
 
 #[test]
@@ -119,6 +125,29 @@ fn a_state_in_a_parameter_goes_before_that_of_the_text() {
 }
 
 #[test]
+fn a_data_sm_says_it_in_a_parameter_or_in_its_payload() {
+    let data_sm = |parameters| Written { command_id: id::DATA_SM, parameters, ..Written::default() };
+    let state = (0x0427, vec![5]);
+    let message_id = (0x001e, b"0123\0".to_vec());
+    let payload = (0x0424, text("EXPIRED").into_bytes());
+    for (parameters, expected) in [
+        (vec![state.clone()], ReceiptKind::Failed),
+        (vec![message_id.clone(), state.clone()], ReceiptKind::Failed),
+        (vec![payload.clone()], ReceiptKind::Expired),
+        (vec![payload, state], ReceiptKind::Failed),
+        (vec![message_id], ReceiptKind::Unread),
+        (vec![], ReceiptKind::Unread),
+    ] {
+        let receipt = read(&write(&data_sm(parameters.clone()))).unwrap();
+        assert_eq!(receipt, Receipt { kind: expected, prefix: 1_4477 }, "{parameters:?}");
+    }
+    for esm_class in [0x00, 0x08, 0x20] {
+        let other = Written { esm_class, ..data_sm(vec![(0x0427, vec![2])]) };
+        assert_eq!(kind(&other), None, "{esm_class:#x}");
+    }
+}
+
+#[test]
 fn what_is_no_receipt_is_none_and_what_says_nothing_is_unread() {
     for esm_class in [0x00, 0x08, 0x10, 0x20, 0x40, 0x43] {
         assert_eq!(kind(&Written { esm_class, ..Written::default() }), None, "{esm_class:#x}");
@@ -154,7 +183,12 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_read_without_a_panic(octets in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn any_octets_are_read_without_a_panic(
+        octets in proptest::collection::vec(any::<u8>(), 8..600),
+        command_id in prop_oneof![Just(id::DELIVER_SM), Just(id::DATA_SM)],
+    ) {
+        let mut octets = octets;
+        octets[4..8].copy_from_slice(&command_id.to_be_bytes());
         let _ = read(&octets);
     }
 }
