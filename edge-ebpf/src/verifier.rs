@@ -57,6 +57,13 @@ pub fn words_at(scratch: &[u8; SCRATCH_BYTES], offset: u32) -> [u64; 4] {
     [at(0), at(1), at(2), at(3)]
 }
 
+/// Writes the first bytes of a scratch buffer.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+pub fn put_front(scratch: &mut [u8; SCRATCH_BYTES], octets: &[u8; CUT_BYTES]) {
+    scratch[..CUT_BYTES].copy_from_slice(octets);
+}
+
 /// The byte at `offset & SCRATCH_MASK`.
 #[cfg(not(target_arch = "bpf"))]
 #[must_use]
@@ -93,6 +100,9 @@ const PREFIX_MASK: u32 = 127;
 
 /// What [`append`] writes.
 const APPENDED: usize = crate::stream::PREFIX_BYTES;
+
+/// What [`put_front`] writes.
+const CUT_BYTES: usize = crate::messages::CUT_BYTES;
 
 const _: () = assert!(PREFIX_MASK as usize + APPENDED <= PREFIX_ROOM);
 
@@ -153,8 +163,8 @@ pub fn zero<T: zerocopy::FromZeros>(cell: &mut T) {
 
 #[cfg(target_arch = "bpf")]
 pub use kernel::{
-    append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, put_words, unlinked, word, words_at,
-    zero,
+    append, byte, copy_prefix, forgotten, masked, opaque, prefix_word, put_front, put_words, unlinked, word,
+    words_at, zero,
 };
 
 #[cfg(target_arch = "bpf")]
@@ -162,8 +172,8 @@ pub use kernel::{
 #[expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
 mod kernel {
     use super::{
-        APPENDED, PREFIX_MASK, PREFIX_ROOM, REPLY_BYTES, REPLY_MASK, REPLY_WORDS_MAX, SCRATCH_BYTES,
-        SCRATCH_MASK,
+        APPENDED, CUT_BYTES, PREFIX_MASK, PREFIX_ROOM, REPLY_BYTES, REPLY_MASK, REPLY_WORDS_MAX,
+        SCRATCH_BYTES, SCRATCH_MASK,
     };
 
     /// See the host's version.
@@ -290,6 +300,16 @@ mod kernel {
         let (to, from) = (into.as_mut_ptr().cast::<u64>(), prefix.as_ptr().cast::<u64>());
         for index in 0..APPENDED / 8 {
             // SAFETY: both have at least `APPENDED` bytes.
+            unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
+        }
+    }
+
+    /// See the host's version.
+    #[inline(always)]
+    pub fn put_front(scratch: &mut [u8; SCRATCH_BYTES], octets: &[u8; CUT_BYTES]) {
+        let (to, from) = (scratch.as_mut_ptr().cast::<u64>(), octets.as_ptr().cast::<u64>());
+        for index in 0..CUT_BYTES / 8 {
+            // SAFETY: both have at least `CUT_BYTES` bytes.
             unsafe { to.add(index).write_unaligned(from.add(index).read_unaligned()) };
         }
     }

@@ -4,7 +4,7 @@ use edge_ebpf::abi::{
     BindCount, BindPhase, EgressOutcome, FlowKey, ReceiptKind, SystemId, receipt_digits, refusal_of,
 };
 use edge_ebpf::binds::{BindResponse, Hearer};
-use edge_ebpf::messages::{Answers, ReceiptReading, Receipts, Responses};
+use edge_ebpf::messages::{Answers, CutReceipt, ReceiptReading, Receipts, Responses};
 use edge_ebpf::native::{Delta, PLACES, Rewrite, brings_old};
 use edge_ebpf::stream::{Finding, Segment, Walk};
 use edge_ebpf::wire::Headers;
@@ -71,10 +71,16 @@ impl Host {
         if is_beyond {
             walk.refuse(&mut flow);
         } else {
-            walk.commit(&mut flow);
+            receipts.commit(&walk, &mut flow);
             flow.responses = flow.responses.wrapping_add(responses.heard);
             self.count_responses(&client, &responses);
             self.count_receipts(&client, &receipts, frame);
+            if receipts.cut.length != 0 {
+                let mut kept = CutReceipt::new_zeroed();
+                let held = kept.keep(&receipts, segment) as usize;
+                kept.octets[..held].copy_from_slice(&frame[receipts.cut.offset as usize..][..held]);
+                self.connections.cut_receipts.insert(client, kept);
+            }
         }
         self.connections.flows.insert(key, flow);
         let is_answered = changes.delta.0 != 0;
@@ -115,9 +121,20 @@ impl Host {
         let number = self.number_of(client);
         let mut read = vec![ReceiptKind::Unread; receipts.missed as usize];
         for place in &receipts.list[..receipts.used as usize] {
-            let pdu = &frame[place.offset as usize..][..place.length as usize];
+            let mut pdu = frame[place.offset as usize..][..place.length as usize].to_vec();
+            let mut id = place.id;
+            if place.is_rest() {
+                let kept = self.connections.cut_receipts.remove(client);
+                let Some(kept) = kept.filter(|kept| kept.rest(receipts, *place) != 0) else {
+                    read.push(ReceiptKind::Unread);
+                    continue;
+                };
+                let rest = kept.rest(receipts, *place) as usize;
+                pdu = [&kept.octets[..kept.held as usize], &pdu[..rest]].concat();
+                id = kept.id;
+            }
             let mut reading = Box::new(ReceiptReading::new_zeroed());
-            let Some(receipt) = reading.read(place.id, pdu, self.settings.prefix_digits) else { continue };
+            let Some(receipt) = reading.read(id, &pdu, self.settings.prefix_digits) else { continue };
             read.push(receipt.kind);
             if receipt.prefix != 0 {
                 *self.called.entry((number, receipt_digits(receipt.kind, receipt.prefix))).or_default() += 1;

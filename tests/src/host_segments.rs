@@ -7,6 +7,7 @@ use edge_ebpf::abi::{
     SourceState, SystemId, policy_flag, refusal_of,
 };
 use edge_ebpf::decide::{Bind, Found, Framed, Opened, Scope};
+use edge_ebpf::messages::CutReceipt;
 use edge_ebpf::meter::{charge, price_ns};
 use edge_ebpf::native::{
     Delta, Judge, Judged, PLACES, Refusals, Refuser, Rewrite, brings_old, fold, judging, overlap, pseudo_sum,
@@ -28,6 +29,8 @@ pub struct Connections {
     pub refusals: HashMap<FlowKey, Box<Refusals>>,
     /// Binds by connection.
     pub binds: HashMap<FlowKey, BindState>,
+    /// Beginnings of receipts that the last segment has cut, by connection.
+    pub cut_receipts: HashMap<FlowKey, CutReceipt>,
     /// Account numbers by `system_id`.
     pub system_ids: HashMap<SystemId, u32>,
     /// Ports whose connections turned out not to be SMPP, one entry for each.

@@ -61,8 +61,8 @@ indexed_enum! {
         Expired = 2, "expired";
         /// Any other: under way, accepted, unknown.
         Other = 3, "other";
-        /// Nobody could read it: it says nothing of a state, or a segment of TCP ends within the message, which may be
-        /// no receipt at all then.
+        /// Nobody could read it: it says nothing of a state, or is cut by segments of TCP so that it is not put together. Then it
+        /// may be no receipt at all.
         Unread = 4, "unread";
     }
 }

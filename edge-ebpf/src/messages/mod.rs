@@ -7,7 +7,7 @@
 //! 3. The walk over the server's segment keeps what is said to such a message ([`Answers`]). Once the segment has passed, note
 //!    and answer become a record.
 //! 4. The same walk notes where delivery receipts lie ([`Receipts`]). Once the segment has passed, each is read
-//!    ([`ReceiptReading`]) and counted by what it says.
+//!    ([`ReceiptReading`]) and counted by what it says; one that is cut is kept ([`CutReceipt`]) for the next segment.
 
 mod answers;
 mod describe;
@@ -22,6 +22,8 @@ mod tests;
 pub use answers::{ANSWERS_MAX, Answer, Answers};
 pub use describe::{Reading, describe};
 pub use excerpts::{EXCERPTS_MAX, Excerpt, Excerpts};
-pub use receipts::{PARAMETERS_MAX, RECEIPTS_MAX, Receipt, ReceiptReading, Receipts, TEXT_STEPS};
+pub use receipts::{
+    CUT_BYTES, CutReceipt, PARAMETERS_MAX, Place, RECEIPTS_MAX, Receipt, ReceiptReading, Receipts, TEXT_STEPS,
+};
 pub use responses::Responses;
 pub use sample::Sample;

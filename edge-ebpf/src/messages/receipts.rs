@@ -3,14 +3,19 @@
 //! A receipt is a `deliver_sm` or a `data_sm` whose `esm_class` says so (SMPP 3.4, 5.2.12). The state of the message is in the
 //! parameter `message_state` (5.3.2.35) or, as nearly all servers write it, in a text of the form of appendix B:
 //! `stat:DELIVRD`.
+//!
+//! One that the segment's end cuts is kept as far as it is there, and read with the next segment ([`CutReceipt`]).
+
+mod cut;
 
 use core::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use self::cut::{CUT_BYTES, CutReceipt};
 use crate::abi::{ADDRESS_BYTES, ReceiptKind};
-use crate::stream::{Segment, Sighting};
-use crate::verifier::{SCRATCH_BYTES, SCRATCH_MASK, byte, forgotten, opaque, word};
+use crate::stream::{Flow, Segment, Sighting, Walk};
+use crate::verifier::{self, SCRATCH_BYTES, SCRATCH_MASK, byte, forgotten, opaque, word};
 use crate::wire::number;
 use crate::wire::smpp::{HEADER_BYTES, Header, id, leading_signs, string_length};
 
@@ -39,10 +44,19 @@ const STAT: u32 = u32::from_le_bytes(*b"stat");
 pub struct Place {
     /// Of its first octet in the frame.
     pub offset: u32,
-    /// Its `command_length`.
+    /// Its `command_length`; of a rest, all that the segment has from there on.
     pub length: u32,
-    /// Its `command_id`.
+    /// Its `command_id`; 0 is none, where it is the rest of one that was cut.
     pub id: u32,
+}
+
+impl Place {
+    /// Whether its beginning lies in [`CutReceipt`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_rest(&self) -> bool {
+        self.id == 0
+    }
 }
 
 /// The `deliver_sm` and `data_sm` of one segment.
@@ -53,8 +67,12 @@ pub struct Receipts {
     pub account: u32,
     /// How many of `list` are in use.
     pub used: u32,
-    /// Those that do not lie in the segment as a whole, or found no room.
+    /// Those that lie in more than two segments, or in two of which the second is not the next in order, or found no room.
     pub missed: u32,
+    /// Sequence number of the octet behind what is kept of one.
+    pub next: u32,
+    /// That which the segment's end cuts; none if it has no length.
+    pub cut: Place,
     /// In the order of the stream.
     pub list: [Place; RECEIPTS_MAX],
 }
@@ -65,13 +83,14 @@ impl Receipts {
     pub fn clear(&mut self) {
         self.used = opaque(0) as u32;
         self.missed = opaque(0) as u32;
+        self.cut.length = opaque(0) as u32;
     }
 
     /// Whether there are any.
     #[must_use]
     #[inline(always)]
     pub const fn are_any(&self) -> bool {
-        self.used | self.missed != 0
+        self.used | self.missed | self.cut.length != 0
     }
 
     /// Notes a PDU whose header is whole, if it may be a receipt.
@@ -81,15 +100,59 @@ impl Receipts {
         if id != id::DELIVER_SM && id != id::DATA_SM {
             return;
         }
+        // Before the segment, where that brings the rest of the header: of the header nothing more is read.
         let at = pdu.start.wrapping_sub(segment.seq);
-        let is_whole = pdu.held == 0 && length <= segment.len && at <= segment.len - length;
+        let place = Place { offset: segment.payload.wrapping_add(at), length, id };
+        let seen = segment.len.wrapping_sub(at);
+        if length <= seen {
+            self.put(place);
+        } else if self.cut.length == 0 && seen <= CUT_BYTES as u32 {
+            self.cut = place;
+        } else {
+            self.missed += 1;
+        }
+    }
+
+    /// Moves the flow on with its segment, and takes up what the end of the segment before has cut.
+    #[inline(always)]
+    pub fn commit(&mut self, walk: &Walk, flow: &mut Flow) {
+        let (was_cut, end) = (flow.cut, flow.main.end);
+        walk.commit(flow);
+        if was_cut | self.cut.length == 0 {
+            return;
+        }
+        let segment = walk.segment();
+        if was_cut != 0 && (flow.main.end != end || !flow.is_synchronised()) {
+            flow.cut = 0;
+            self.next = end;
+            let at = end.wrapping_sub(segment.seq);
+            if at < segment.len {
+                self.put(Place { offset: segment.payload + at, length: segment.len - at, id: 0 });
+            } else {
+                self.missed += 1;
+            }
+        }
+        if self.cut.length != 0 {
+            // Not so where it goes ahead, on an island.
+            let is_next = flow.is_synchronised() && flow.main.end == segment.seq.wrapping_add(segment.len);
+            if is_next {
+                flow.cut = 1;
+            } else {
+                self.cut.length = 0;
+                self.missed += 1;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, place: Place) {
         let index = opaque(u64::from(self.used)) as usize;
         match self.list.get_mut(index) {
-            Some(place) if is_whole => {
-                *place = Place { offset: segment.payload + at, length, id };
+            Some(free) => {
+                *free = place;
                 self.used += 1;
             }
-            _ => self.missed += 1,
+            None => self.missed += 1,
         }
     }
 }
@@ -125,6 +188,12 @@ pub struct ReceiptReading {
 impl ReceiptReading {
     /// Octets of a PDU that are read at most.
     pub const HELD_MAX: u32 = SCRATCH_MASK + 1;
+
+    /// Puts there what is kept of a PDU that was cut.
+    #[inline(always)]
+    pub fn resume(&mut self, kept: &CutReceipt) {
+        verifier::put_front(&mut self.pdu, &kept.octets);
+    }
 
     /// Begins to read a PDU of which the first `held` octets are there. Whether it is a receipt.
     #[inline(always)]

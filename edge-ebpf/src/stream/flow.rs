@@ -111,8 +111,8 @@ pub struct Flow {
     pub responses: u32,
     /// `sequence_number` of the last `enquire_link` of this side that waits for its answer.
     pub enquired: u32,
-    /// Reserved, zero.
-    reserved: u32,
+    /// Of the server's direction: not 0 if the last segment has cut what may be a receipt, and its beginning is kept.
+    pub cut: u32,
     /// Not 0 if refusals could not be told on the connection: no message is refused for its sender then, for what is dropped
     /// instead would come again for ever.
     pub lenient: u32,
@@ -217,6 +217,7 @@ impl Flow {
         self.messages = 0;
         self.responses = 0;
         self.lenient = 0;
+        self.cut = 0;
         self.enquired = 0;
         self.enquired_ns = 0;
         self.main.start = first;

@@ -67,7 +67,7 @@ fn receipts_are_counted_by_what_they_say_and_an_alert_tells_of_what_is_not_deliv
     let told = Esme::start(&lab, edge.directory(), ACME, &arguments).unwrap().finish(LONG).unwrap();
     drop(server.stop().unwrap());
     assert_eq!((told.error.as_deref(), told.answered.get("deliver_sm")), (None, Some(&200)));
-    // A receipt that two segments share says nothing to anybody between them.
+    // A receipt that more than two segments share says nothing to anybody between them.
     let receipts = edge.settled("acme").unwrap().receipts;
     let of = |state: &str| receipts.get(state).copied().unwrap_or_default();
     assert_eq!(of("delivered") + of("failed") + of("unread"), 200, "{receipts:?}");

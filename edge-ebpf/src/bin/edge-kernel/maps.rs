@@ -14,6 +14,7 @@ use edge_ebpf::abi::{
     IngressStage, Listener, Member, MessageNote, NoteKey, Outcome, PREFIX_PAGES, Policy, Ports, PrefixPage,
     REPEAT_SETS_DEFAULT, RepeatSet, Settings, SourceState, Standing, SystemId, TrunkPolicy, TrunkState,
 };
+use edge_ebpf::messages::CutReceipt;
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
 use edge_ebpf::stream::sip::{SipFlow, SipRefusals};
@@ -52,6 +53,8 @@ const TRUNKS_DEFAULT: u32 = 16_384;
 const CALLER_IDS_DEFAULT: u32 = 131_072;
 /// Messages that wait for their response and will leave a record: 65,536 x about 200 bytes = 13 MiB, allocated at load.
 const NOTES_DEFAULT: u32 = 65_536;
+/// Connections of which a receipt is under way in two segments: 4,096 x about 620 bytes = 2.5 MiB, allocated at load.
+const CUT_RECEIPTS_ENTRIES: u32 = 4096;
 /// Messages that were answered: 2 MiB holds 10,000 records of 200 bytes and their headers.
 const MESSAGES_BYTES: u32 = 2 * 1024 * 1024;
 /// Calls that ended: 1 MiB holds 8,192 records of 120 bytes and their headers.
@@ -119,6 +122,12 @@ pub(crate) static PREFIXES: Array<PrefixPage> = Array::with_max_entries(2 * PREF
 /// longest is forgotten and is framed again from a plausible header.
 #[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(FLOWS_DEFAULT, 0);
+
+/// Beginnings of receipts, by the server's direction of their connection, until the next segment. Written and removed by the
+/// way out. LRU: what is forgotten is counted as unread. Each load has its own.
+#[map]
+pub(crate) static CUT_RECEIPTS: LruHashMap<FlowKey, CutReceipt> =
+    LruHashMap::with_max_entries(CUT_RECEIPTS_ENTRIES, 0);
 
 /// SIP connections over TCP, the client's direction, and the server's of those with refusals. Written by the kernel under
 /// the flow's own lock. LRU: as [`FLOWS`].

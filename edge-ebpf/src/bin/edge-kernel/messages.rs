@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use edge_ebpf::abi::{FlowKey, MessageNote, MessageRecord, NoteKey, Settings, policy_flag};
-use edge_ebpf::messages::{ANSWERS_MAX, EXCERPTS_MAX, Reading, ReceiptReading, describe};
+use edge_ebpf::messages::{ANSWERS_MAX, CutReceipt, EXCERPTS_MAX, Reading, ReceiptReading, describe};
 use edge_ebpf::native::judging;
 use edge_ebpf::stream::{Finding, Flow, Sighting, Witness};
 use edge_ebpf::verifier::opaque;
@@ -25,6 +25,8 @@ pub(crate) struct Scratch {
     note: MessageNote,
     record: MessageRecord,
     pub(crate) receipt: ReceiptReading,
+    /// What is kept of a receipt, before it is inserted.
+    pub(crate) cut: CutReceipt,
 }
 
 /// Reads messages, and judges nothing.

@@ -6,8 +6,10 @@ use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use edge_ebpf::abi::{EgressStage, ReceiptKind, receipt_digits};
-use edge_ebpf::messages::{PARAMETERS_MAX, RECEIPTS_MAX, Receipt, ReceiptReading, TEXT_STEPS};
+use edge_ebpf::abi::{EgressStage, FlowKey, ReceiptKind, receipt_digits};
+use edge_ebpf::messages::{
+    CUT_BYTES, CutReceipt, PARAMETERS_MAX, Place, RECEIPTS_MAX, Receipt, ReceiptReading, Receipts, TEXT_STEPS,
+};
 use edge_ebpf::verifier::opaque;
 
 use crate::segment::run;
@@ -22,6 +24,10 @@ pub(crate) fn edge_count_receipts(ctx: TcContext) -> i32 {
             unsafe { ((*scratch).receipts.account, (*scratch).receipts.used, (*scratch).receipts.missed) };
         let mut turn = Turn { frame: smpp_out::skb(&ctx) };
         run(used, count, (&raw mut turn).cast());
+        // SAFETY: as above.
+        if unsafe { (*scratch).receipts.cut.length } != 0 {
+            keep(smpp_out::skb(&ctx));
+        }
         if missed != 0 {
             add(account, ReceiptKind::Unread, u64::from(missed));
         }
@@ -53,11 +59,17 @@ extern "C" fn count(index: u64, context: *mut c_void) -> i64 {
         return 1;
     }
     let place = receipts.list[index];
-    let Some(held) = load(frame, reading, place.offset, place.length) else {
+    let loaded = if place.is_rest() {
+        // SAFETY: this CPU's own value.
+        load_rest(frame, reading, receipts, place, unsafe { &(*segment).key })
+    } else {
+        load(frame, reading, place.offset, place.length).map(|held| (place.id, held))
+    };
+    let Some((id, held)) = loaded else {
         add(receipts.account, ReceiptKind::Unread, 1);
         return 0;
     };
-    if !reading.begin(place.id, held, settings.prefix_digits) {
+    if !reading.begin(id, held, settings.prefix_digits) {
         return 0;
     }
     run(PARAMETERS_MAX, parameter, core::ptr::null_mut());
@@ -69,6 +81,57 @@ extern "C" fn count(index: u64, context: *mut c_void) -> i64 {
         counters::called(receipts.account, settings.prefix_epoch, receipt_digits(kind, prefix), 1);
     }
     0
+}
+
+/// Copies what is kept of a PDU, and its rest behind it; its name, and how much of it is there. It is not kept any longer.
+#[inline(always)]
+fn load_rest(
+    frame: *mut __sk_buff,
+    reading: &mut ReceiptReading,
+    receipts: &Receipts,
+    place: Place,
+    key: &FlowKey,
+) -> Option<(u32, u32)> {
+    // SAFETY: a map value, which only the connection's own segments write.
+    let kept = unsafe { &*maps::CUT_RECEIPTS.get_ptr(key)? };
+    let (id, held, rest) = (kept.id, kept.held, kept.rest(receipts, place));
+    reading.resume(kept);
+    let _ = maps::CUT_RECEIPTS.remove(key);
+    let (held, last) = (opaque(u64::from(held)), opaque(u64::from(rest.wrapping_sub(1))));
+    if held > CUT_BYTES as u64 || last >= u64::from(ReceiptReading::HELD_MAX) - CUT_BYTES as u64 {
+        return None;
+    }
+    let rest = last as u32 + 1;
+    // SAFETY: both together are within the buffer; the helper fails where the packet ends before.
+    let error = unsafe {
+        let to = reading.pdu.as_mut_ptr().add(held as usize);
+        bpf_skb_load_bytes(frame.cast(), place.offset, to.cast(), rest)
+    };
+    if error == 0 { Some((id, held as u32 + rest)) } else { None }
+}
+
+/// Keeps the beginning of what the end of the segment cuts. What cannot be kept is unread with the next segment.
+#[inline(always)]
+fn keep(frame: *mut __sk_buff) {
+    let (Some(segment), Some(scratch)) =
+        (maps::SMPP_SCRATCH.get_ptr(0), maps::MESSAGE_SCRATCH.get_ptr_mut(0))
+    else {
+        return;
+    };
+    // SAFETY: this CPU's own values.
+    let (segment, cut) = unsafe { (&*segment, &mut (*scratch).cut) };
+    let held = cut.keep(&segment.receipts, segment.walk.segment());
+    let last = opaque(u64::from(held.wrapping_sub(1)));
+    if last >= CUT_BYTES as u64 {
+        return;
+    }
+    let (held, offset) = (last as u32 + 1, segment.receipts.cut.offset);
+    // SAFETY: the helper writes at most as many octets as there is room for; it fails where the packet ends before.
+    let error = unsafe { bpf_skb_load_bytes(frame.cast(), offset, cut.octets.as_mut_ptr().cast(), held) };
+    if error == 0 {
+        let (key, cut): (&FlowKey, &CutReceipt) = (&segment.key, cut);
+        let _ = maps::CUT_RECEIPTS.insert(key, cut, 0);
+    }
 }
 
 /// Copies the beginning of a PDU; how much of it is there.

@@ -149,8 +149,8 @@ pub(crate) extern "C" fn edge_hear_segment(frame: *mut __sk_buff) -> u64 {
 
 /// Moves the flow on.
 #[inline(always)]
-fn keep(shared: &Scratch, state: &mut Flow) {
-    shared.walk.commit(state);
+fn keep(shared: &mut Scratch, state: &mut Flow) {
+    shared.receipts.commit(&shared.walk, state);
     state.responses = state.responses.wrapping_add(shared.responses.heard);
     // What the server says to a refused message is no answer to the client's.
     if shared.walk.tally.enquiry_answered != 0 && shared.delta.0 == 0 {
