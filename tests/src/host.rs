@@ -371,7 +371,10 @@ impl World for Journey<'_> {
 
     fn look_at_agent(&mut self, now_ns: u64) {
         let (_, account) = self.place();
-        let is_scanner = self.parsed.as_ref().is_some_and(|parsed| parsed.scanner() != 0);
+        let is_scanner = self.parsed.as_mut().is_some_and(|parsed| {
+            parsed.find_agent();
+            parsed.scanner() != 0
+        });
         let source = self.source();
         if account == 0 && is_scanner && source.registered_until_ns <= now_ns && source.agent_told_ns == 0 {
             source.agent_told_ns = now_ns;

@@ -70,9 +70,11 @@ fn a_registration_that_is_over_counts_no_more() {
 #[test]
 fn a_stranger_that_names_a_known_scanner_is_told_of_and_nobody_else() {
     let mut story = Story::begin(3_600_000_000_000);
-    let mut told = |source: [u8; 4], agent: &str| {
+    // In the place of a line before all that a decision needs, or of one behind.
+    let mut told = |source: [u8; 4], agent: &str, line: &str| {
         let text = String::from_utf8(Request::new("OPTIONS").bytes()).unwrap();
-        let text = text.replace("Max-Forwards: 70", &format!("User-Agent: {agent}"));
+        assert!(text.contains(line), "{text}");
+        let text = text.replace(line, &format!("User-Agent: {agent}"));
         let frame = Frame::ipv4(source, SERVER).udp(SIP_PORT, SIP_PORT).payload(text.as_bytes()).bytes();
         story.kernel.send(&frame).unwrap();
         story.host.send(&frame);
@@ -84,7 +86,10 @@ fn a_stranger_that_names_a_known_scanner_is_told_of_and_nobody_else() {
         );
         on_host
     };
-    assert!(!told(UNKNOWN_SOURCE, "Asterisk PBX"));
-    assert!(!told(ACME_SOURCE, "friendly-scanner"));
-    assert!(told(UNKNOWN_SOURCE, "friendly-scanner"));
+    let [a, b, c, d] = UNKNOWN_SOURCE;
+    for (source, line) in [(UNKNOWN_SOURCE, "Max-Forwards: 70"), ([a, b, c, d + 1], "Content-Length: 0")] {
+        assert!(!told(source, "Asterisk PBX", line));
+        assert!(!told(ACME_SOURCE, "friendly-scanner", line));
+        assert!(told(source, "friendly-scanner", line), "{line}");
+    }
 }

@@ -3,7 +3,7 @@
 use edge_ebpf::abi::EventKind;
 
 use crate::accounts::Party;
-use crate::{events, maps};
+use crate::{events, maps, sip};
 
 /// Between two events of one source.
 const TELL_EVERY_NS: u64 = 10_000_000_000;
@@ -29,9 +29,9 @@ pub(crate) fn look(party: &Party, source: [u64; 2], now_ns: u64) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn edge_scanner() -> u64 {
-    match maps::SIP_SCRATCH.get_ptr(0) {
-        // SAFETY: this CPU's own value; the parser's borrow has ended.
-        Some(scratch) => unsafe { &*scratch }.scanner(),
-        None => 0,
-    }
+    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own value; the parser's borrow has ended.
+    let scratch = unsafe { &mut *scratch };
+    sip::find_agent(scratch);
+    scratch.scanner()
 }

@@ -118,6 +118,14 @@ pub(crate) fn read_parties(scratch: &mut Scratch) {
     scratch.read_parties();
 }
 
+/// Looks for a User-Agent in the lines of the request in this CPU's scratch that the parser has not read.
+#[inline(always)]
+pub(crate) fn find_agent(scratch: &mut Scratch) {
+    if scratch.begin_agent() {
+        run(LINES_MAX / LINES_AT_ONCE, agent_lines, &mut Turn { scratch });
+    }
+}
+
 /// Whether the branch of the request in this CPU's scratch is unique to its transaction.
 #[inline(always)]
 pub(crate) fn has_cookie() -> bool {
@@ -168,6 +176,17 @@ extern "C" fn from_line(_turn: u64, context: *mut c_void) -> i64 {
     // SAFETY: as in `lines`.
     let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
     i64::from(scratch.from_line().is_break())
+}
+
+extern "C" fn agent_lines(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `lines`.
+    let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
+    for _ in 0..LINES_AT_ONCE {
+        if scratch.agent_line().is_break() {
+            return 1;
+        }
+    }
+    0
 }
 
 extern "C" fn tag_byte(_turn: u64, context: *mut c_void) -> i64 {

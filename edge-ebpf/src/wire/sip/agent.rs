@@ -1,10 +1,37 @@
-//! User agents of known scanners, looked at where a User-Agent header stands before the last that a decision needs.
+//! User agents of known scanners. The parser notes a User-Agent that stands before the last header that a decision needs; what
+//! it has not read is looked through where somebody asks.
+
+use core::ops::ControlFlow;
 
 use super::Scratch;
 use crate::verifier::word;
 use crate::wire::words::{LOW_16, LOW_32, LOW_48, repeated, text};
 
 impl Scratch {
+    /// Begins to look for a User-Agent in the lines that the parser has not read. `false`: one was seen, or there are none.
+    #[inline(always)]
+    pub fn begin_agent(&mut self) -> bool {
+        self.agent_line = self.spans.rest_at;
+        self.agent_at == 0 && self.spans.rest_at != 0
+    }
+
+    /// Looks at one of them. Breaks when it is found or when there is none.
+    #[inline(always)]
+    pub fn agent_line(&mut self) -> ControlFlow<()> {
+        let start = self.agent_line;
+        let first = word(&self.bytes, start);
+        if first & 0xff == u64::from(b'\r') {
+            return ControlFlow::Break(());
+        }
+        if first | repeated(b' ') == text(b"user-age") {
+            self.agent_at = start;
+            return ControlFlow::Break(());
+        }
+        let Some(end) = self.line_end(start) else { return ControlFlow::Break(()) };
+        self.agent_line = end + 1;
+        ControlFlow::Continue(())
+    }
+
     /// The first eight characters of the User-Agent, the first in the lowest byte, if it is that of a known scanner;
     /// else 0.
     #[must_use]
@@ -41,10 +68,36 @@ impl Scratch {
 mod tests {
     use crate::wire::sip::{Reading, read};
 
-    fn scanner(headers: &str) -> u64 {
-        let message = format!("OPTIONS sip:100@h SIP/2.0\r\n{headers}\r\nTo: <sip:100@h>\r\n\r\n");
+    fn scanner_in(message: &str) -> u64 {
         let reading = Reading { hash_key: 1, source_key: 0, prefix_digits: 5, hears: false, answers: false };
-        read(message.as_bytes(), reading).scanner()
+        let mut scratch = read(message.as_bytes(), reading);
+        scratch.find_agent();
+        scratch.scanner()
+    }
+
+    fn scanner(headers: &str) -> u64 {
+        scanner_in(&format!("OPTIONS sip:100@h SIP/2.0\r\n{headers}\r\nTo: <sip:100@h>\r\n\r\n"))
+    }
+
+    #[test]
+    fn it_may_stand_behind_all_that_a_decision_needs() {
+        const NEEDED: &str =
+            "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nTo: <sip:100@h>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n";
+        let behind = |rest: &str| scanner_in(&format!("OPTIONS sip:100@h SIP/2.0\r\n{NEEDED}{rest}"));
+        let known = u64::from_le_bytes(*b"sipcli/v");
+        assert_eq!(behind("User-Agent: sipcli/v1.8\r\n\r\n"), known);
+        assert_eq!(behind("Contact: <sip:a@b>\r\nUSER-AGENT: sipcli/v1.8\r\nAccept: x\r\n\r\n"), known);
+        let many = "X: y\r\n".repeat(63);
+        assert_eq!(behind(&format!("{many}User-Agent: sipcli/v1.8\r\n\r\n")), known);
+        for rest in [
+            "",
+            "\r\nUser-Agent: sipcli/v1.8\r\n\r\n",
+            "X: y\r\n\r\nUser-Agent: sipcli/v1.8\r\n\r\n",
+            "X: y\nUser-Agent: sipcli/v1.8\r\n\r\n",
+            "X: User-Agent: sipcli/v1.8\r\n\r\n",
+        ] {
+            assert_eq!(behind(rest), 0, "{rest:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,17 @@ use crate::abi::CALLER_ID_DIGITS;
 use crate::verifier::SCRATCH_BYTES;
 
 impl Scratch {
+    /// Looks for a User-Agent where the parser has not, as the kernel does.
+    pub fn find_agent(&mut self) {
+        if self.begin_agent() {
+            for _ in 0..LINES_MAX {
+                if self.agent_line().is_break() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Reads caller and called, as the kernel does.
     pub fn read_all_parties(&mut self) {
         if !self.has_from() {
@@ -111,6 +122,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         cseq_at: 0,
         session_at: 0,
         agent_at: 0,
+        agent_line: 0,
         callers: Callers::NONE,
         spans: Spans::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },

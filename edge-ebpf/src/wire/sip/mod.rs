@@ -170,6 +170,8 @@ pub struct Scratch {
     session_at: u32,
     /// Where a line starts that may be a User-Agent; 0 until one is seen.
     agent_at: u32,
+    /// Of the lines that the parser has not read, where the next starts that may be one.
+    agent_line: u32,
     /// Of the walk over caller IDs.
     callers: Callers,
     /// The lines that an answer repeats.
