@@ -194,14 +194,21 @@ fn count_judged<W: World>(world: &mut W, tally: &Tally) {
     }
 }
 
-/// Lets the segment through.
 #[inline(always)]
-fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -> Outcome {
-    world.count_passed(tally, is_allowed);
+fn tell_refused<W: World>(world: &mut W, tally: &Tally, now_ns: u64) {
     for index in 0..CLASSES {
         if tally.refused.of(index) != 0 {
             world.tell_refused(class(index), now_ns);
         }
+    }
+}
+
+/// Lets the segment through.
+#[inline(always)]
+fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -> Outcome {
+    world.count_passed(tally, is_allowed);
+    if !tally.refused.is_empty() {
+        tell_refused(world, tally, now_ns);
     }
     if is_allowed {
         Outcome::Allowed
