@@ -109,7 +109,7 @@ pub struct Flow {
     pub messages: u32,
     /// Of the server's direction: responses to messages that have passed. The difference is outstanding.
     pub responses: u32,
-    /// `sequence_number` of the last `enquire_link` of this side that waits for its answer.
+    /// `sequence_number` of the last `enquire_link` of this side, if one waits for its answer.
     pub enquired: u32,
     /// Of the server's direction: not 0 if the last segment has cut what may be a receipt, and its beginning is kept.
     pub cut: u32,

@@ -10,6 +10,12 @@ use crate::wire::smpp::{Header, Kind};
 /// smallest messages; what a larger one has beyond this is counted in [`Tally::called_missed`].
 pub const CALLED_MAX: usize = 64;
 
+/// Bits of [`Tally::enquiries`].
+mod enquiry {
+    pub(super) const ASKED: u32 = 1;
+    pub(super) const ANSWERED: u32 = 2;
+}
+
 /// Consecutive messages to one called prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -44,9 +50,12 @@ pub struct Tally {
     pub bind_sequence: u32,
     /// Its `system_id` in memory's order, zero-padded.
     pub bind_system_id: [u32; 4],
-    /// `sequence_number` of the last `enquire_link` whose header the segment completes; 0 if there is none.
+    /// Whether the segment completes headers of `enquire_link` and of answers to them: any `sequence_number` may be theirs, so
+    /// that none says that there are none. Bits of [`enquiry`].
+    pub enquiries: u32,
+    /// `sequence_number` of the last `enquire_link`; valid with its bit.
     pub enquired: u32,
-    /// That of the last answer to one.
+    /// That of the last answer to one; valid with its bit.
     pub enquiry_answered: u32,
     /// PDUs by [`Command`]; valid where `commands_seen` has its bit.
     pub commands: [u32; Command::SLOTS],
@@ -74,6 +83,20 @@ impl Tally {
         self.called.get(..self.called_used as usize).unwrap_or(&[])
     }
 
+    /// Whether there is an `enquire_link`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn enquires(&self) -> bool {
+        self.enquiries & enquiry::ASKED != 0
+    }
+
+    /// Whether there is an answer to one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn answers_enquiry(&self) -> bool {
+        self.enquiries & enquiry::ANSWERED != 0
+    }
+
     /// Nothing yet. Leaves what the bits and numbers say is not in use as it is: clearing it would cost more
     /// than reading the PDU.
     #[inline(always)]
@@ -86,8 +109,7 @@ impl Tally {
         self.called_used = opaque(0) as u32;
         self.called_missed = opaque(0) as u32;
         self.bind_command = opaque(0) as u32;
-        self.enquired = opaque(0) as u32;
-        self.enquiry_answered = opaque(0) as u32;
+        self.enquiries = opaque(0) as u32;
     }
 
     /// Counts a PDU by the index of its [`Command`].
@@ -110,8 +132,10 @@ impl Tally {
     pub(super) const fn note_enquiry(&mut self, kind: Kind, header: Header) {
         if kind.is(Command::EnquireLink) {
             self.enquired = header.sequence;
+            self.enquiries |= enquiry::ASKED;
         } else if kind.is(Command::EnquireLinkResp) {
             self.enquiry_answered = header.sequence;
+            self.enquiries |= enquiry::ANSWERED;
         }
     }
 

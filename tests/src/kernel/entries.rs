@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap};
 use edge_ebpf::abi::{
-    FlowKey, Listener, Member, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts, receipt_digits,
+    BindState, FlowKey, Listener, Member, PREFIX_PAGES, PrefixPage, SourceState, map, prefix_key_parts,
+    receipt_digits,
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::Flow;
@@ -20,6 +21,12 @@ impl Kernel {
     pub fn flow(&self, key: &FlowKey) -> Result<Flow> {
         let map = self.ebpf.map(map::FLOWS).context(map::FLOWS)?;
         Ok(HashMap::<_, FlowKey, Flow>::try_from(map)?.get(key, 0)?)
+    }
+
+    /// The bind of a client's connection.
+    pub fn bind(&self, client: &FlowKey) -> Result<BindState> {
+        let map = self.ebpf.map(map::BINDS).context(map::BINDS)?;
+        Ok(HashMap::<_, FlowKey, BindState>::try_from(map)?.get(client, 0)?)
     }
 
     /// Messages of a connection that were refused and whose refusals the server has not answered.

@@ -6,6 +6,7 @@ mod agreement;
 mod answers;
 mod calls;
 mod egress;
+mod links;
 mod meter;
 mod oversized;
 mod receipts;

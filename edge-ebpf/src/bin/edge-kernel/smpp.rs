@@ -344,7 +344,7 @@ fn move_on(walk: *mut Walk, flow: *mut Flow, account: *mut AccountState, number:
     // SAFETY: the flow is locked by us, the walk is this CPU's own.
     let (trial, state) = unsafe { (&*walk, &mut *flow) };
     trial.commit(state);
-    if trial.tally.enquiry_answered != 0 {
+    if trial.tally.answers_enquiry() {
         binds::edge_hear_link(0, state.touched_ns);
     }
     if state.bound | state.refusing != 0 && connection::ends(trial, state) {

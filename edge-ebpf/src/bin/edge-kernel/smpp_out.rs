@@ -153,7 +153,7 @@ fn keep(shared: &mut Scratch, state: &mut Flow) {
     shared.receipts.commit(&shared.walk, state);
     state.responses = state.responses.wrapping_add(shared.responses.heard);
     // What the server says to a refused message is no answer to the client's.
-    if shared.walk.tally.enquiry_answered != 0 && shared.delta.0 == 0 {
+    if shared.walk.tally.answers_enquiry() && shared.delta.0 == 0 {
         binds::edge_hear_link(1, state.touched_ns);
     }
 }

@@ -35,7 +35,7 @@ impl Walk {
         if finding == Finding::Framed as u32 || finding == Finding::Lost as u32 {
             flow.messages = flow.messages.wrapping_add(self.tally.submits);
         }
-        if self.tally.enquired != 0 {
+        if self.tally.enquires() {
             flow.enquired = self.tally.enquired;
             flow.enquired_ns = flow.touched_ns;
         }
