@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::messages::{Answers, Receipts, Responses};
 use crate::native::{Answerer, Refusals, Rewrite};
-use crate::stream::{Finding, Segment, Sighting, Witness};
+use crate::stream::{Finding, Segment, Sighting, Walk, Witness};
 use crate::wire::smpp::{PREFIX_ROOM, id, is_bind_resp, is_message_resp};
 
 /// The answer to a bind that a segment brings: the last, if there are several.
@@ -40,6 +40,10 @@ pub struct Hearer<'a, R: Rewrite> {
 }
 
 impl<R: Rewrite> Witness for Hearer<'_, R> {
+    /// A server submits nothing.
+    #[inline(always)]
+    fn call(&mut self, _walk: &mut Walk) {}
+
     #[inline(always)]
     fn see(&mut self, pdu: Sighting, _octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding> {
         if pdu.is_whole() && is_bind_resp(pdu.header.id) {

@@ -6,7 +6,7 @@ use super::refusals::{Refusals, first_changed};
 use super::rewrite::Rewrite;
 use crate::abi::Command;
 use crate::decide::Scope;
-use crate::stream::{Finding, Sighting, Witness};
+use crate::stream::{Finding, Nobody, Sighting, Walk, Witness};
 use crate::verifier::{opaque, zero};
 use crate::wire::smpp::{self, HEADER_BYTES, Header, PREFIX_ROOM};
 
@@ -97,6 +97,12 @@ pub trait Judge: Rewrite {
         smpp::further_destinations(octets, header.length)
     }
 
+    /// See [`Witness::call`].
+    #[inline(always)]
+    fn call(&mut self, walk: &mut Walk) {
+        Nobody.call(walk);
+    }
+
     /// See [`Witness::read`].
     #[inline(always)]
     fn read(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) {
@@ -183,6 +189,11 @@ impl<J: Judge> Witness for Refuser<'_, J> {
         // What follows the header of a disguised one is not what the client wrote.
         let length = if self.is_disguised(start, header) { HEADER_BYTES as u32 } else { header.length };
         self.judge.read(start, Header { length, ..header }, octets);
+    }
+
+    #[inline(always)]
+    fn call(&mut self, walk: &mut Walk) {
+        self.judge.call(walk);
     }
 
     #[inline(always)]

@@ -7,7 +7,8 @@ use crate::verifier::opaque;
 use crate::wire::smpp::{Header, Kind};
 
 /// Runs of called prefixes that one segment can report. A full segment of 1448 octets holds 44 of the
-/// smallest messages; what a larger one has beyond this is counted in [`Tally::called_missed`].
+/// smallest messages, or 15 to many of whom four are in sight; what a larger one has beyond this is counted in
+/// [`Tally::called_missed`].
 pub const CALLED_MAX: usize = 64;
 
 /// Bits of [`Tally::enquiries`].

@@ -18,7 +18,7 @@ use super::{Tally, before};
 use crate::abi::indexed_enum;
 use crate::packet::Packet;
 use crate::verifier;
-use crate::wire::smpp::{self, HEADER_BYTES, Header, Kind, PREFIX_ROOM};
+use crate::wire::smpp::{self, Destinations, HEADER_BYTES, Header, Kind, PREFIX_ROOM};
 
 /// Steps that any segment ends within: 64 KiB of the smallest PDUs (a super-packet in generic mode), the
 /// seams, and the ends.
@@ -130,6 +130,8 @@ pub struct Walk {
     nearest: u32,
     /// Index of the current PDU's [`crate::abi::Command`].
     command: u32,
+    /// Destinations of the current PDU, if it is a `submit_multi`, as far as they are read.
+    called: Destinations,
     /// Octets of the current PDU that are in sight, as far as it is read.
     seen: u32,
     /// The first bytes of an island that is begun.

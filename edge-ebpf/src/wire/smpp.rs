@@ -1,5 +1,8 @@
 //! SMPP (Short Message Peer-to-Peer, versions 3.3, 3.4 and 5.0): headers of PDUs, and the called number.
 
+mod destinations;
+
+pub use self::destinations::{DESTINATIONS_MAX, Destinations};
 use super::number;
 use crate::abi::{ADDRESS_BYTES, Command, SYSTEM_ID_BYTES};
 use crate::stream::PREFIX_BYTES;
@@ -67,6 +70,8 @@ pub mod id {
 const TON_ALPHANUMERIC: u8 = 5;
 /// `dest_flag`: an address, not the name of a distribution list (SMPP 3.4, 4.5.1.1).
 pub(crate) const DEST_FLAG_ADDRESS: u8 = 1;
+/// `dest_flag`: the name of a distribution list.
+const DEST_FLAG_LIST: u8 = 2;
 /// Words of a C-octet string that are searched for its end: 24 octets hold any address of a `submit_sm`
 /// (21, SMPP 3.4, 4.4.1). `data_sm` allows 65 (4.7.1), which no numbering plan uses.
 pub(crate) const ADDRESS_WORDS: usize = ADDRESS_BYTES / 8;
@@ -340,23 +345,20 @@ pub(crate) fn string_length(word_at: impl Fn(u32) -> u64) -> u32 {
     length
 }
 
-/// The first `digits` digits of the called number of a message, as [`number::prefix`] gives them.
+/// The first `digits` digits of the called number of a `submit_sm` or `data_sm`, as [`number::prefix`] gives them.
 ///
-/// `pdu` holds the first `held` octets of the PDU under `header`; what lies behind them is not looked at. The
-/// number is `destination_addr` of `submit_sm` and `data_sm`, or the first `dest_address` of `submit_multi`
-/// (SMPP 3.4, 4.4.1, 4.7.1, 4.5.1.1); a `+` or other sign before the digits is skipped. `None`: not a number,
-/// shorter than `digits`, a distribution list, or not within `held`.
+/// `pdu` holds the first `held` octets of the PDU; what lies behind them is not looked at. The number is
+/// `destination_addr` (SMPP 3.4, 4.4.1, 4.7.1); a `+` or other sign before the digits is skipped. `None`: not a
+/// number, shorter than `digits`, or not within `held`.
 #[must_use]
 #[inline(always)]
-pub fn called_prefix(pdu: &[u8; PREFIX_ROOM], header: Header, held: u32, digits: u32) -> Option<u32> {
-    let mut at = destination(pdu)?;
-    if header.id == id::SUBMIT_MULTI {
-        // number_of_dests, dest_flag.
-        if verifier::prefix_byte(pdu, at + 1) != DEST_FLAG_ADDRESS {
-            return None;
-        }
-        at += 2;
-    }
+pub fn called_prefix(pdu: &[u8; PREFIX_ROOM], held: u32, digits: u32) -> Option<u32> {
+    address_prefix(pdu, destination(pdu)?, held, digits)
+}
+
+/// The same of the address that begins at `at` with its type of number.
+#[inline(always)]
+fn address_prefix(pdu: &[u8; PREFIX_ROOM], mut at: u32, held: u32, digits: u32) -> Option<u32> {
     if verifier::prefix_byte(pdu, at) == TON_ALPHANUMERIC {
         return None;
     }

@@ -5,6 +5,7 @@
 mod agreement;
 mod answers;
 mod calls;
+mod destinations;
 mod egress;
 mod links;
 mod meter;

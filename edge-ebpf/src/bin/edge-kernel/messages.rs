@@ -11,9 +11,9 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use edge_ebpf::abi::{FlowKey, MessageNote, MessageRecord, NoteKey, Settings, policy_flag};
 use edge_ebpf::messages::{ANSWERS_MAX, CutReceipt, EXCERPTS_MAX, Reading, ReceiptReading, describe};
 use edge_ebpf::native::judging;
-use edge_ebpf::stream::{Finding, Flow, Sighting, Witness};
+use edge_ebpf::stream::{Finding, Flow, Sighting, Walk, Witness};
 use edge_ebpf::verifier::opaque;
-use edge_ebpf::wire::smpp::{self, Header, PREFIX_ROOM};
+use edge_ebpf::wire::smpp::{self, DESTINATIONS_MAX, Header, PREFIX_ROOM};
 
 use crate::segment::run;
 use crate::{clock, maps, senders};
@@ -39,6 +39,11 @@ impl Witness for Reader {
     #[inline(always)]
     fn weigh(&mut self, _start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
         further_destinations(header, octets)
+    }
+
+    #[inline(always)]
+    fn call(&mut self, walk: &mut Walk) {
+        edge_call_destinations(walk);
     }
 
     #[inline(always)]
@@ -70,6 +75,29 @@ extern "C" fn edge_further_destinations(pdu: *const [u8; PREFIX_ROOM], length: u
     }
     // SAFETY: the caller's borrow.
     u64::from(smpp::further_destinations(unsafe { &*pdu }, length as u32))
+}
+
+/// Counts the destinations of the `submit_multi` at hand that are in sight. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn edge_call_destinations(walk: *mut Walk) -> u64 {
+    if walk.is_null() {
+        return 0;
+    }
+    let mut turn = CallTurn { walk };
+    run(DESTINATIONS_MAX, call, (&raw mut turn).cast());
+    1
+}
+
+/// What the loop over destinations is given.
+struct CallTurn {
+    walk: *mut Walk,
+}
+
+extern "C" fn call(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `run` passes a `CallTurn`; its walk is the caller's borrow.
+    let walk = unsafe { &mut *(*context.cast::<CallTurn>()).walk };
+    i64::from(walk.call_step().is_break())
 }
 
 #[unsafe(no_mangle)]

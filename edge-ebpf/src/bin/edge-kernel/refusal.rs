@@ -13,7 +13,7 @@ use edge_ebpf::decide::Scope;
 use edge_ebpf::meter::price_ns;
 use edge_ebpf::native::{Judge, Refusals, Rewrite, fold, overlap, pseudo_sum};
 use edge_ebpf::packet::Packet as _;
-use edge_ebpf::stream::{self, Witness as _};
+use edge_ebpf::stream::{self, Walk, Witness as _};
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::smpp::{Header, PREFIX_ROOM};
 
@@ -82,6 +82,11 @@ impl Judge for XdpSegment<'_> {
     #[inline(always)]
     fn weigh(&mut self, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
         messages::further_destinations(header, octets)
+    }
+
+    #[inline(always)]
+    fn call(&mut self, walk: &mut Walk) {
+        messages::edge_call_destinations(walk);
     }
 
     #[inline(always)]

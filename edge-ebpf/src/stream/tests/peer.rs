@@ -125,7 +125,7 @@ impl Stream {
             if matches!(header.id, id::SUBMIT_SM | id::SUBMIT_MULTI | id::DATA_SM) {
                 counts.submits += 1;
                 counts.destinations += messages(pdu) - 1;
-                if let Some(prefix) = called(header.id, &pdu[16..]) {
+                for prefix in called(header.id, &pdu[16..]) {
                     *counts.called.entry(prefix).or_default() += 1;
                 }
             }
@@ -162,15 +162,29 @@ fn message(random: &mut Random, command: u32, text: &[u8]) -> Vec<u8> {
     body.extend([5, 0]);
     body.extend(random.pick(&[&b"ACME\0"[..], b"\0", b"447700900123\0", b"12345678901234567890\0"]));
     if command == id::SUBMIT_MULTI {
-        body.extend([random.pick(&[1, 1, 2, 17, 254]), 1]);
+        let number = random.pick(&[1, 1, 2, 17, 254]);
+        body.push(number);
+        for _ in 1..number.min(6) {
+            // The name of a distribution list, or an address.
+            if random.below(4) == 0 {
+                body.extend(b"\x02friends\0");
+            } else {
+                body.push(1);
+                body.extend(address(random));
+            }
+        }
+        body.push(1);
     }
-    body.extend([1, 1]);
-    let country = random.pick(&["44", "491", "+33", "8821", "1"]);
-    body.extend(format!("{country}{:08}\0", random.below(30) * 1_000_003).into_bytes());
+    body.extend(address(random));
     body.extend([0, 0, 0, 0, 0, 1, 0, 0, 0]);
     body.push(text.len().min(254) as u8);
     body.extend(text);
     body
+}
+
+fn address(random: &mut Random) -> Vec<u8> {
+    let country = random.pick(&["44", "491", "+33", "8821", "1"]);
+    format!("\x01\x01{country}{:08}\0", random.below(30) * 1_000_003).into_bytes()
 }
 
 /// How many messages a PDU stands for, read octet by octet; what lies behind its first octets is not looked at.
@@ -186,15 +200,37 @@ pub(crate) fn messages(pdu: &[u8]) -> u64 {
     if is_multi { number().unwrap_or(1) } else { 1 }
 }
 
-/// The called prefix, read octet by octet.
-fn called(command: u32, body: &[u8]) -> Option<u32> {
-    let mut strings = body.splitn(2, |&octet| octet == 0);
-    let (_service, rest) = (strings.next()?, strings.next()?);
-    let mut strings = rest.get(2..)?.splitn(2, |&octet| octet == 0);
-    let (_source, rest) = (strings.next()?, strings.next()?);
-    let rest = if command == id::SUBMIT_MULTI { rest.get(2..)? } else { rest };
-    let number = rest.get(2..)?.split(|&octet| octet == 0).next()?;
-    let digits = number.strip_prefix(b"+").unwrap_or(number);
-    let lead = digits.get(..DIGITS as usize)?;
-    format!("1{}", std::str::from_utf8(lead).ok()?).parse().ok()
+/// The called prefixes, read octet by octet; what lies behind its first octets is not looked at.
+fn called(command: u32, body: &[u8]) -> Vec<u32> {
+    let string = |octets: &mut &[u8]| -> Vec<u8> {
+        let length = octets.iter().position(|&octet| octet == 0).unwrap_or(octets.len());
+        let (string, rest) = octets.split_at(length);
+        *octets = rest.get(1..).unwrap_or_default();
+        string.to_vec()
+    };
+    let prefix = |number: Vec<u8>| -> Option<u32> {
+        let lead = number.strip_prefix(b"+").unwrap_or(&number).get(..DIGITS as usize)?;
+        format!("1{}", std::str::from_utf8(lead).ok()?).parse().ok()
+    };
+    let mut rest = &body[..body.len().min(PREFIX_BYTES - 16)];
+    let mut called = Vec::new();
+    string(&mut rest);
+    rest = &rest[2..];
+    string(&mut rest);
+    let is_multi = command == id::SUBMIT_MULTI;
+    let number = if is_multi { rest[0] } else { 1 };
+    rest = &rest[usize::from(is_multi)..];
+    for _ in 0..number {
+        let skipped = match rest.first() {
+            Some(1) if is_multi => 3,
+            Some(2) if is_multi => 1,
+            Some(_) if !is_multi => 2,
+            _ => break,
+        };
+        let is_list = is_multi && skipped == 1;
+        rest = rest.get(skipped..).unwrap_or_default();
+        let name = string(&mut rest);
+        called.extend(if is_list { None } else { prefix(name) });
+    }
+    called
 }

@@ -1,5 +1,7 @@
 //! What a message says of itself, once its first octets are there.
 
+use core::ops::ControlFlow;
+
 use super::{PREFIX, Walk, Witness};
 use crate::wire::smpp::{self, Header, id};
 
@@ -11,15 +13,29 @@ impl Walk {
         if total < wanted {
             return false;
         }
-        if header.id == id::SUBMIT_MULTI {
+        let is_multi = header.id == id::SUBMIT_MULTI;
+        if is_multi {
             self.tally.destinations += witness.weigh(self.start, header, &self.prefix);
         }
         witness.read(self.start, header, &self.prefix);
-        if !witness.is_disguised(self.start, header)
-            && let Some(prefix) = smpp::called_prefix(&self.prefix, header, wanted, self.digits)
-        {
+        if witness.is_disguised(self.start, header) {
+            return true;
+        }
+        if is_multi {
+            self.called.begin(&self.prefix, wanted);
+            witness.call(self);
+        } else if let Some(prefix) = smpp::called_prefix(&self.prefix, wanted, self.digits) {
             self.tally.count_called(prefix);
         }
         true
+    }
+
+    /// Counts the next destination of the `submit_multi` at hand by its called prefix; breaks where none is in sight.
+    #[inline(always)]
+    pub fn call_step(&mut self) -> ControlFlow<()> {
+        if let Some(prefix) = self.called.step(&self.prefix, self.digits)? {
+            self.tally.count_called(prefix);
+        }
+        ControlFlow::Continue(())
     }
 }

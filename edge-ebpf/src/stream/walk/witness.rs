@@ -1,6 +1,6 @@
 //! Who is told of PDUs on the way.
 
-use super::{Finding, HEADER, NAMED};
+use super::{Finding, HEADER, NAMED, Walk};
 #[cfg(doc)]
 use crate::stream::PREFIX_BYTES;
 use crate::wire::smpp::{self, Header, Kind, PREFIX_ROOM};
@@ -67,6 +67,16 @@ pub trait Witness {
     fn weigh(&mut self, start: u32, header: Header, octets: &[u8; PREFIX_ROOM]) -> u32 {
         let _ = start;
         smpp::further_destinations(octets, header.length)
+    }
+
+    /// Counts the destinations of a `submit_multi` by [`Walk::call_step`].
+    #[inline(always)]
+    fn call(&mut self, walk: &mut Walk) {
+        for _ in 0..smpp::DESTINATIONS_MAX {
+            if walk.call_step().is_break() {
+                break;
+            }
+        }
     }
 }
 

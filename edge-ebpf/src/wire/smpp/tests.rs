@@ -31,7 +31,23 @@ fn prefix_of(pdu: &[u8], digits: u32) -> Option<u32> {
     let held = pdu.len().min(96);
     room[..held].copy_from_slice(&pdu[..held]);
     let header = Header::parse(pdu[..HEADER_BYTES].try_into().unwrap());
-    called_prefix(&room, header, u32::try_from(held).unwrap(), digits)
+    let held = u32::try_from(held).unwrap();
+    if header.id == id::SUBMIT_MULTI {
+        destinations(&room, held, digits).into_iter().next().flatten()
+    } else {
+        called_prefix(&room, held, digits)
+    }
+}
+
+/// The prefix of each destination in sight.
+fn destinations(room: &[u8; PREFIX_ROOM], held: u32, digits: u32) -> Vec<Option<u32>> {
+    let mut destinations = Destinations::default();
+    destinations.begin(room, held);
+    let steps = 0..=DESTINATIONS_MAX;
+    let found: Vec<_> = steps.map_while(|_| destinations.step(room, digits).continue_value()).collect();
+    let numbers = found.iter().flatten().count();
+    assert!(numbers <= DESTINATIONS_MAX as usize, "{numbers}");
+    found
 }
 
 #[test]
@@ -41,6 +57,36 @@ fn the_called_number_is_found_in_every_kind_of_message() {
         assert_eq!(prefix_of(&message(command, b"CMT", b"", 1, b"+447700900123"), 3), Some(1_447));
         assert_eq!(prefix_of(&message(command, b"CMT", b"12345678901234567890", 1, b"99"), 2), Some(1_99));
     }
+}
+
+#[test]
+fn every_destination_in_sight_has_its_prefix() {
+    let mut room = [b'7'; PREFIX_ROOM];
+    let mut pdu = message(id::SUBMIT_MULTI, b"", b"1", 1, b"447700900123\0");
+    pdu.truncate(16 + 3 + 2 + 4 + 13);
+    pdu[16 + 5] = 9;
+    pdu.extend(b"\x02friends\0\x01\x01\x01+4915\0\x01\x05\x00acme4\0\x01\x01\x0133\0\x01\x01\x01336\0");
+    let behind_all = pdu.len();
+    pdu.extend(b"\x01\x01\x0149123");
+    let expected = [Some(1_447), None, Some(1_491), None, None, Some(1_336), Some(1_491)];
+    for end in behind_all - 1..pdu.len() {
+        room[..end].copy_from_slice(&pdu[..end]);
+        // Three digits of the last are in sight, or it has none.
+        let seen = if end < behind_all + 1 { 6 } else { 7 };
+        let mut expected = expected[..seen].to_vec();
+        if end < behind_all + 6 && seen == 7 {
+            expected[6] = None;
+        }
+        assert_eq!(destinations(&room, end as u32, 3), expected, "cut at {end}");
+    }
+    // As many as the message says that there are, and no octet behind them.
+    pdu[16 + 5] = 2;
+    room[..pdu.len()].copy_from_slice(&pdu);
+    assert_eq!(destinations(&room, pdu.len() as u32, 3), [Some(1_447), None]);
+    let mut short = [0; PREFIX_ROOM];
+    short[19..21].copy_from_slice(&[0, 254]);
+    short[20..96].copy_from_slice(&[&[254][..], &b"\x01\x01\x011\0".repeat(15)].concat());
+    assert_eq!(destinations(&short, 96, 1), [Some(11); 15]);
 }
 
 #[test]
