@@ -240,7 +240,7 @@ impl Journey<'_> {
                     refusals.disguise_current(&on.flow, &mut changes);
                 }
             }
-            on.judged = Judged::default();
+            on.judged.begin(&on.flow);
             let read = changes.frame.clone();
             let mut refuser = Refuser {
                 judge: &mut changes,
@@ -313,6 +313,7 @@ impl Journey<'_> {
         }
         let (_, number) = self.place();
         if on.is_judged {
+            judged.leave(&mut flow);
             self.host.passed = Some(sealed(on.changed, on.delta, &self.host.headers));
             if let Some(refusals) = self.host.connections.refusals.get_mut(&key) {
                 refusals.refused = refusals.refused.wrapping_add(judged.refused);

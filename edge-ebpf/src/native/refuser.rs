@@ -6,7 +6,7 @@ use super::refusals::{Refusals, first_changed};
 use super::rewrite::Rewrite;
 use crate::abi::Command;
 use crate::decide::Scope;
-use crate::stream::{Finding, Nobody, Sighting, Walk, Witness};
+use crate::stream::{Finding, Flow, Nobody, Sighting, Walk, Witness};
 use crate::verifier::{opaque, zero};
 use crate::wire::smpp::{self, HEADER_BYTES, Header, PREFIX_ROOM};
 
@@ -49,13 +49,26 @@ pub struct Judged {
     pub over_account: u32,
     /// Not 0 if a message could have been refused in SMPP's words, had there been [`Refusals`].
     pub wants_refusals: u32,
-    /// Not 0 if the message at hand is one of those observed.
+    /// Not 0 if the message at hand is one of those observed, be it that its name came with a segment before.
     pub is_observed: u32,
     /// What the client is told of the message at hand, if it is refused; 0 is what the listener says.
     pub status: u32,
 }
 
 impl Judged {
+    /// Nothing yet of the client's segment on a connection.
+    #[inline(always)]
+    pub fn begin(&mut self, flow: &Flow) {
+        self.clear();
+        self.is_observed = flow.cut;
+    }
+
+    /// The segment passes: what is to be known of it with the next.
+    #[inline(always)]
+    pub const fn leave(&self, flow: &mut Flow) {
+        flow.cut = self.is_observed;
+    }
+
     /// Nothing yet.
     #[inline(always)]
     pub fn clear(&mut self) {

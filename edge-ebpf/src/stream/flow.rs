@@ -111,7 +111,9 @@ pub struct Flow {
     pub responses: u32,
     /// `sequence_number` of the last `enquire_link` of this side, if one waits for its answer.
     pub enquired: u32,
-    /// Of the server's direction: not 0 if the last segment has cut what may be a receipt, and its beginning is kept.
+    /// Of the message at the end of the last segment, more of which may come. Of the server's direction: not 0 if it may be a
+    /// receipt, and its beginning is kept. Of the client's, where messages are judged one by one: not 0 if it was over its limit
+    /// and only observed.
     pub cut: u32,
     /// Not 0 if refusals could not be told on the connection: no message is refused for its sender then, for what is dropped
     /// instead would come again for ever.

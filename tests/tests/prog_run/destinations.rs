@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use edge_ebpf::abi::Class;
-use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario};
+use edge_tests::fixtures::world::{ACME, ACME_SOURCE, SERVER, SMPP_PORT, Scenario, at_once};
 use edge_tests::host::Host;
 use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, Tcp};
-use edge_tests::smpp::{command, pdu};
+use edge_tests::smpp::{command, pdu, submit_multi, submit_sm};
 
 const NOW_NS: u64 = 1_000_000_000_000;
 const PORT: u16 = 40_000;
@@ -70,5 +70,16 @@ fn every_destination_in_sight_is_counted_by_its_prefix() {
             let (messages, called) = carry(&mut kernel, &before, &stream, at);
             assert_eq!((messages, &called), ([6, 0, 0, 0, 0], &expected), "cut at {at}");
         }
+    }
+}
+
+/// Over the limit it is observed with all of its destinations, wherever it is cut.
+#[test]
+fn what_is_observed_is_observed_to_the_last_destination() {
+    let mut kernel = Lent::take().unwrap();
+    let before = Scenario::open().account_limit(Class::SmppSubmit, at_once(1)).native().observed();
+    let stream = [submit_sm(1, "4416329601", b"a"), submit_multi(2, 9, b"a")].concat();
+    for at in 1..stream.len() {
+        assert_eq!(carry(&mut kernel, &before, &stream, at).0, [1, 0, 9, 0, 0], "cut at {at}");
     }
 }

@@ -220,6 +220,10 @@ impl Segment {
         if scratch.delta.0 != 0 {
             refusal::edge_seal(self.frame);
         }
+        if scratch.is_judged != 0 {
+            // SAFETY: the flow is locked by us.
+            scratch.judged.leave(unsafe { &mut *self.flow });
+        }
         if scratch.judged.refused != 0 {
             refusal::count_refused(self.refusals, party.account, scratch, now_ns);
         }
@@ -316,7 +320,7 @@ fn walk_judging(segment: &mut Segment, digits: u32) {
     let turn = core::ptr::from_mut(segment).cast();
     let at_hand = trial.segment();
     // SAFETY: as above.
-    unsafe { (*segment.scratch).judged.clear() };
+    unsafe { (*segment.scratch).judged.begin(state) };
     begin_reading(segment);
     if !segment.refusals.is_null() && at_hand.len != 0 {
         if brings_old(state, at_hand) {

@@ -11,6 +11,7 @@ use crate::wire::smpp::id;
 #[derive(Default)]
 struct Purse {
     charged: u32,
+    is_empty: bool,
 }
 
 impl Rewrite for Purse {
@@ -19,8 +20,8 @@ impl Rewrite for Purse {
 
 impl Judge for Purse {
     fn charge(&mut self, scope: Scope) -> bool {
-        self.charged += u32::from(matches!(scope, Scope::Account));
-        true
+        self.charged += u32::from(!self.is_empty && matches!(scope, Scope::Account));
+        !self.is_empty
     }
 
     fn refund(&mut self, _scope: Scope) {}
@@ -34,8 +35,9 @@ impl Judge for Purse {
     }
 }
 
-#[test]
-fn what_an_account_is_given_back_was_charged_though_it_is_suspended_meanwhile() {
+/// A `submit_multi` to nine, its header and a little more apart from the rest: what becomes of either as it is judged so, and
+/// what the account is charged. There is room for it, or not.
+fn part(judgings: [u32; 2], is_empty: bool) -> [(Judged, u32); 2] {
     let mut octets: Vec<u8> =
         [64, id::SUBMIT_MULTI, 0, 1].iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
     octets.resize(64, 0);
@@ -44,16 +46,32 @@ fn what_an_account_is_given_back_was_charged_though_it_is_suspended_meanwhile() 
     let (mut flow, mut seq) = (Flow::new_zeroed(), 100);
     flow.syn(99);
     let (name, rest) = octets.split_at(18);
-    for (part, judging, messages) in
-        [(name, judging::NATIVE, 1), (rest, judging::NATIVE | judging::SUSPENDED, 8)]
-    {
-        let (mut purse, mut judged) = (Purse::default(), Judged::default());
+    [(name, judgings[0]), (rest, judgings[1])].map(|(part, judging)| {
+        let (mut purse, mut judged) = (Purse { charged: 0, is_empty }, Judged::default());
+        judged.begin(&flow);
         let mut refuser =
             Refuser { judge: &mut purse, refusals: None, judged: &mut judged, acknowledged: 0, judging };
         let mut walk = Walk::new_zeroed();
         walk.run(&flow, part, Segment { seq, payload: 0, len: part.len() as u32 }, 0, &mut refuser);
+        judged.leave(&mut flow);
         walk.commit(&mut flow);
-        assert_eq!((judged.admitted, purse.charged), (messages, messages));
         seq += part.len() as u32;
-    }
+        (judged, purse.charged)
+    })
+}
+
+#[test]
+fn what_an_account_is_given_back_was_charged_though_it_is_suspended_meanwhile() {
+    let parts = part([judging::NATIVE, judging::NATIVE | judging::SUSPENDED], false);
+    assert_eq!(parts.map(|(judged, charged)| (judged.admitted, charged)), [(1, 1), (8, 8)]);
+}
+
+#[test]
+fn the_destinations_of_a_message_that_is_observed_are_observed_wherever_it_is_cut() {
+    let parts = part([judging::NATIVE | judging::OBSERVE; 2], true);
+    let counted = parts.map(|(judged, charged)| (judged.admitted, judged.observed, charged));
+    assert_eq!(counted, [(0, 1, 0), (0, 8, 0)]);
+    let parts = part([judging::NATIVE | judging::OBSERVE; 2], false);
+    let counted = parts.map(|(judged, charged)| (judged.admitted, judged.observed, charged));
+    assert_eq!(counted, [(1, 0, 1), (8, 0, 8)]);
 }
