@@ -8,6 +8,9 @@ use crate::decide::{is_foreign_port, service};
 use crate::packet::Packet;
 use crate::wire::{self, Headers, Reason, sip, transport};
 
+/// A day: what is granted for longer counts for so long, as does what the settings say.
+pub const GRANTED_S_MAX: u32 = 24 * 60 * 60;
+
 /// State, clock and maps, as [`judge`] needs them. One value lives for one packet.
 pub trait Outbound {
     /// Bits of [`Service`] that listen on a port.
@@ -80,6 +83,34 @@ const fn matters(heard: &sip::Heard) -> bool {
         sip::Kind::InDialog => matches!(heard.method, Method::Invite | Method::Bye | Method::Update),
         _ => false,
     }
+}
+
+/// Whether a message accepts a REGISTER.
+#[must_use]
+#[inline(always)]
+pub const fn is_registration(heard: &sip::Heard) -> bool {
+    matches!(heard.method, Method::Register) && heard.status >= 200 && heard.status < 300
+}
+
+/// Until when a source counts as registered whose REGISTER was accepted for `granted_s`, or for as long as the settings
+/// say (0 is not at all) where the answer does not. It never counts for less than before: behind one address there may be
+/// other phones, and what one gives up is not theirs.
+#[must_use]
+#[inline(always)]
+pub const fn registered_until(
+    before_ns: u64,
+    granted_s: Option<u32>,
+    registered_for_ns: u64,
+    now_ns: u64,
+) -> u64 {
+    let lasts_ns = match granted_s {
+        Some(_) if registered_for_ns == 0 => 0,
+        Some(seconds) if seconds < GRANTED_S_MAX => seconds as u64 * 1_000_000_000,
+        Some(_) => GRANTED_S_MAX as u64 * 1_000_000_000,
+        None => registered_for_ns,
+    };
+    let until_ns = now_ns.wrapping_add(lasts_ns);
+    if lasts_ns == 0 || before_ns > until_ns { before_ns } else { until_ns }
 }
 
 /// Whether a status says that who asked has no business here: what scanners get.

@@ -138,7 +138,7 @@ pub struct GlobalSettings {
     pub call_unanswered_ns: u64,
     /// How long an answered call may go unheard.
     pub call_answered_ns: u64,
-    /// How long a source counts as registered.
+    /// How long a source counts as registered, where the registrar does not say.
     pub registered_for_ns: u64,
     /// SMPP messages refused in SMPP's own words to each source.
     pub refusals: abi::Limit,

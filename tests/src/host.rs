@@ -130,7 +130,7 @@ impl Host {
         }
         let mut headers = Headers::EMPTY;
         let parsed = wire::parse(frame, &mut headers);
-        match outbound::judge(&mut Leaving { host: self, frame }, parsed, &headers) {
+        match outbound::judge(&mut Leaving { host: self, frame, granted_s: None }, parsed, &headers) {
             EgressOutcome::SmppSegment => self.hear_segment(frame, &headers),
             EgressOutcome::SipStream => {
                 self.hear_stream(frame, &headers);

@@ -1,6 +1,6 @@
 //! What leaves, heard on the host.
 
-use edge_ebpf::abi::{Method, Settings, SourceKey};
+use edge_ebpf::abi::{Settings, SourceKey};
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::wire::sip::Reading;
 use edge_ebpf::wire::{sip, transport};
@@ -11,6 +11,8 @@ use crate::host::{Host, aggregated};
 pub(crate) struct Leaving<'a> {
     pub(crate) host: &'a mut Host,
     pub(crate) frame: &'a [u8],
+    /// For how long a REGISTER was accepted, where the answer says.
+    pub(crate) granted_s: Option<u32>,
 }
 
 impl Outbound for Leaving<'_> {
@@ -22,8 +24,10 @@ impl Outbound for Leaving<'_> {
         let end = transport.end.min(transport.payload + sip::PAYLOAD_BYTES_MAX as usize);
         let Some(payload) = self.frame.get(transport.payload..end) else { return sip::Heard::NOTHING };
         let Settings { hash_key: [hash_key, _], prefix_digits, .. } = self.host.settings;
-        sip::read(payload, Reading { hash_key, source_key: 0, prefix_digits, hears: true, answers: false })
-            .heard()
+        let reading = Reading { hash_key, source_key: 0, prefix_digits, hears: true, answers: false };
+        let mut scratch = sip::read(payload, reading);
+        self.granted_s = scratch.read_grants();
+        scratch.heard()
     }
 
     fn hear(&mut self, peer: &SourceKey, heard: &sip::Heard) {
@@ -31,10 +35,14 @@ impl Outbound for Leaving<'_> {
         let (account, _) = self.host.resolve(&key);
         if let Some(source) = self.host.sources.get_mut(&key) {
             source.failures += u64::from(outbound::is_rejection(heard.status));
-            let is_registered = heard.method == Method::Register && (200..300).contains(&heard.status);
-            source.registrations += u64::from(is_registered);
-            if is_registered {
-                source.registered_until_ns = self.host.now_ns + self.host.settings.registered_for_ns;
+            if outbound::is_registration(heard) {
+                source.registrations += 1;
+                source.registered_until_ns = outbound::registered_until(
+                    source.registered_until_ns,
+                    self.granted_s,
+                    self.host.settings.registered_for_ns,
+                    self.host.now_ns,
+                );
             }
         }
         let now_ns = self.host.now_ns;

@@ -49,7 +49,8 @@ pub struct Settings {
     pub call_unanswered_ns: u64,
     /// How long an answered call may go without being heard of, where no Session-Expires says less. 0 is without end.
     pub call_answered_ns: u64,
-    /// How long a source counts as registered after the server has accepted a REGISTER of it; 0 is not at all.
+    /// How long a source counts as registered after the server has accepted a REGISTER of it, where the answer does not say;
+    /// 0 is not at all, whatever it says.
     pub registered_for_ns: u64,
     /// Answers that Edge itself sends to each source. Beyond it, what is refused is dropped.
     pub answers: Limit,

@@ -58,7 +58,7 @@ pub struct Config {
     pub ipv6_source_prefix: u8,
     /// How long a SIP request counts as a retransmission.
     pub sip_repeat_window: Duration,
-    /// How long a source counts as registered after the server has accepted a REGISTER of it.
+    /// How long a source counts as registered after the server has accepted a REGISTER of it, where the answer does not say.
     pub sip_registered_for: Duration,
     /// Sizes of maps.
     pub capacity: Capacity,

@@ -1,11 +1,14 @@
 //! Sources that have registered, in kernel and on the host.
 
+use std::time::Duration;
+
 use edge_ebpf::abi::{Class, EgressOutcome, Outcome};
 use edge_tests::fixtures::world::{ACME_SOURCE, SERVER, SIP_PORT, Scenario, UNKNOWN_SOURCE, at_once, mapped};
 use edge_tests::host::Host;
 use edge_tests::lent::Lent;
 use edge_tests::packet::Frame;
 use edge_tests::sip::{Request, response};
+use nix::time::{ClockId, clock_gettime};
 
 const NOW_NS: u64 = 1_000_000_000_000;
 
@@ -65,6 +68,42 @@ fn a_registration_that_is_over_counts_no_more() {
     assert_eq!(story.calls(), Outcome::SipAdmitted);
     story.is_answered(200, "REGISTER");
     assert_eq!(story.calls(), Outcome::SipOverSource);
+}
+
+/// What a registrar says goes before the setting; a binding that is given up takes nothing from others behind the address.
+#[test]
+fn a_registration_counts_for_as_long_as_was_granted() {
+    let mut story = Story::begin(3_600_000_000_000);
+    story.calls();
+    let source = mapped(UNKNOWN_SOURCE);
+    let began = monotonic();
+    let answers = [
+        ("Contact: <sip:1@203.0.113.7>;expires=0", 0),
+        ("Contact: <sip:1@203.0.113.7;expires=9>;expires=60", 60),
+        ("Contact: <sip:1@203.0.113.7>;expires=0\r\nExpires: 600", 60),
+        ("m: <sip:1@203.0.113.7>;expires=90, \"B;expires=9\" <sip:2@203.0.113.7>;expires=300", 300),
+        ("Contact: <sip:1@203.0.113.7>;expires=120", 300),
+        ("Contact: <sip:1@203.0.113.7>\r\nExpires: 600", 600),
+        ("Date: Thu, 01 Jan 1970 00:00:00 GMT", 3600),
+        ("Contact: <sip:1@203.0.113.7>;expires=4294967295", 86_400),
+    ];
+    for (headers, lasts_s) in answers {
+        let answer = String::from_utf8(response(200, "OK", "REGISTER")).unwrap();
+        let answer = answer.replace("Content-Length", &format!("{headers}\r\nContent-Length"));
+        let frame = Frame::ipv4(SERVER, UNKNOWN_SOURCE).udp(SIP_PORT, SIP_PORT).payload(answer.as_bytes());
+        story.kernel.leave(&frame.bytes()).unwrap();
+        story.host.leave(&frame.bytes());
+        let lasts = Duration::from_secs(lasts_s);
+        let expected = if lasts.is_zero() { 0 } else { NOW_NS + u64::try_from(lasts.as_nanos()).unwrap() };
+        assert_eq!(story.host.sources[&source].registered_until_ns, expected, "{headers}");
+        let until = Duration::from_nanos(story.kernel.source(source).unwrap().registered_until_ns);
+        let is_as_long = (began + lasts..=monotonic() + lasts).contains(&until);
+        assert!(if lasts.is_zero() { until.is_zero() } else { is_as_long }, "in the kernel: {headers}");
+    }
+}
+
+fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
 }
 
 #[test]

@@ -5,12 +5,12 @@ use edge_ebpf::abi::{
     PREFIX_PAGES, PREFIX_SETS_PER_PAGE, PREFIX_WAYS, ResponseKind, SourceState, prefix_key,
 };
 use edge_ebpf::hash::mix;
-use edge_ebpf::outbound::is_rejection;
+use edge_ebpf::outbound::{is_registration, is_rejection, registered_until};
 use edge_ebpf::stream::Tally;
 use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::sip::Heard;
 
-use crate::{atomic, maps};
+use crate::{atomic, maps, sip};
 
 /// Tries to charge or claim before giving up: losing that often to other CPUs in a row does not happen.
 const CLAIM_TRIES: usize = PREFIX_WAYS;
@@ -110,14 +110,19 @@ pub(crate) fn methods(account: *mut AccountState, method: usize, messages: u64) 
 pub(crate) fn heard(
     source: *mut SourceState,
     heard: &Heard,
-    registered_until_ns: u64,
+    registered_for_ns: u64,
+    now_ns: u64,
 ) -> Option<(EventKind, u64)> {
     let (kind, counter) = if is_rejection(heard.status) {
         // SAFETY: within the map value that `source` points to.
         (EventKind::SourceRejected, unsafe { &raw mut (*source).failures })
-    } else if matches!(heard.method, Method::Register) && heard.status >= 200 && heard.status < 300 {
+    } else if is_registration(heard) {
+        let granted_s = sip::granted_s();
         // SAFETY: as above.
-        unsafe { (*source).registered_until_ns = registered_until_ns };
+        let until_ns = unsafe { &raw mut (*source).registered_until_ns };
+        let before_ns = atomic::load(until_ns);
+        // SAFETY: as above; in a race of two answers, one of them counts.
+        unsafe { until_ns.write(registered_until(before_ns, granted_s, registered_for_ns, now_ns)) };
         // SAFETY: as above.
         (EventKind::SourceRegistered, unsafe { &raw mut (*source).registrations })
     } else {

@@ -96,9 +96,9 @@ impl Outbound for Leaving<'_> {
         let key = world::aggregated(peer, &self.settings.ipv6_mask);
         let (number, source) = accounts::peer(&key, self.settings);
         let now_ns = clock::now_ns();
-        let registered_until_ns = now_ns.wrapping_add(self.settings.registered_for_ns);
         if let Some(source) = source
-            && let Some((kind, count)) = counters::heard(source, heard, registered_until_ns)
+            && let Some((kind, count)) =
+                counters::heard(source, heard, self.settings.registered_for_ns, now_ns)
         {
             events::send(kind, number, key, u64::from(heard.status), count, now_ns);
         }

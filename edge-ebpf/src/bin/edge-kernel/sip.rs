@@ -9,7 +9,7 @@ use edge_ebpf::abi::{IngressStage, Outcome, REPEAT_SETS_DEFAULT, Service};
 use edge_ebpf::decide::{self, Settled};
 use edge_ebpf::packet::Packet;
 use edge_ebpf::repeat;
-use edge_ebpf::wire::sip::{LINE_BYTES_MAX, LINES_MAX, PAYLOAD_BYTES_MAX, Scratch};
+use edge_ebpf::wire::sip::{GRANT_STEPS_MAX, LINE_BYTES_MAX, LINES_MAX, PAYLOAD_BYTES_MAX, Scratch};
 use edge_ebpf::wire::transport;
 
 use crate::ingress::{count, go_on};
@@ -126,6 +126,26 @@ pub(crate) fn find_agent(scratch: &mut Scratch) {
     }
 }
 
+/// For how long the registrar has accepted a REGISTER by the answer in this CPU's scratch; `None` where it does not say.
+#[inline(always)]
+pub(crate) fn granted_s() -> Option<u32> {
+    u32::try_from(edge_granted()).ok()
+}
+
+/// The same as a number, beyond 32 bits for `None`. A global function: of all that leaves, few read so far, and the
+/// verifier proves it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn edge_granted() -> u64 {
+    const NOTHING: u64 = u64::MAX;
+    let Some(scratch) = maps::SIP_SCRATCH.get_ptr_mut(0) else { return NOTHING };
+    // SAFETY: as in `read`, whose borrow has ended.
+    let scratch = unsafe { &mut *scratch };
+    scratch.begin_grants();
+    run(GRANT_STEPS_MAX, grant, &mut Turn { scratch });
+    scratch.granted_s().map_or(NOTHING, u64::from)
+}
+
 /// Whether the branch of the request in this CPU's scratch is unique to its transaction.
 #[inline(always)]
 pub(crate) fn has_cookie() -> bool {
@@ -187,6 +207,12 @@ extern "C" fn agent_lines(_turn: u64, context: *mut c_void) -> i64 {
         }
     }
     0
+}
+
+extern "C" fn grant(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `lines`.
+    let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
+    i64::from(scratch.grant().is_break())
 }
 
 extern "C" fn tag_byte(_turn: u64, context: *mut c_void) -> i64 {

@@ -1,10 +1,11 @@
 //! The parser's loops on the host, where the kernel has `bpf_loop`.
 
 use super::caller::Callers;
+use super::grant::Grants;
 use super::spans::Spans;
 use super::{
-    CALLER_STEPS_MAX, Caller, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX, Parties, REPLY_AT,
-    Reply, Saying, Scratch,
+    CALLER_STEPS_MAX, Caller, GRANT_STEPS_MAX, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX,
+    Parties, REPLY_AT, Reply, Saying, Scratch,
 };
 use crate::abi::CALLER_ID_DIGITS;
 use crate::verifier::SCRATCH_BYTES;
@@ -31,6 +32,17 @@ impl Scratch {
             }
         }
         self.read_parties();
+    }
+
+    /// Reads for how long a REGISTER was accepted, as the kernel does.
+    pub fn read_grants(&mut self) -> Option<u32> {
+        self.begin_grants();
+        for _ in 0..GRANT_STEPS_MAX {
+            if self.grant().is_break() {
+                break;
+            }
+        }
+        self.granted_s()
     }
 }
 
@@ -124,6 +136,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         agent_at: 0,
         agent_line: 0,
         callers: Callers::NONE,
+        grants: Grants::NONE,
         spans: Spans::NONE,
         parties: Parties { from: [0; 3], to: [0; 3] },
         has_parties: false,

@@ -11,6 +11,7 @@
 mod agent;
 mod answer;
 mod caller;
+mod grant;
 #[cfg(not(target_arch = "bpf"))]
 mod host;
 mod lines;
@@ -25,6 +26,8 @@ use core::ops::ControlFlow;
 pub use self::answer::{Code, REPLY_AT, Reply, Saying};
 use self::caller::Callers;
 pub use self::caller::{CALLER_STEPS_MAX, Caller};
+pub use self::grant::GRANT_STEPS_MAX;
+use self::grant::Grants;
 #[cfg(not(target_arch = "bpf"))]
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
@@ -174,6 +177,8 @@ pub struct Scratch {
     agent_line: u32,
     /// Of the walk over caller IDs.
     callers: Callers,
+    /// Of the walk over what a registrar granted.
+    grants: Grants,
     /// The lines that an answer repeats.
     spans: Spans,
     /// Caller and called as [`Scratch::read_parties`] finds them.
@@ -459,6 +464,7 @@ impl Scratch {
         }
         let Some(end) = self.line_end(start) else { return self.doubtful() };
         self.position = end + 1;
+        self.headers_at = end + 1;
         ControlFlow::Continue(())
     }
 }

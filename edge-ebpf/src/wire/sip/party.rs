@@ -196,7 +196,7 @@ impl Scratch {
 
     /// A decimal number and where it ends; (0, `position`) where there is none. Beyond 32 bits it wraps.
     #[inline(always)]
-    fn number_and_end(&self, position: u32) -> (u32, u32) {
+    pub(super) fn number_and_end(&self, position: u32) -> (u32, u32) {
         let (digits, value) = leading_number(word(&self.bytes, position));
         if digits < 8 {
             return (value, position + digits);
