@@ -56,8 +56,9 @@ fn packets(edge: &Edge<'_>, outcome: Outcome) -> u64 {
 }
 
 #[test]
-fn a_ban_ends_connections_on_the_server_and_lets_none_begin() {
+fn a_ban_ends_connections_at_both_ends_and_lets_none_begin() {
     let lab = Lab::make().unwrap();
+    let _mirror = edge_tests::kernel::Mirror::hold(&lab.peer, "peer0").unwrap();
     let edge = Edge::start(&lab, &limited("sip.invite = '50/s'")).unwrap();
     let open_ones = [5060, 5061, 2775].map(|port| connection(&lab, port));
     for (client, server) in &open_ones {
@@ -67,6 +68,9 @@ fn a_ban_ends_connections_on_the_server_and_lets_none_begin() {
     for (client, server) in &open_ones {
         let error = says(client, server).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the server lets go at once");
+        // What it said comes again, because nobody has acknowledged it.
+        let error = { client }.read(&mut [0; 16]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the client hears of it, too");
     }
     assert!(packets(&edge, Outcome::ResetBanned) >= 3);
     let _listener = listen(&lab, 5061);

@@ -4,6 +4,7 @@ use edge_ebpf::abi::{Outcome, Settings, StandingKind};
 use edge_tests::fixtures::world::{
     ACME_SOURCE, ACME_SOURCE_V6, Prefix, SERVER, SERVER_V6, SIP_PORT, SMPP_PORT, Scenario, at_once,
 };
+use edge_tests::kernel::{XDP_PASS, XDP_TX};
 use edge_tests::lent::Lent;
 use edge_tests::packet::{Frame, TAG_8021Q, Tcp};
 use edge_tests::smpp::{bind, bind_response, command};
@@ -57,6 +58,39 @@ fn a_checksum_that_is_to_be_completed_stays_so() {
     kernel.prepare(&banned()).unwrap();
     let (_, became) = kernel.pass(&segment(header, b"OPTIONS sip:a SIP/2.0\r\n")).unwrap();
     assert_eq!(became, segment(header.flags(Tcp::RST | Tcp::ACK), b""));
+}
+
+/// Once the server was told, the client is: by the frame that a server would send, built by the harness.
+#[test]
+fn a_segment_that_comes_again_is_answered_with_a_reset() {
+    let v4 = [Frame::ipv4(ACME_SOURCE, SERVER), Frame::ipv4(SERVER, ACME_SOURCE)];
+    let v6 = [Frame::ipv6(ACME_SOURCE_V6, SERVER_V6), Frame::ipv6(SERVER_V6, ACME_SOURCE_V6)];
+    let tagged = |both: &[Frame; 2]| both.clone().map(|frame| frame.tag(TAG_8021Q, 7));
+    let header =
+        |sequence| Tcp { acknowledgement: 0x8765_4321, ..Tcp::data(CLIENT_PORT, SIP_PORT, sequence) };
+    let reset = Tcp { acknowledgement: 0, ..Tcp::data(SIP_PORT, CLIENT_PORT, 0x8765_4321) }.flags(Tcp::RST);
+    let mut kernel = Lent::take().unwrap();
+    for ([there, back], words, size) in [tagged(&v4), tagged(&v6), v4, v6]
+        .iter()
+        .flat_map(|shape| [(0, 0), (3, 1), (10, 1400), (3, 9000)].map(|(words, size)| (shape, words, size)))
+    {
+        let segment =
+            |header| there.clone().tcp(header).tcp_options(words).payload(&vec![b'x'; size]).bytes();
+        let mut expected = back.clone().tcp(reset).bytes();
+        expected[..12].rotate_left(6);
+        // A closed window; one's complement has two zeros, so that the checksum stays.
+        let window = expected.len() - 6;
+        expected[window..window + 2].fill(0);
+        kernel.prepare(&banned()).unwrap();
+        let mut passes = |sequence| {
+            let (run, became) = kernel.pass(&segment(header(sequence))).unwrap();
+            assert_eq!(run.outcome, Outcome::ResetBanned);
+            (run.verdict, became)
+        };
+        assert_eq!(passes(7).0, XDP_PASS);
+        assert_eq!(passes(7), (XDP_TX, expected), "{there:?}, {words} words of options, {size} bytes");
+        assert_eq!(passes(8).0, XDP_PASS, "the server is told of what it has not seen");
+    }
 }
 
 /// Each reset reaches the server: a flood of segments must not become a flood of resets.

@@ -166,9 +166,14 @@ pub(crate) fn earlier(fingerprint: u64, window_ns: u64, now_ns: u64) -> Option<u
 #[inline(always)]
 pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
     // Without the cookie a branch may be anybody's: nothing travels free on it.
-    if !has_cookie() {
-        return;
+    if has_cookie() {
+        remember_surely(fingerprint, now_ns);
     }
+}
+
+/// The same of what is no request, or one that is known by more than its branch.
+#[inline(always)]
+pub(crate) fn remember_surely(fingerprint: u64, now_ns: u64) {
     if let Some(set) = maps::REPEATS.get_ptr_mut(repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT)) {
         // SAFETY: as in `earlier`.
         repeat::remember(unsafe { &mut *set }, fingerprint, now_ns);
