@@ -11,12 +11,15 @@ const TELL_EVERY_NS: u64 = 10_000_000_000;
 /// Tells of the source if its request names a known scanner.
 #[inline(always)]
 pub(crate) fn look(party: &Party, source: [u64; 2], now_ns: u64) {
-    let agent = edge_scanner();
     // SAFETY: within the map value that `source` points to; a lost race costs one event more.
     let told_ns = unsafe { &raw mut (*party.source).agent_told_ns };
     // SAFETY: as above.
     let before_ns = unsafe { told_ns.read() };
-    if agent != 0 && (before_ns == 0 || now_ns.saturating_sub(before_ns) >= TELL_EVERY_NS) {
+    if before_ns != 0 && now_ns.saturating_sub(before_ns) < TELL_EVERY_NS {
+        return;
+    }
+    let agent = edge_scanner();
+    if agent != 0 {
         // SAFETY: as above.
         unsafe { told_ns.write(now_ns) };
         events::send(EventKind::ScannerAgent, party.number, source, agent, 0, now_ns);

@@ -23,11 +23,12 @@ impl Scratch {
         if first & 0xff == u64::from(b'\r') {
             return ControlFlow::Break(());
         }
+        // Behind the payload stands what is left over from another.
+        let Some(end) = self.line_end(start) else { return ControlFlow::Break(()) };
         if first | repeated(b' ') == text(b"user-age") {
             self.agent_at = start;
             return ControlFlow::Break(());
         }
-        let Some(end) = self.line_end(start) else { return ControlFlow::Break(()) };
         self.agent_line = end + 1;
         ControlFlow::Continue(())
     }
@@ -95,6 +96,8 @@ mod tests {
             "X: y\r\n\r\nUser-Agent: sipcli/v1.8\r\n\r\n",
             "X: y\nUser-Agent: sipcli/v1.8\r\n\r\n",
             "X: User-Agent: sipcli/v1.8\r\n\r\n",
+            "User-Agent: sipcli/v1.8",
+            "X: y\r\nUser-Agent: sipcli/v1.8\n",
         ] {
             assert_eq!(behind(rest), 0, "{rest:?}");
         }
