@@ -397,6 +397,9 @@ fn what_servers_may_read_differently_is_not_framed() {
         "Content-Length: 1048577\r\n",
         "Content-Length: 99999999999999999999\r\n",
         "Content-Length: 5\r\n 5\r\n",
+        "Content-Length        : 5\r\n",
+        "Content-Length: 5\r\nContent-Length \t       : 0\r\n",
+        "l        : 5\r\n",
     ] {
         let wire = one(&format!("{head}{length}\r\nINVITE sip:hidden@b SIP/2.0\r\n\r\n"));
         assert_eq!(wire.findings, [Finding::Unframed], "{length:?}");

@@ -266,6 +266,8 @@ fn what_would_be_read_otherwise_by_others_is_not_changed() {
         "Max-Forwards 70\r\n",
         "X-Max-Forwards: 70\r\n",
         "Max-Forwards: 70000\r\n",
+        "Max-Forwards !: 70\r\n",
+        "Max-Forwards        : 70\r\nMax-Forwards: 70\r\n",
         "",
     ] {
         let stream = format!("INVITE sip:a@b SIP/2.0\r\n{hops}To: <sip:b@c>\r\n\r\n").into_bytes();
