@@ -150,8 +150,8 @@ pub trait World {
     /// Turns the packet into the answer to it. `false` if it has none, and is to be dropped.
     fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool;
 
-    /// Says that the source was refused.
-    fn tell_refused(&mut self, class: Class, now_ns: u64);
+    /// Says that the source was refused so many messages, which are counted already.
+    fn tell_refused(&mut self, class: Class, messages: u32, now_ns: u64);
 
     /// Says that a map had no room for what the packet brought.
     fn tell_full(&mut self, map: FullMap, now_ns: u64);

@@ -409,7 +409,7 @@ impl World for Journey<'_> {
         self.host.calls.refused.push(refusal);
     }
 
-    fn tell_refused(&mut self, _class: Class, _now_ns: u64) {}
+    fn tell_refused(&mut self, _class: Class, _messages: u32, _now_ns: u64) {}
 
     fn tell_full(&mut self, _map: FullMap, _now_ns: u64) {}
 

@@ -218,7 +218,7 @@ pub fn judge_datagram<W: World>(
     };
     world.count(class, allowance, 1);
     if matches!(allowance, Allowance::Refused) {
-        world.tell_refused(class, now_ns);
+        world.tell_refused(class, 1, now_ns);
         if let Some(refusal) = refusal
             && is_certain
             && world.attend(now_ns)

@@ -200,7 +200,7 @@ fn settle<W: World>(world: &mut W, origin: Origin, binds: u32, now_ns: u64) -> O
     count_pdus(world, Allowance::Observed, judged.observed, 0);
     if judged.refused != 0 {
         count_pdus(world, Allowance::Refused, judged.refused, 0);
-        world.tell_refused(Class::SmppSubmit, now_ns);
+        world.tell_refused(Class::SmppSubmit, judged.refused, now_ns);
         return Outcome::SmppRefused;
     }
     if is_allowed {
@@ -234,7 +234,7 @@ fn refuse<W: World>(
 ) -> Outcome {
     world.drop_segment();
     count_pdus(world, Allowance::Refused, submits, binds);
-    world.tell_refused(class, now_ns);
+    world.tell_refused(class, submits + binds, now_ns);
     outcome
 }
 

@@ -120,7 +120,7 @@ fn refuse<W: World>(world: &mut W, tally: &Tally, now_ns: u64) {
         let messages = tally.initial(index);
         if messages != 0 {
             world.count(class(index), Allowance::Refused, messages);
-            world.tell_refused(class(index), now_ns);
+            world.tell_refused(class(index), messages, now_ns);
         }
     }
 }
@@ -196,11 +196,15 @@ fn count_judged<W: World>(world: &mut W, tally: &Tally) {
 
 #[inline(always)]
 fn tell_refused<W: World>(world: &mut W, tally: &Tally, now_ns: u64) {
+    let (mut all, mut first) = (0, CLASSES);
     for index in 0..CLASSES {
-        if tally.refused.of(index) != 0 {
-            world.tell_refused(class(index), now_ns);
+        let refused = tally.refused.of(index);
+        if refused != 0 && first == CLASSES {
+            first = index;
         }
+        all += refused;
     }
+    world.tell_refused(class(first), all, now_ns);
 }
 
 /// Lets the segment through.

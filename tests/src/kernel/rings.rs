@@ -2,12 +2,17 @@
 
 use anyhow::{Context as _, Result};
 use aya::maps::RingBuf;
-use edge_ebpf::abi::{CallRecord, MessageRecord, map};
+use edge_ebpf::abi::{CallRecord, Event, MessageRecord, map};
 use zerocopy::FromBytes;
 
 use super::Kernel;
 
 impl Kernel {
+    /// Rare facts since they were last asked for.
+    pub fn events(&mut self) -> Result<Vec<Event>> {
+        self.drain(map::EVENTS)
+    }
+
     /// Records of calls since they were last asked for.
     pub fn records(&mut self) -> Result<Vec<CallRecord>> {
         self.drain(map::RECORDS)

@@ -262,6 +262,27 @@ fn is_exact(server: StreamServer, is: &[u8], becomes: &[u8]) {
     assert_eq!((listener.refused, listener.answered, listener.unmatched, listener.waiting), (397, 397, 0, 0));
 }
 
+/// The 1st, 2nd, 4th, 8th … refusal is told of, also where a segment brings several and none of its own is one of those.
+#[test]
+fn a_source_is_told_of_however_many_refusals_a_segment_brings() {
+    let mut kernel = Lent::take().unwrap();
+    kernel.prepare(&Scenario::open().native_streams().account_limit(Class::SipRegister, at_once(0))).unwrap();
+    kernel.events().unwrap();
+    kernel.send(&Frame::ipv4(ACME_SOURCE, SERVER).tcp(Tcp::syn(PORT, SIP_PORT, ISN)).bytes()).unwrap();
+    let three: Vec<u8> = (0..3).flat_map(|number| message(12, number)).collect();
+    let mut up = ISN.wrapping_add(1);
+    for _ in 0..6 {
+        let frame = Frame::ipv4(ACME_SOURCE, SERVER).tcp(Tcp::data(PORT, SIP_PORT, up)).payload(&three);
+        assert_eq!(kernel.send(&frame.bytes()).unwrap().outcome, Outcome::SipRefused);
+        up = up.wrapping_add(u32::try_from(three.len()).unwrap());
+    }
+    let told = kernel.events().unwrap();
+    let register = Class::SipRegister.index() as u64;
+    let told: Vec<u64> =
+        told.iter().filter(|event| event.detail == register).map(|event| event.value).collect();
+    assert_eq!(told, [3, 6, 9, 18], "the 1st and 2nd, the 4th, the 8th, the 16th");
+}
+
 /// A server that passes everything on leaves the places taken: what finds none passes, and is owed.
 #[test]
 fn where_no_place_is_left_invites_pass_and_are_owed() {

@@ -252,7 +252,7 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn tell_refused(&mut self, class: Class, now_ns: u64) {
+    fn tell_refused(&mut self, class: Class, messages: u32, now_ns: u64) {
         let Some(party) = self.party else { return };
         // Over a limit, but no scanner: it has shown credentials.
         if party.is_registered() {
@@ -260,8 +260,9 @@ impl World for Kernel<'_> {
         }
         // SAFETY: a map value.
         let refused = unsafe { (*party.source).messages[Allowance::Refused as usize] };
-        // The 1st, 2nd, 4th, 8th … refusal: an attacker can send few of them however long he tries.
-        if refused.is_power_of_two() {
+        let before = refused.wrapping_sub(u64::from(messages));
+        // The 1st, 2nd, 4th, 8th … refusal, or what counts it in: an attacker can send few of them however long he tries.
+        if refused ^ before > before {
             let class = class.index() as u64;
             events::send(EventKind::SourceRefused, party.number, self.source, class, refused, now_ns);
         }
