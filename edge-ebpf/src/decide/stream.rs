@@ -7,9 +7,9 @@ use crate::stream::sip::{CLASSES, Finding, Spot, Tally, class};
 
 /// The outcome of a segment that was read. It is let through or dropped as a whole, with all that it brings.
 ///
-/// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes. Else what is
-/// over a limit is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what was over
-/// the limit is owed. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
+/// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes.
+/// Else what is over a limit is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what
+/// was over the limit is owed. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
 /// is dropped too, unless nothing is refused any more.
 #[inline(always)]
 pub fn settle_stream<W: World>(
