@@ -99,6 +99,11 @@ impl Host {
         host
     }
 
+    /// What each port carries, and how it refuses, is another now.
+    pub fn set_ports(&mut self, ports: Ports) {
+        *self.ports = ports;
+    }
+
     /// Moves the clock.
     pub const fn set_now_ns(&mut self, now_ns: u64) {
         self.now_ns = now_ns;

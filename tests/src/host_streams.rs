@@ -9,8 +9,8 @@ use edge_ebpf::decide::{Origin, judge_request, settle_stream, spare_allowed};
 use edge_ebpf::native::Delta;
 use edge_ebpf::stream::Segment;
 use edge_ebpf::stream::sip::{
-    Answered, Overwrite, PLACES, Reader, SPOTS, SipFlow, SipRefusals, Sought, Spot, Tally, disguise, respond,
-    within,
+    Answered, Overwrite, PLACES, Reader, SPOTS, SipFlow, SipRefusals, Sought, Spot, Tally, bit, disguise,
+    respond, within,
 };
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
@@ -117,7 +117,7 @@ impl Journey<'_> {
             }
         }
         let mut reader = Reader::new_zeroed();
-        reader.seek(Sought::Requests, self.host.server_behind(key.destination_port));
+        reader.seek(Sought::Requests, bit(self.host.server_behind(key.destination_port)));
         let finding = reader.run(&flow, &changes.frame[..], segment);
         let spots = (0..narrow(SPOTS)).map_while(|at| reader.request(at)).collect();
         self.stream = Some(StreamOnTrial { key, spots, changes });
@@ -169,7 +169,6 @@ impl Host {
         let transport = &headers.transport;
         let has = |bits: u8| transport.flags & bits != 0;
         let (key, client) = names(headers);
-        let server = self.server_behind(key.source_port);
         let streams = &mut self.streams;
         let Some(refusals) = streams.refusals.get_mut(&client) else { return };
         refusals.requests.acknowledge(transport.acknowledgement);
@@ -182,7 +181,7 @@ impl Host {
             }
             refusals.answers.retire();
             let mut reader = Reader::new_zeroed();
-            reader.seek(Sought::Answers, server);
+            reader.seek(Sought::Answers, refusals.servers);
             reader.run(flow, &changes.frame[..], segment);
             let waiting = refusals.waiting();
             let (mut answered, mut unmatched) = (0, 0);

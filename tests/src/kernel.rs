@@ -16,8 +16,8 @@ use aya::programs::{Program, RawTracePointRunOptions, TestRun as _, TestRunOptio
 use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use edge_ebpf::abi::{
     AccountState, BenchFrame, BindState, CALLER_ID_DIGITS, CallKey, CallState, CallerId, EgressOutcome,
-    FlowKey, Member, Outcome, Policy, SENDER_ID, Settings, SourceState, Standing, StandingKind, SystemId,
-    Verdict, bench, map, program,
+    FlowKey, Member, Outcome, Policy, Ports, SENDER_ID, Settings, SourceState, Standing, StandingKind,
+    SystemId, Verdict, bench, map, program,
 };
 use edge_ebpf::native::Refusals;
 use edge_ebpf::stream::sip::{SipFlow, SipRefusals};
@@ -200,7 +200,7 @@ impl Kernel {
         self.generation += 1;
         let settings = before.settings(self.generation, [u64::from(self.generation), 0x0123_4567_89ab_cdef]);
         self.set(map::SETTINGS, 0, settings)?;
-        self.set(map::PORTS, 0, before.ports())?;
+        self.set_ports(before.ports())?;
         for (system_id, number) in &before.system_ids {
             let map = self.ebpf.map_mut(map::SYSTEM_IDS).context(map::SYSTEM_IDS)?;
             HashMap::<_, SystemId, u32>::try_from(map)?.insert(system_id, number, 0)?;
@@ -432,6 +432,11 @@ impl Kernel {
             sources.insert(mapped([10, high, middle, low]), state, 0)?;
         }
         Ok(())
+    }
+
+    /// What each port carries, and how it refuses.
+    pub fn set_ports(&mut self, ports: Ports) -> Result<()> {
+        self.set(map::PORTS, 0, ports)
     }
 
     /// One value of an array map.

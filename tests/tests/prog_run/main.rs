@@ -16,4 +16,5 @@ mod registered;
 mod resets;
 mod rows;
 mod stream_refusals;
+mod stream_reloads;
 mod streams;

@@ -18,13 +18,13 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use crate::refusals::{checksum_is_right, length_of};
 
-const NOW_NS: u64 = 1_000_000_000_000;
-const PORT: u16 = 40_000;
-const ISN: u32 = u32::MAX - 2000;
-const SERVER_ISN: u32 = u32::MAX - 900;
+pub(crate) const NOW_NS: u64 = 1_000_000_000_000;
+pub(crate) const PORT: u16 = 40_000;
+pub(crate) const ISN: u32 = u32::MAX - 2000;
+pub(crate) const SERVER_ISN: u32 = u32::MAX - 900;
 
 /// A message of the client; its `Call-ID` says which.
-fn message(kind: usize, number: usize) -> Vec<u8> {
+pub(crate) fn message(kind: usize, number: usize) -> Vec<u8> {
     let request = |method| Request::new(method).call_id(&format!("{number}@client"));
     let hops = |line: &str| {
         let text = String::from_utf8(request("INVITE").body(SDP).bytes()).unwrap();
@@ -46,7 +46,7 @@ fn message(kind: usize, number: usize) -> Vec<u8> {
 }
 
 /// What a server must answer what is changed for it.
-const fn refusal(server: StreamServer) -> (u16, &'static str) {
+pub(crate) const fn refusal(server: StreamServer) -> (u16, &'static str) {
     match server {
         StreamServer::Proxy => (483, "Too Many Hops"),
         StreamServer::B2bua => (420, "Bad Extension"),
@@ -84,13 +84,14 @@ fn serve(server: StreamServer, arrived: &[u8], phrase: &str) -> Vec<(u16, Vec<u8
     answers
 }
 
-struct Session<'a> {
-    kernel: &'a mut Kernel,
-    host: Host,
+/// A connection in the kernel and on the host, which must agree.
+pub(crate) struct Session<'a> {
+    pub(crate) kernel: &'a mut Kernel,
+    pub(crate) host: Host,
 }
 
 impl Session<'_> {
-    fn comes(&mut self, header: Tcp, payload: &[u8]) -> Result<Vec<u8>, TestCaseError> {
+    pub(crate) fn comes(&mut self, header: Tcp, payload: &[u8]) -> Result<Vec<u8>, TestCaseError> {
         let frame = Frame::ipv4(ACME_SOURCE, SERVER).tcp(header).payload(payload).bytes();
         let (run, changed) = self.kernel.pass(&frame).unwrap();
         self.host.passed = None;
@@ -98,7 +99,7 @@ impl Session<'_> {
         self.compare(&changed, &frame)
     }
 
-    fn leaves(&mut self, header: Tcp, payload: &[u8]) -> Result<Vec<u8>, TestCaseError> {
+    pub(crate) fn leaves(&mut self, header: Tcp, payload: &[u8]) -> Result<Vec<u8>, TestCaseError> {
         let frame = Frame::ipv4(SERVER, ACME_SOURCE).tcp(header).payload(payload).bytes();
         let (outcome, changed) = self.kernel.leave_changed(&frame).unwrap();
         self.host.passed = None;

@@ -6,12 +6,10 @@ use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use edge_ebpf::abi::{RefusalMode, refusal_of};
 use edge_ebpf::stream::Segment;
 use edge_ebpf::stream::sip::{
     Answered, Overwrite, PLACES, Reader, SPOTS, STEPS, SipFlow, SipRefusals, Sought, Spot, respond, within,
 };
-use edge_ebpf::verifier::opaque;
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
@@ -65,14 +63,15 @@ struct Turn {
     unmatched: u32,
 }
 
-/// Whether answers of the port at hand may be to refused INVITEs.
+/// Whether answers of the port at hand may be to refused requests: where any ever was, however it refuses now. What waits, and
+/// what may come again, outlives a change of the configuration.
 #[inline(always)]
 pub(crate) fn may_follow() -> bool {
-    let (Some(ports), Some(headers)) = (maps::PORTS.get(0), maps::HEADERS.get_ptr(0)) else { return false };
+    let Some(headers) = maps::HEADERS.get_ptr(0) else { return false };
     // SAFETY: this CPU's own value.
     let port = u16::from_be_bytes(unsafe { (*headers).transport.source_port });
-    let (mode, _) = refusal_of(ports.refusals[(opaque(u64::from(port)) & 0xffff) as usize]);
-    matches!(mode, RefusalMode::Native)
+    // SAFETY: a map value, of which one word is read.
+    maps::LISTENERS.get_ptr(u32::from(port)).is_some_and(|listener| unsafe { (*listener).refused } != 0)
 }
 
 /// Turns the server's answers to refused INVITEs into what the client is told.
@@ -140,7 +139,7 @@ fn tell(frame: *mut __sk_buff, scratch: *mut Scratch, headers: &Headers, refusal
     let waiting = refusals.waiting();
     // SAFETY: as above.
     let reader = unsafe { &mut (*scratch).reader };
-    reader.seek(Sought::Answers, sip_refusal::server_behind(u16::from_be_bytes(transport.source_port)));
+    reader.seek(Sought::Answers, refusals.servers);
     if reader.start(state, segment) {
         // SAFETY: the helper calls `step` with `turn`, which lives on this stack meanwhile.
         unsafe { bpf_loop(STEPS, step as *const () as *mut c_void, context, 0) };

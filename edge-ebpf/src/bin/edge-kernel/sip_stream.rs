@@ -9,7 +9,7 @@ use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{FlowKey, Outcome, Service, SourceState};
 use edge_ebpf::decide;
 use edge_ebpf::stream::Segment;
-use edge_ebpf::stream::sip::{Reader, STEPS, SipFlow, Sought};
+use edge_ebpf::stream::sip::{Reader, STEPS, SipFlow, Sought, bit};
 use edge_ebpf::wire::Headers;
 use edge_ebpf::wire::transport::flag;
 
@@ -185,7 +185,7 @@ fn read(frame: *mut xdp_md, scratch: *mut Scratch, headers: &Headers) -> *mut Si
             u64::from(state.main.next != seq),
         ) as u32;
     }
-    reader.seek(Sought::Requests, sip_refusal::server_behind(sip_refusal::port()));
+    reader.seek(Sought::Requests, bit(sip_refusal::server_behind(sip_refusal::port())));
     if reader.start(state, Segment { seq, payload: transport.payload as u32, len }) {
         let mut turn = Turn { frame, reader };
         // SAFETY: the helper calls `step` with `turn`, which lives on this stack meanwhile.

@@ -4,6 +4,7 @@
 
 use super::cursor::{Phase, seen};
 use super::reader::Reader;
+use super::refusals::is_refusal;
 use super::{HEADERS_BYTES_MAX, HISTORY_BYTES};
 use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
@@ -57,7 +58,7 @@ impl Reader {
         let second = word(&self.bytes, self.position + 8);
         let message = if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
             match status_code(second) {
-                Some((method, status)) if self.is_refusal(status) => {
+                Some((method, status)) if is_refusal(status, self.servers) => {
                     method as u32 | seen::RESPONSE | seen::REFUSES
                 }
                 Some((method, _)) => method as u32 | seen::RESPONSE,

@@ -39,7 +39,7 @@ pub use cursor::{Cursor, Phase, SipFlow};
 pub use hole::OwnHole;
 pub use reader::{Finding, Reader, STEPS};
 pub use refusals::{
-    Answered, CODE, Overwrite, PHRASE, PLACES, Ring, SPOTS, SipRefusals, Spot, disguise, respond, within,
+    Answered, CODE, Overwrite, PHRASE, PLACES, Ring, SPOTS, SipRefusals, Spot, bit, disguise, respond, within,
 };
 pub use spots::Sought;
 pub use tally::{CLASSES, PerClass, Tally, class};

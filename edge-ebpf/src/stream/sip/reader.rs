@@ -83,8 +83,8 @@ pub struct Reader {
     frees: u32,
     /// [`super::Sought`] as integer.
     pub(super) sought: u32,
-    /// [`crate::abi::StreamServer`] as integer.
-    pub(super) server: u32,
+    /// Who the servers are, each its [`super::bit`].
+    pub(super) servers: u32,
     /// Not 0 as long as no start line has shown that this is SIP.
     pub(super) unproven: u32,
     /// Sequence number from which on everything is read for the first time.

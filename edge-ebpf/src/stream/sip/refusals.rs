@@ -16,7 +16,8 @@
 //! * An octet of the stream is changed in every copy that passes, or in none: only what is read for the first time and in
 //!   order is changed, and where there is no room to remember it nothing is.
 //! * What cannot be refused passes, and is owed. Nothing is withheld.
-//! * Which of the server's answers is to which INVITE is not looked at: as many are changed as refusals wait.
+//! * Which of the server's answers is to which INVITE is not looked at: as many are changed as refusals wait. What an answer
+//!   to them says is known from how they were changed, and not from the configuration, which may have changed since.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -71,6 +72,12 @@ pub struct Spot {
 impl Spot {
     const fn end(self) -> u32 {
         self.seq.wrapping_add(self.len)
+    }
+
+    /// The server for which a request is changed there: a name has more octets than a number.
+    #[inline(always)]
+    const fn changed_for(self) -> StreamServer {
+        if self.len <= DIGITS_MAX { StreamServer::Proxy } else { StreamServer::B2bua }
     }
 }
 
@@ -163,8 +170,8 @@ pub struct SipRefusals {
     pub let_go: u32,
     /// Answers to refusals. The way out.
     pub answered: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// The servers, each its [`bit`], for which those that wait were changed. The way in.
+    pub servers: u32,
     /// What was changed of requests. The way in, but for what the server acknowledges, which is the way out's.
     pub requests: Ring,
     /// Answers. The way out, but for what the client acknowledges, which is the way in's.
@@ -194,6 +201,9 @@ impl SipRefusals {
         if !self.requests.take(spot) {
             return false;
         }
+        // Those that wait may be of before a change of the configuration.
+        let waiting = if self.waiting() == 0 { 0 } else { self.servers };
+        self.servers = waiting | bit(spot.changed_for());
         self.refused = self.refused.wrapping_add(1);
         disguise(spot, octets);
         true
@@ -240,20 +250,28 @@ pub trait Overwrite {
     }
 }
 
-/// The status with which a server answers a request that was changed for it.
+/// A server in a set of them.
 #[must_use]
 #[inline(always)]
-pub(super) const fn answered_by(server: StreamServer) -> u32 {
-    match server {
-        StreamServer::Proxy => 483,
-        StreamServer::B2bua => 420,
+pub const fn bit(server: StreamServer) -> u32 {
+    1 << server as u32
+}
+
+/// Whether one of these servers answers so what was changed for it.
+#[must_use]
+#[inline(always)]
+pub(super) const fn is_refusal(status: u32, servers: u32) -> bool {
+    match status {
+        483 => servers & bit(StreamServer::Proxy) != 0,
+        420 => servers & bit(StreamServer::B2bua) != 0,
+        _ => false,
     }
 }
 
 /// Changes a request so that the server refuses it: makes zeros of the digits of Max-Forwards, or Require of its name.
 #[inline(always)]
 pub fn disguise<O: Overwrite>(spot: Spot, octets: &mut O) {
-    if spot.len <= DIGITS_MAX {
+    if matches!(spot.changed_for(), StreamServer::Proxy) {
         octets.overwrite(spot.seq, *b"0000", spot.len);
         return;
     }

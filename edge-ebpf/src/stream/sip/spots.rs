@@ -2,7 +2,7 @@
 
 use super::cursor::seen;
 use super::reader::{Finding, Reader, target};
-use super::refusals::{DIGITS_MAX, NAME_BYTES, PHRASE_BYTES_MAX, SPOTS, Spot, answered_by};
+use super::refusals::{DIGITS_MAX, NAME_BYTES, PHRASE_BYTES_MAX, SPOTS, Spot, bit};
 use super::tally;
 use crate::abi::{Class, StreamServer, indexed_enum};
 use crate::stream::before;
@@ -21,24 +21,17 @@ indexed_enum! {
 }
 
 impl Reader {
-    /// Says what is to be remembered, and who the server is, before [`Reader::start`].
+    /// Says what is to be remembered, and who the servers are, each its [`super::bit`], before [`Reader::start`].
     #[inline(always)]
-    pub fn seek(&mut self, sought: Sought, server: StreamServer) {
+    pub fn seek(&mut self, sought: Sought, servers: u32) {
         self.sought = sought as u32;
-        self.server = server as u32;
+        self.servers = servers;
     }
 
     /// Whether the server is a [`StreamServer::B2bua`].
     #[inline(always)]
     pub(super) const fn is_before_b2bua(&self) -> bool {
-        self.server == StreamServer::B2bua as u32
-    }
-
-    /// Whether that is the status which the server answers a refused INVITE with.
-    #[inline(always)]
-    pub(super) fn is_refusal(&self, status: u32) -> bool {
-        let server = if self.is_before_b2bua() { StreamServer::B2bua } else { StreamServer::Proxy };
-        status == answered_by(server)
+        self.servers & bit(StreamServer::B2bua) != 0
     }
 
     /// How many places were found.

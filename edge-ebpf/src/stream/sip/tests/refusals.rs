@@ -9,7 +9,7 @@ use super::{ISN, Wire};
 use crate::abi::StreamServer;
 use crate::stream::Segment;
 use crate::stream::sip::{
-    Answered, Overwrite, PLACES, Reader, SPOTS, SipRefusals, Sought, Spot, disguise, respond, within,
+    Answered, Overwrite, PLACES, Reader, SPOTS, SipRefusals, Sought, Spot, bit, disguise, respond, within,
 };
 
 /// The payload of a segment, which is changed.
@@ -40,6 +40,13 @@ impl Edge {
         Self { wire: Wire::new(true), refusals: SipRefusals::new_zeroed(), sought, server }
     }
 
+    /// The server's direction, where so many wait that were changed for `server`.
+    fn answering(server: StreamServer, waiting: u32) -> Self {
+        let mut edge = Self::new(Sought::Answers, server);
+        (edge.refusals.refused, edge.refusals.servers) = (waiting, bit(server));
+        edge
+    }
+
     /// A segment passes; as what.
     fn pass(&mut self, stream: &[u8], from: usize, to: usize) -> Vec<u8> {
         let segment = Segment {
@@ -56,7 +63,7 @@ impl Edge {
             if seeks_requests { disguise(spot, &mut payload) } else { respond(spot, &mut payload) }
         }
         let reader: &mut Reader = &mut self.wire.reader;
-        reader.seek(self.sought, self.server);
+        reader.seek(self.sought, if seeks_requests { bit(self.server) } else { refusals.servers });
         reader.run(&self.wire.flow, &payload.octets[..], segment);
         for spot in (0..u32::try_from(SPOTS).unwrap()).map_while(|at| reader.spot(at)) {
             if seeks_requests {
@@ -221,8 +228,7 @@ fn an_answer_says_503_in_as_many_octets_whatever_its_phrase_was() {
                     .into_bytes()
             };
             let said = answer(status, phrase);
-            let mut edge = Edge::new(Sought::Answers, server);
-            edge.refusals.refused = 1;
+            let mut edge = Edge::answering(server, 1);
             assert_eq!(edge.pass(&said, 0, said.len()), answer(503, told), "{phrase:?}");
             let again = edge.pass(&said, 5, said.len() - 3);
             assert_eq!(again, answer(503, told)[5..said.len() - 3], "and again");
@@ -234,8 +240,7 @@ fn an_answer_says_503_in_as_many_octets_whatever_its_phrase_was() {
 #[test]
 fn answers_of_which_nobody_waits_for_one_stay() {
     let said = b"SIP/2.0 483 Too Many Hops\r\nContent-Length: 0\r\n\r\n".repeat(3);
-    let mut edge = Edge::new(Sought::Answers, StreamServer::Proxy);
-    edge.refusals.refused = 2;
+    let mut edge = Edge::answering(StreamServer::Proxy, 2);
     let told = String::from_utf8(edge.pass(&said, 0, said.len())).unwrap();
     assert_eq!(
         (told.matches("503 Rate Exceeded").count(), told.matches("483 Too Many Hops").count()),
@@ -247,8 +252,7 @@ fn answers_of_which_nobody_waits_for_one_stay() {
         (StreamServer::B2bua, [&both[..], &["SIP/2.0 483 Too Many Hops\r\n\r\n"]].concat()),
     ] {
         for other in others {
-            let mut edge = Edge::new(Sought::Answers, server);
-            edge.refusals.refused = 1;
+            let mut edge = Edge::answering(server, 1);
             assert_eq!(edge.pass(other.as_bytes(), 0, other.len()), other.as_bytes());
         }
     }
@@ -334,4 +338,23 @@ fn a_483_that_nobody_waits_for_is_foreign() {
     assert!(refusals.refuse(spot, &mut payload));
     assert_eq!(refusals.let_go(), 1);
     assert_eq!(refusals.answer(spot, &mut payload), Answered::Foreign);
+}
+
+/// What waits may have been changed for another server than the one that the configuration names now.
+#[test]
+fn an_answer_is_known_by_how_what_waits_was_changed() {
+    let mut refusals = SipRefusals::new_zeroed();
+    let mut payload = Payload { octets: Vec::new(), segment: Segment { seq: 0, payload: 0, len: 0 } };
+    let (number, name) = (Spot { seq: 8, len: 2 }, Spot { seq: 90, len: 12 });
+    let [proxy, b2bua] = [StreamServer::Proxy, StreamServer::B2bua].map(bit);
+    for (spot, servers) in [(number, proxy), (number, proxy), (name, proxy | b2bua), (number, proxy | b2bua)]
+    {
+        assert!(refusals.refuse(spot, &mut payload));
+        assert_eq!(refusals.servers, servers);
+    }
+    while refusals.waiting() != 0 {
+        assert_eq!(refusals.answer(Spot { seq: 8, len: 17 }, &mut payload), Answered::Matched);
+    }
+    assert!(refusals.refuse(name, &mut payload));
+    assert_eq!(refusals.servers, b2bua, "none of before waits any more");
 }
