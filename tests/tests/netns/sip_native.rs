@@ -162,13 +162,13 @@ fn a_port_whose_server_does_not_look_at_hops_drops_until_a_reload() {
     drop(answering);
 }
 
-/// The doctor asks through Edge, as a customer would: a proxy bears it and rings nobody, who passes calls on does not, and a
-/// user agent bears the other form.
+/// The doctor asks through Edge, as a customer would: a proxy bears it and rings nobody; who passes calls on does not, and they are
+/// ended where they were taken; a user agent bears the other form.
 #[test]
 fn the_doctor_finds_out_who_looks_at_what() {
     let lab = Lab::make().unwrap();
     let edge = Edge::start(&lab, &native()).unwrap();
-    let callee = || Sipp::server_at(&lab, edge.directory(), "callee", (SERVER, 5070)).unwrap();
+    let callee = || Sipp::server_at(&lab, edge.directory(), "callee_takes", (SERVER, 5070)).unwrap();
     let asked = || {
         let mut doctor = lab.peer.command(binary("edgectl").unwrap());
         doctor.args(["--json", "doctor", "sip", &format!("{SERVER}:5060"), "--user", USER]);
@@ -179,13 +179,18 @@ fn the_doctor_finds_out_who_looks_at_what() {
     };
     let (proxy, answering) = (kamailio(&lab, &edge, &[]), callee());
     let said = asked();
-    assert!(said["stream_server"] == "proxy" && said["steps"][1]["found"] == "483 Too Many Hops", "{said}");
+    assert!(said["stream_server"] == "proxy" && said["steps"].as_array().unwrap().len() == 6, "{said}");
+    for step in [1, 3, 5] {
+        assert_eq!(said["steps"][step]["found"], "483 Too Many Hops", "{said}");
+    }
     assert_eq!(answering.stop().unwrap()["INVITE_Recv"], 0, "nobody was rung");
     drop(proxy);
     let (proxy, answering) = (kamailio(&lab, &edge, &["-A", "WITHOUT_HOPS"]), callee());
     let said = asked();
     assert!(said["native"] == false && said["stream_server"].is_null(), "{said}");
-    drop((proxy, answering));
+    let heard = answering.stop().unwrap();
+    assert_eq!(["INVITE_Recv", "ACK_Recv", "BYE_Recv"].map(|it| heard[it]), [2; 3], "taken, and ended");
+    drop(proxy);
     let _baresip = Baresip::start(&lab, edge.directory(), USER).unwrap();
     let said = asked();
     assert!(said["stream_server"] == "b2bua" && said["steps"][3]["found"] == "420 Bad Extension", "{said}");

@@ -399,12 +399,13 @@ The server must answer in 16 bytes; then the listener's refusal may be `native`.
 Example:
   edgectl doctor smpp 198.51.100.10:2775 --system-id probe --password-file probe.secret")]
     Smpp(SmppArgs),
-    /// Send a SIP server over TCP the calls that it must refuse, and see whether it does; exits 1 if it does not
+    /// Send a SIP server over TCP the requests that it must refuse, and see whether it does; exits 1 if it does not
     #[command(after_help = "\
-Sends what the kernel makes of a refused INVITE. First one with Max-Forwards 00: a proxy must answer 483.
+Sends what the kernel makes of a refused INVITE. First one with Max-Forwards 00: a proxy must answer 483, and so it must
+to a REGISTER (which only asks who is bound) and to a MESSAGE (which is empty).
 Else one that requires an extension which nobody has: a B2BUA must answer 420.
 Then `sip.stream_refusal` may be `native`, with `sip.stream_server` as it is told.
-A server that takes the first for a call has it given up at once.
+A server that takes the first for a call has it given up at once, or ended.
 
 Example:
   edgectl doctor sip 198.51.100.10:5060")]

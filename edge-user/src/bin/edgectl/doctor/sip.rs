@@ -3,149 +3,140 @@
 //!
 //! Of a proxy's Max-Forwards the digits become zeros, and 503 of the 483 that it answers then (RFC 3261 16.3); of a B2BUA's the
 //! name becomes Require, and 503 of its 420 (8.2.2.3). Here an INVITE comes in the one form and then in the other, to a user whom
-//! nobody has. In this order, because a proxy that does not look passes the second on, and who is behind it may say 420.
+//! nobody has. In this order, because a proxy that does not look passes the second on, and who is behind it may say 420. Of a
+//! proxy more than INVITE is refused, so that is tried, too: a registrar need not look at Max-Forwards.
+
+mod answers;
+mod dialog;
 
 use std::net::SocketAddr;
 
 use edge_ebpf::abi::StreamServer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use self::answers::{Answer, Server};
+use self::dialog::Dialog;
 use super::{PATIENCE, Steps, connect};
 use crate::cli::SipArgs;
 
-/// The longest answer that is believed.
-const LONGEST_BYTES: usize = 64 * 1024;
+/// The header line of a request that may go on.
+const GOES_ON: &str = "Max-Forwards: 70";
 
-/// Goes through all steps. `None`: the server makes neither check.
+/// A request that the server must refuse.
+struct Trial {
+    what: &'static str,
+    method: &'static str,
+    /// The line that stands where Max-Forwards did.
+    line: &'static str,
+    /// The status that is wanted.
+    wanted: u16,
+}
+
+/// Nothing else is refused through a B2BUA.
+const OF_B2BUA: Trial = Trial {
+    what: "INVITE that requires extension 70",
+    method: "INVITE",
+    line: "Require     : 70",
+    wanted: 420,
+};
+
+/// To OPTIONS a proxy may say what it likes, and they are not refused through it.
+const OF_PROXY: [Trial; 3] = [
+    of_proxy("INVITE with Max-Forwards 00", "INVITE"),
+    of_proxy("REGISTER with Max-Forwards 00", "REGISTER"),
+    of_proxy("MESSAGE with Max-Forwards 00", "MESSAGE"),
+];
+
+const fn of_proxy(what: &'static str, method: &'static str) -> Trial {
+    Trial { what, method, line: "Max-Forwards: 00", wanted: 483 }
+}
+
+/// Goes through all steps. `None`: the server makes neither check, or not for all that is refused through it.
 pub(super) async fn examine(args: &SipArgs, steps: &mut Steps) -> Option<StreamServer> {
-    for kind in [StreamServer::Proxy, StreamServer::B2bua] {
-        // A connection each: on the first one more may be said of the first call.
-        if attempt(args, kind, steps).await? {
-            return Some(kind);
-        }
+    let [calls, others @ ..] = &OF_PROXY;
+    if !calls.attempt(args, steps).await? {
+        return OF_B2BUA.attempt(args, steps).await?.then_some(StreamServer::B2bua);
     }
-    None
-}
-
-/// What is tried, the header line that tries it, and the status that is wanted.
-const fn trial(kind: StreamServer) -> (&'static str, &'static str, u16) {
-    match kind {
-        StreamServer::Proxy => ("INVITE with Max-Forwards 00", "Max-Forwards: 00", 483),
-        StreamServer::B2bua => ("INVITE that requires extension 70", "Require     : 70", 420),
+    let mut fits = true;
+    for trial in others {
+        fits &= trial.attempt(args, steps).await?;
     }
+    fits.then_some(StreamServer::Proxy)
 }
 
-/// Whether the server makes that check; `None` if there is no connection to it.
-async fn attempt(args: &SipArgs, kind: StreamServer, steps: &mut Steps) -> Option<bool> {
-    let (what, line, wanted) = trial(kind);
-    let mut stream = connect(&args.server, steps).await?;
-    let own = stream.local_addr().map_or_else(|_| "0.0.0.0:0".to_owned(), |own: SocketAddr| own.to_string());
-    let id = format!("{own}-{}", std::process::id());
-    let call = Call { uri: format!("sip:{}@{}", args.user, args.server), own, id };
-    let answered = ask(&mut stream, &call.request("INVITE", line, "")).await;
-    let found = match &answered {
-        Ok(answer) if answer.status == wanted => Ok(answer.line.clone()),
-        Ok(answer) => Err(format!("{}; {wanted} is needed", answer.line)),
-        Err(error) => Err(error.clone()),
-    };
-    // A call that goes on is given up, a final answer is acknowledged, and who has answered is left. Whatever becomes of that.
-    let (methods, to): (&[_], _) = match &answered {
-        Ok(answer) if answer.status >= 300 => (&["ACK"], answer.to.as_str()),
-        Ok(answer) if answer.status >= 200 => (&["ACK", "BYE"], answer.to.as_str()),
-        _ => (&["CANCEL"], ""),
-    };
-    for method in methods {
-        let _ = stream.write_all(call.request(method, "Max-Forwards: 70", to).as_bytes()).await;
-    }
-    Some(steps.note(what, found).is_some())
-}
-
-/// What the server says first that is more than 100.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    /// Its status line, without the version.
-    line: String,
-    /// The value of To.
-    to: String,
-}
-
-async fn ask(stream: &mut TcpStream, invite: &str) -> Result<Answer, String> {
-    let asked = async {
-        stream.write_all(invite.as_bytes()).await?;
-        let mut heard = Vec::new();
-        loop {
-            let mut octets = [0; 4096];
-            let read = stream.read(&mut octets).await?;
-            if read == 0 {
-                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
-            }
-            heard.extend_from_slice(&octets[..read]);
-            if let Some(answer) = answer(&heard) {
-                return Ok(answer);
-            }
-            if heard.len() > LONGEST_BYTES {
-                return Err(std::io::Error::other("the server says much, and nothing to the point"));
-            }
-        }
-    };
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(answer) => answer.map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
-            _ => error.to_string(),
-        }),
-        Err(_) => Err(format!("no answer beyond 100 within {} s", PATIENCE.as_secs())),
-    }
-}
-
-/// The first answer to an INVITE beyond 100 whose headers are all there. (No answer of that kind has a body that looks
-/// like another.)
-fn answer(heard: &[u8]) -> Option<Answer> {
-    let text = String::from_utf8_lossy(heard);
-    let (whole, _) = text.rsplit_once("\r\n\r\n")?;
-    whole.split("\r\n\r\n").find_map(|head| {
-        let mut lines = head.trim_start().lines();
-        let line = lines.next()?.strip_prefix("SIP/2.0 ")?.to_owned();
-        let status = line.get(..3)?.parse().ok().filter(|status| *status > 100)?;
-        let named = |line: &str| {
-            let (name, value) = line.split_once(':')?;
-            let name = name.trim();
-            (name.eq_ignore_ascii_case("to") || name.eq_ignore_ascii_case("t"))
-                .then(|| value.trim().to_owned())
+impl Trial {
+    /// Whether the server makes that check; `None` if there is no connection to it.
+    async fn attempt(&self, args: &SipArgs, steps: &mut Steps) -> Option<bool> {
+        // A connection each: on the one before more may be said of what was asked there.
+        let stream = connect(&args.server, steps).await?;
+        let own =
+            stream.local_addr().map_or_else(|_| "0.0.0.0:0".to_owned(), |own: SocketAddr| own.to_string());
+        let dialog = Dialog::open(self.method, &args.user, &args.server, own);
+        let mut server = Server::new(stream);
+        let answered = self.ask(&mut server, &dialog).await;
+        let found = match &answered {
+            Ok(answer) if answer.status == self.wanted => Ok(answer.line.clone()),
+            Ok(answer) => Err(format!("{}; {} is needed{}", answer.line, self.wanted, self.meaning(answer))),
+            Err(error) => Err(error.clone()),
         };
-        let to = lines.find_map(named).unwrap_or_default();
-        Some(Answer { status, line, to })
-    })
+        if self.method == "INVITE" {
+            end(&mut server, &dialog, answered.ok()).await;
+        }
+        server.leave().await;
+        Some(steps.note(self.what, found).is_some())
+    }
+
+    /// What the server says first that is more than 100.
+    async fn ask(&self, server: &mut Server, dialog: &Dialog) -> Result<Answer, String> {
+        let asked = async {
+            server.say(&dialog.request(self.method, "1", 1, self.line)).await?;
+            server.answer(self.method, 101).await
+        };
+        match timeout(PATIENCE, asked).await {
+            Ok(answer) => answer.map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+                _ => error.to_string(),
+            }),
+            Err(_) => Err(format!("no answer beyond 100 within {} s", PATIENCE.as_secs())),
+        }
+    }
+
+    /// What it means that the server gave another answer, where that needs a word.
+    fn meaning(&self, answer: &Answer) -> &'static str {
+        match (self.wanted, self.method, answer.status) {
+            (420, _, 400) => {
+                ". What is refused through a B2BUA has no Max-Forwards any more, and this server seems to insist on one"
+            }
+            (483, "REGISTER" | "MESSAGE", 200..300) => {
+                ". It looks at Max-Forwards in calls, and not in these: they would be counted as refused, and were taken"
+            }
+            (483, "REGISTER" | "MESSAGE", _) => ". It must look at Max-Forwards before all else",
+            _ => "",
+        }
+    }
 }
 
-/// The one call of a connection.
-struct Call {
-    /// Whom it is to.
-    uri: String,
-    /// Address and port of this end.
-    own: String,
-    /// Its Call-ID.
-    id: String,
-}
-
-impl Call {
-    /// A request of it. `line`: its Max-Forwards. `to`: the value of To, where the server gave it a tag.
-    fn request(&self, method: &str, line: &str, to: &str) -> String {
-        let Self { uri, own, id } = self;
-        let to = if to.is_empty() { format!("<{uri}>") } else { to.to_owned() };
-        let number = if method == "BYE" { 2 } else { 1 };
-        format!(
-            "{method} {uri} SIP/2.0\r\n\
-             Via: SIP/2.0/TCP {own};branch=z9hG4bK-{id}\r\n\
-             {line}\r\n\
-             From: <sip:edge-doctor@{own}>;tag=doctor\r\n\
-             To: {to}\r\n\
-             Call-ID: {id}\r\n\
-             CSeq: {number} {method}\r\n\
-             Contact: <sip:edge-doctor@{own};transport=tcp>\r\n\
-             Content-Length: 0\r\n\r\n"
-        )
+/// A call that goes on is given up, a final answer is acknowledged, and who has taken the call is left, also where his answer
+/// has crossed the CANCEL. Whatever becomes of that.
+async fn end(server: &mut Server, dialog: &Dialog, answered: Option<Answer>) {
+    let last = match answered.filter(|answer| answer.status >= 200) {
+        Some(last) => Some(last),
+        None if server.say(&dialog.request("CANCEL", "1", 1, GOES_ON)).await.is_ok() => {
+            timeout(PATIENCE, server.answer("INVITE", 200)).await.ok().and_then(Result::ok)
+        }
+        None => None,
+    };
+    match last {
+        Some(last) if last.status < 300 => {
+            let dialog = dialog.accepted(&last);
+            // Such an ACK is a transaction of its own (RFC 3261 13.2.2.4).
+            let _ = server.say(&dialog.request("ACK", "2", 1, GOES_ON)).await;
+            let _ = server.say(&dialog.request("BYE", "3", 2, GOES_ON)).await;
+        }
+        Some(last) => {
+            let _ = server.say(&dialog.refused(&last).request("ACK", "1", 1, GOES_ON)).await;
+        }
+        None => {}
     }
 }
 
@@ -158,19 +149,26 @@ mod tests {
 
     use super::*;
 
+    /// What the server says to one request, in parts; to the next it says something on a connection of its own.
+    type Says = &'static [&'static str];
+
+    const TOO_MANY: Says =
+        &["SIP/2.0 483 Too Many Hops\r\nCSeq: 1 REGISTER\r\n\r\nSIP/2.0 483 Too Many Hops\r\n\
+                              CSeq: 1 MESSAGE\r\n\r\n"];
+
     /// What is found at a server that says this, on one connection and on the next; it hears what comes after.
-    async fn diagnose(
-        says: &'static [&'static [&'static str]],
-    ) -> (Option<StreamServer>, Vec<String>, String) {
+    async fn diagnose(says: &'static [(&'static str, Says)]) -> (Option<StreamServer>, Vec<String>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = thread::spawn(move || {
             let mut heard = String::new();
-            for (parts, line) in says.iter().zip(["\r\nMax-Forwards: 00\r\n", "\r\nRequire     : 70\r\n"]) {
+            for (asked, parts) in says {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut octets = [0; 4096];
                 let read = stream.read(&mut octets).unwrap();
-                assert!(String::from_utf8_lossy(&octets[..read]).contains(line));
+                let first = String::from_utf8_lossy(&octets[..read]);
+                let (method, line) = asked.split_once(' ').unwrap();
+                assert!(first.starts_with(method) && first.contains(&format!("\r\n{line}\r\n")), "{first}");
                 for part in *parts {
                     stream.write_all(part.as_bytes()).unwrap();
                 }
@@ -187,44 +185,93 @@ mod tests {
         (fits, found, server.join().unwrap())
     }
 
+    const HOPS: &str = "INVITE Max-Forwards: 00";
+    const EXTENSION: &str = "INVITE Require     : 70";
+    const REGISTER: &str = "REGISTER Max-Forwards: 00";
+    const MESSAGE: &str = "MESSAGE Max-Forwards: 00";
+
+    fn methods(rest: &str) -> Vec<&str> {
+        rest.split("\r\n\r\n").filter_map(|head| head.split(' ').next()).filter(|it| !it.is_empty()).collect()
+    }
+
+    const REFUSES: Says = &[
+        "SIP/2.0 100 Trying\r\nCSeq: 1 INVITE\r\n\r\nSIP/2.0 483 Too Many",
+        " Hops\r\nCSeq: 1 INVITE\r\nTo: <sip:a>;tag=x\r\nContent-Length: 0\r\n\r\n",
+    ];
+
     #[tokio::test]
     async fn a_proxy_that_answers_483_is_fit_and_gets_its_ack() {
-        let (fits, found, rest) = diagnose(&[&[
-            "SIP/2.0 100 Trying\r\n\r\nSIP/2.0 483 Too Many",
-            " Hops\r\nTo: <sip:a>;tag=x\r\nContent-Length: 0\r\n\r\n",
-        ]])
-        .await;
+        let (fits, found, rest) =
+            diagnose(&[(HOPS, REFUSES), (REGISTER, TOO_MANY), (MESSAGE, TOO_MANY)]).await;
         assert_eq!(fits, Some(StreamServer::Proxy), "{found:?}");
-        assert_eq!(found, ["483 Too Many Hops"]);
+        assert_eq!(found, ["483 Too Many Hops"; 3]);
         assert!(rest.starts_with("ACK ") && rest.contains("\r\nTo: <sip:a>;tag=x\r\n"), "{rest}");
+        assert!(rest.contains("-1\r\n"), "in the transaction of its INVITE: {rest}");
+    }
+
+    #[tokio::test]
+    async fn a_registrar_that_looks_at_hops_in_calls_alone_is_not() {
+        const TAKEN: Says = &["SIP/2.0 200 OK\r\nCSeq: 1 REGISTER\r\n\r\n"];
+        const ASKED: Says = &["SIP/2.0 401 Unauthorized\r\nCSeq: 1 MESSAGE\r\n\r\n"];
+        let (fits, found, _) = diagnose(&[(HOPS, REFUSES), (REGISTER, TAKEN), (MESSAGE, ASKED)]).await;
+        assert_eq!(fits, None, "{found:?}");
+        assert!(
+            found[1].starts_with("200 OK; 483 is needed. It looks at Max-Forwards in calls"),
+            "{found:?}"
+        );
+        assert!(found[2].ends_with("It must look at Max-Forwards before all else"), "{found:?}");
     }
 
     #[tokio::test]
     async fn a_b2bua_that_answers_420_is_fit_and_the_call_that_it_took_is_ended() {
         let (fits, found, rest) = diagnose(&[
-            &["SIP/2.0 200 OK\r\nTo: <sip:a>;tag=x\r\n\r\n"],
-            &["SIP/2.0 420 Bad Extension\r\nTo: <sip:a>;tag=y\r\nUnsupported: 70\r\n\r\n"],
+            (HOPS, &["SIP/2.0 200 OK\r\nCSeq: 1 INVITE\r\nTo: <sip:a>;tag=x\r\nContact: <sip:b@c>\r\n\
+               Record-Route: <sip:near;lr>,<sip:far;lr>\r\n\r\n"]),
+            (EXTENSION, &["SIP/2.0 420 Bad Extension\r\nCSeq: 1 INVITE\r\nTo: <sip:a>;tag=y\r\nUnsupported: 70\r\n\r\n"]),
         ])
         .await;
         assert_eq!(fits, Some(StreamServer::B2bua), "{found:?}");
         assert!(found[0].starts_with("200 OK; 483 is needed"), "{found:?}");
         assert_eq!(found[1], "420 Bad Extension");
-        let methods: Vec<_> = rest.split("\r\n\r\n").filter_map(|head| head.split(' ').next()).collect();
-        assert_eq!(methods, ["ACK", "BYE", "ACK", ""], "{rest}");
+        assert_eq!(methods(&rest), ["ACK", "BYE", "ACK"], "{rest}");
+        for (request, transaction) in rest.split_inclusive("\r\n\r\n").zip(["-2\r\n", "-3\r\n"]) {
+            assert!(request.contains(" sip:b@c SIP/2.0\r\n") && request.contains(transaction), "{request}");
+            assert!(request.contains("Route: <sip:far;lr>\r\nRoute: <sip:near;lr>\r\n"), "{request}");
+        }
     }
 
     #[tokio::test]
     async fn a_server_that_rings_whatever_is_asked_is_not() {
-        const RINGS: &[&str] = &["SIP/2.0 180 Ringing\r\nTo: <sip:a>;tag=x\r\n\r\n"];
-        let (fits, found, rest) = diagnose(&[RINGS, RINGS]).await;
+        const RINGS: Says = &[
+            "SIP/2.0 180 Ringing\r\nCSeq: 1 INVITE\r\nTo: <sip:a>;tag=x\r\n\r\n",
+            "SIP/2.0 200 OK\r\nCSeq: 1 CANCEL\r\n\r\nSIP/2.0 487 Request Terminated\r\nCSeq: 1 INVITE\r\n\
+             To: <sip:a>;tag=x\r\n\r\n",
+        ];
+        let (fits, found, rest) = diagnose(&[(HOPS, RINGS), (EXTENSION, RINGS)]).await;
         assert_eq!(fits, None, "{found:?}");
         assert!(found[1].starts_with("180 Ringing; 420 is needed"), "{found:?}");
-        assert_eq!(rest.matches("CANCEL sip:").count(), 2, "{rest}");
+        assert_eq!(methods(&rest), ["CANCEL", "ACK", "CANCEL", "ACK"], "{rest}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_taken_while_it_is_given_up_is_ended() {
+        const TAKES: Says = &["SIP/2.0 180 Ringing\r\nCSeq: 1 INVITE\r\nContent-Length: 3\r\n\r\n\r\n\r\
+            SIP/2.0 200 OK\r\nCSeq: 1 INVITE\r\nTo: <sip:a>;tag=x\r\nm: <sip:b@c>\r\n\r\n\
+            SIP/2.0 481 Too late\r\nCSeq: 1 CANCEL\r\n\r\n"];
+        const INSISTS: Says = &["SIP/2.0 400 Max-Forwards missing\r\nCSeq: 1 INVITE\r\n\r\n"];
+        let (fits, found, rest) = diagnose(&[(HOPS, TAKES), (EXTENSION, INSISTS)]).await;
+        assert_eq!(fits, None, "{found:?}");
+        assert_eq!(methods(&rest), ["CANCEL", "ACK", "BYE", "ACK"], "{rest}");
+        assert!(rest.contains("\r\n\r\nBYE sip:b@c SIP/2.0\r\n"), "{rest}");
+        assert!(
+            found[1].starts_with("400 Max-Forwards missing; 420 is needed. What is refused"),
+            "{found:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_server_that_hangs_up_is_not() {
-        let (fits, found, _) = diagnose(&[&[], &[]]).await;
+        let (fits, found, _) = diagnose(&[(HOPS, &[]), (EXTENSION, &[])]).await;
         assert_eq!(fits, None);
         assert_eq!(found, ["the server closed the connection"; 2]);
     }
