@@ -21,7 +21,9 @@ VERSION = re.compile(rb"[^\n]* (?i:SIP)/2\.0\r", re.S)
 HEADER = re.compile(rb"(?i:(via|v)|(to|t)|(call-id|i)|(cseq))[ \t]{0,%d}:" % BLANKS)
 # Quoted strings with escapes and what stands in angle brackets hold no parameters; neither need be closed.
 OPAQUE = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|<[^>]*(?:>|\Z)', re.S)
-TAG = re.compile(rb";[ \t]*tag[ \t]*=", re.I)
+# A parameter that is a tag to somebody: with its value, if it has one that everybody takes.
+TAG = re.compile(rb"[ \t]*tag(?:[ \t]*=[ \t]*([\w.!%*+`'~-])|[ \t]*(?:=|\Z))", re.I | re.A)
+ESCAPED = re.compile(rb"[ \t]*(?:|t|ta)%", re.I)
 
 
 def method_of(token):
@@ -63,10 +65,13 @@ def read(data):
 
 
 def has_tag(value):
+    """One tag, with a value (of two Kamailio and PJSIP take the last, of which nobody may be sure)."""
+    plain = OPAQUE.sub(lambda part: b'"' if part[0].startswith(b'"') else b">", value)
     # RFC 3261 20.10: what stands before the `>` of an address is no parameter of the header.
-    if b'"' not in value:
-        value = value[max(value.find(b">"), 0):]
-    return TAG.search(OPAQUE.sub(b"\0", value)) is not None
+    parameters = plain[plain.rfind(b">") + 1 :].split(b";")[1:]
+    tags = [tag for tag in map(TAG.match, parameters) if tag]
+    odd = any(b"[" in parameter or ESCAPED.match(parameter) for parameter in parameters)
+    return len(tags) == 1 and tags[0][1] is not None and not odd
 
 
 def headers(method, first, lines):

@@ -131,6 +131,11 @@ fn seeds() -> Vec<Vec<u8>> {
         "<sip:b@example.org> ; TAG = x",
         "sip:b@example.org;tag=x",
         "\"<\" <sip:b@example.org>;x=\"y\";tag=z",
+        "<sip:b@example.org>;tag=",
+        "<sip:b@example.org>;tag=\"\";x",
+        "<sip:b@example.org>;tag=1;tag=",
+        "<sip:b@example.org>;tag=12345678901234567890; tag;x=1",
+        "<sip:b@example.org>;tag=1;%74ag=2;x=[;tag=3]",
     ] {
         let text = String::from_utf8_lossy(&Request::new("INVITE").bytes()).into_owned();
         let at = text.find("To: ").unwrap_or(0);

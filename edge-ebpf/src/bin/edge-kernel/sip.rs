@@ -100,6 +100,7 @@ extern "C" fn edge_parse_sip() -> u64 {
         if scratch.look_for_tag() {
             scratch.begin_tag_walk();
             run(LINE_BYTES_MAX, tag_byte, &mut turn);
+            scratch.end_tag_walk();
         }
         scratch.look_for_cookie();
     }

@@ -9,7 +9,9 @@ use super::{HEADERS_BYTES_MAX, HISTORY_BYTES};
 use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
 use crate::wire::sip::{self, request_method, status_code, walk};
-use crate::wire::words::{HIGH_BITS, LOW_48, exact_zero_bytes, lane, lowest_bit, repeated, text, zero_bytes};
+use crate::wire::words::{
+    HIGH_BITS, LOW_48, exact_zero_bytes, in_range, lane, lowest_bit, repeated, text, zero_bytes,
+};
 
 /// Words that one step looks through for the end of a line.
 const WORDS: u32 = 16;
@@ -197,15 +199,15 @@ impl Reader {
         }
     }
 
-    /// Over a To header, up to its tag.
+    /// Over a To header.
     #[inline(always)]
     fn to(&mut self) -> bool {
         let here = word(&self.bytes, self.position);
         let ends = zero_bytes(here ^ repeated(b'\n'));
         let state = self.cursor.walk;
         let has = |octet| zero_bytes(here ^ repeated(octet));
-        let marks = match state {
-            walk::OUTSIDE => has(b'"') | has(b'<') | has(b';'),
+        let marks = match state & walk::PLACE {
+            walk::OUTSIDE => has(b'"') | has(b'[') | in_range(here, b';', b'>'),
             walk::QUOTED => has(b'"') | has(b'\\'),
             walk::BRACKETED => has(b'>'),
             _ => HIGH_BITS,
@@ -219,14 +221,12 @@ impl Reader {
         let octet = (here & 0xff) as u8;
         self.position += 1;
         if octet == b'\n' {
+            // A folded line may go on with it.
+            let tag = if walk::is_tagged(state) { seen::TAG } else { 0 };
+            self.cursor.message = self.cursor.message & !seen::TAG | tag;
             self.cursor.phase = Phase::Line as u32;
         } else if octet != b'\r' {
-            let next = walk::step(state, octet);
-            self.cursor.walk = next;
-            if next == walk::FOUND {
-                self.cursor.message |= seen::TAG;
-                self.cursor.phase = Phase::Skipped as u32;
-            }
+            self.cursor.walk = walk::step(state, octet);
         }
         true
     }

@@ -130,7 +130,7 @@ const METHODS: [(&str, Method); 11] = [
 ];
 
 /// To headers without a tag, and with one.
-const TO: [(&str, bool); 12] = [
+const TO: [(&str, bool); 16] = [
     ("To: <sip:+441632960123@198.51.100.10>\r\n", false),
     ("To: <sip:+441632960123@198.51.100.10>;tag=8a7f\r\n", true),
     ("t: sip:bob@example.com;tag=x\r\n", true),
@@ -140,6 +140,10 @@ const TO: [(&str, bool); 12] = [
     ("To: <sip:b@c>\r\n ;tag=folded\r\n", true),
     ("To:\r\n\t<sip:b@c>;\r\n tag=folded\r\n", true),
     ("To: <sip:b@c>;other=tag;tagged=1\r\n", false),
+    ("To: <sip:b@c>;tag=\r\n", false),
+    ("To: <sip:b@c>;tag=1;tag=\r\n", false),
+    ("To: <sip:b@c>;tag=1;x=y\r\n ;tag\r\n", false),
+    ("To: <sip:b@c>;tag=\r\n late\r\n", true),
     ("To: <sip:b@c>;tag=first\r\nTo: <sip:b@c>\r\n", true),
     ("To: <sip:b@c>\r\nt: <sip:b@c>;tag=second\r\n", false),
     ("Topic: ;tag=x\r\nX-To: ;tag=x\r\nTo: <sip:b@c>\n", false),

@@ -160,6 +160,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
                     break;
                 }
             }
+            scratch.end_tag_walk();
         }
         scratch.look_for_cookie();
     }

@@ -392,13 +392,16 @@ impl Scratch {
             return ControlFlow::Break(());
         }
         self.position = position + 1;
-        let next = walk::step(self.walk, byte(&self.bytes, position));
-        self.walk = next;
-        if next == walk::FOUND {
-            self.kind = Kind::InDialog as u32;
-            return ControlFlow::Break(());
-        }
+        self.walk = walk::step(self.walk, byte(&self.bytes, position));
         ControlFlow::Continue(())
+    }
+
+    /// What that walk has found.
+    #[inline(always)]
+    pub fn end_tag_walk(&mut self) {
+        if walk::is_tagged(self.walk) {
+            self.kind = Kind::InDialog as u32;
+        }
     }
 
     /// What was read.

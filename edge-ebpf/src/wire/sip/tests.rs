@@ -114,7 +114,27 @@ fn a_to_tag_makes_a_request_in_dialog() {
         ("To: <sip:a@b>;tagged=1", Kind::Initial),
         ("To: <sip:a@b>;stag=1", Kind::Initial),
         ("To: <sip:a@b>;tag", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;tagged=2", Kind::InDialog),
+        ("To: <sip:a@b>;tag=1;x=\";tag=\"", Kind::InDialog),
+        ("To: <sip:a@b>;tag=YWJj==", Kind::InDialog),
+        ("To: sip:a@[2001:db8::1];tag=1", Kind::InDialog),
         ("To: <sip:a@b>", Kind::Initial),
+        // No tag, or two of which the last may be none.
+        ("To: <sip:a@b>;tag=", Kind::Initial),
+        ("To: <sip:a@b>;tag= ", Kind::Initial),
+        ("To: <sip:a@b>;tag=;x=1", Kind::Initial),
+        ("To: <sip:a@b>;tag=\"\"", Kind::Initial),
+        ("To: <sip:a@b>;tag=\"a\"", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;tag=", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;tag", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;Tag;x", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;tag=2", Kind::Initial),
+        ("To: <sip:a@b>;tag=1 ; TAG = \t", Kind::Initial),
+        ("To: <sip:a@b>;tag=1234567890123456789;tag=", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;%74ag=", Kind::Initial),
+        ("To: <sip:a@b>;tag=1;ta%67=", Kind::Initial),
+        ("To: <sip:a@b>;x=[;tag=1]", Kind::Initial),
+        ("To: <sip:a@b>;tag=1<;tag=", Kind::Initial),
     ] {
         assert_eq!(kind(&INVITE.replace(to, value)), expected, "{value}");
     }
@@ -259,11 +279,8 @@ fn reference(message: &[u8]) -> Option<(Kind, Method)> {
             let mut state = 0;
             for &byte in &header[colon..] {
                 state = walk::step(state, byte);
-                if state == walk::FOUND {
-                    tagged = true;
-                    break;
-                }
             }
+            tagged = walk::is_tagged(state);
         }
         if tagged {
             return Some((Kind::InDialog, method));
@@ -282,7 +299,7 @@ prop_compose! {
         method in proptest::sample::select(&Method::ALL[..14]),
         via in header_line(&["Via", "v", "VIA"], " ?SIP/2.0/UDP [a-z0-9.]{1,60};branch=z9hG4bK[a-z0-9]{1,20}"),
         to in header_line(&["To", "t", "TO"],
-            "( ?\"([a-z;=<>]|\\\\.){0,20}\" ?)?<sip:[a-z0-9]{1,20}(;tag=x)?@[a-z.]{1,20}>( ?; ?(x|tag|tags)( ?= ?[a-z0-9]{1,9})?){0,2}"),
+            "( ?\"([a-z;=<>]|\\\\.){0,20}\" ?)?<sip:[a-z0-9]{1,20}(;tag=x)?@[a-z.]{1,20}>( ?; ?(x|tag|tags|t%61g)( ?= ?[a-z0-9\"\\[]{0,9})?){0,3}"),
         call_id in header_line(&["Call-ID", "i", "CALL-id"], " ?[a-z0-9@.]{1,70}"),
         cseq in header_line(&["CSeq", "CSEQ"], " ?[0-9]{1,9} [A-Z]{3,9}"),
         other in proptest::collection::vec("(X-[a-z]{1,9}|From|Viable|Tom|Max): [ -~]{0,300}", 0..4),

@@ -1,9 +1,10 @@
 //! Whether a To header has a tag, and so the request is within a dialog: read eight bytes at a time where that
 //! is certain, else left to the walk, byte by byte.
 
+use super::walk::is_token;
 use super::{Scratch, WORDS_PER_LINE_MAX};
 use crate::verifier::{forgotten, word};
-use crate::wire::words::{LOW_24, lane, lowest_bit, repeated, text, zero_bytes};
+use crate::wire::words::{LOW_24, in_range, lane, lowest_bit, repeated, text, zero_bytes};
 
 /// Whether a To value has a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ impl Scratch {
             }
             position += 8;
         }
+        let mut tag = 0;
         let mut position = forgotten(&mut self.walk, parameters);
         for _ in 0..WORDS_PER_LINE_MAX {
             if position >= end {
@@ -46,7 +48,7 @@ impl Scratch {
             }
             let here = word(&self.bytes, position);
             // A bracket that opens here was not closed, or is a second one: no parameters stand in it.
-            if zero_bytes(here ^ repeated(b'"')) | zero_bytes(here ^ repeated(b'<')) != 0 {
+            if zero_bytes(here ^ repeated(b'"')) | zero_bytes(here ^ repeated(b'<')) | square(here) != 0 {
                 return Tag::Unclear;
             }
             let semicolons = zero_bytes(here ^ repeated(b';'));
@@ -63,16 +65,46 @@ impl Scratch {
             if blank(name & 0xff) {
                 return Tag::Unclear;
             }
+            if zero_bytes(name ^ repeated(b'%')) & repeated(0x80) & LOW_24 != 0 {
+                return Tag::Unclear;
+            }
             if name & LOW_24 | text(b"   \0\0\0\0\0") == text(b"tag\0\0\0\0\0") {
-                let after = name >> 24 & 0xff;
-                if after == u64::from(b'=') {
-                    return Tag::Present;
+                let (after, value) = ((name >> 24 & 0xff) as u8, (name >> 32 & 0xff) as u8);
+                if after == b'=' && is_token(value) {
+                    tag = position + 4;
+                    break;
                 }
-                if blank(after) {
+                if !is_token(after) {
                     return Tag::Unclear;
                 }
             }
         }
+        if tag == 0 { Tag::Unclear } else { self.last_tag(tag, end) }
+    }
+
+    /// A tag stands at `position`: it counts if nothing follows its value.
+    #[inline(always)]
+    fn last_tag(&mut self, position: u32, end: u32) -> Tag {
+        let mut position = forgotten(&mut self.walk, position);
+        for _ in 0..WORDS_PER_LINE_MAX {
+            if position >= end {
+                return Tag::Present;
+            }
+            let here = word(&self.bytes, position);
+            let marks = in_range(here, b';', b'>') | square(here);
+            if marks != 0 {
+                // The word may reach into the next line.
+                let first = position + lane(lowest_bit(marks));
+                return if first < end { Tag::Unclear } else { Tag::Present };
+            }
+            position += 8;
+        }
         Tag::Unclear
     }
+}
+
+/// The high bit of each bracket around a value that some servers take whole, whatever is in it.
+#[inline(always)]
+const fn square(word: u64) -> u64 {
+    zero_bytes(word ^ repeated(b'['))
 }
