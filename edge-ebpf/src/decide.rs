@@ -14,7 +14,7 @@ use network_types::ip::IpProto;
 pub use self::connection::judge_connection;
 pub use self::connection::judge_tls;
 use self::connection::{continues, reset};
-pub use self::datagram::{Refusal, Settled, Slot, answer, judge_datagram};
+pub use self::datagram::{Refusal, Settled, Slot, answered, judge_datagram};
 pub use self::segment::spare_allowed;
 pub use self::segment::{Bind, Found, Framed, Opened, open_segment, settle_segment};
 pub use self::stream::{count_passed, judge_request, settle_stream};
@@ -63,7 +63,7 @@ pub enum Route {
     Ends(Outcome),
     /// To [`judge_portless`].
     Portless,
-    /// To what judges that service: [`judge_datagram`] and [`answer`], [`open_segment`] and [`settle_segment`],
+    /// To what judges that service: [`judge_datagram`] and [`answered`], [`open_segment`] and [`settle_segment`],
     /// [`settle_stream`] or [`judge_tls`].
     Service(Service),
 }
@@ -146,9 +146,6 @@ pub trait World {
 
     /// Whether refused requests of a class are to be answered.
     fn answers(&self, class: Class) -> bool;
-
-    /// Turns the packet into the answer to it. `false` if it has none, and is to be dropped.
-    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool;
 
     /// Says that the source was refused so many messages, which are counted already.
     fn tell_refused(&mut self, class: Class, messages: u32, now_ns: u64);

@@ -8,7 +8,7 @@ use edge_ebpf::abi::{
     StandingKind,
 };
 use edge_ebpf::decide::{
-    Bind, Opened, Origin, Refusal, Route, Scope, Settled, Slot, World, answer, enter, is_foreign,
+    Bind, Opened, Origin, Refusal, Route, Scope, Settled, Slot, World, answered, enter, is_foreign,
     judge_datagram, judge_portless, judge_tls, open_segment, route, settle_segment,
 };
 use edge_ebpf::hash::mix;
@@ -181,7 +181,11 @@ impl Journey<'_> {
             Service::SipUdp => match judge_datagram(self, origin, &headers.transport, now_ns) {
                 Settled::Ends(outcome) => outcome,
                 Settled::Answer { refusal, fingerprint } => {
-                    answer(self, headers, refusal, fingerprint, now_ns)
+                    let (outcome, judged) = answered(refusal, fingerprint, self.answer(headers, refusal));
+                    if let Some(fingerprint) = judged {
+                        self.remember(fingerprint, now_ns);
+                    }
+                    outcome
                 }
             },
             Service::SipTcp => self.judge_stream(headers, origin, now_ns),
@@ -196,6 +200,28 @@ impl Journey<'_> {
                 }
             },
         }
+    }
+
+    /// Makes the answer, if there is one.
+    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool {
+        // The kernel answers plain headers only: no options, no extensions, up to two tags.
+        let ip_bytes = if headers.ip.is_ipv6 { 40 } else { 20 };
+        let link = headers.ip.offset.wrapping_sub(ip_bytes);
+        let is_plain = [14, 18, 22].contains(&link)
+            && self.frame.get(link - 2..link)
+                == Some(if headers.ip.is_ipv6 { &[0x86, 0xdd] } else { &[8, 0] })
+            && (headers.ip.is_ipv6 || self.frame.get(link) == Some(&0x45))
+            && (!headers.ip.is_ipv6 || self.frame.get(link + 6) == Some(&17));
+        let Some(parsed) = self.parsed.as_mut().filter(|_| is_plain) else { return false };
+        let saying = Saying {
+            code: refusal.code(),
+            source: &headers.ip.source,
+            source_port: u16::from_be_bytes(headers.transport.source_port),
+            is_ipv6: headers.ip.is_ipv6,
+        };
+        let reply = Reply::to(parsed, &saying, self.host.settings.retry_after_s);
+        self.host.answer = reply.as_ref().map(|reply| reply.message().to_vec());
+        reply.is_some()
     }
 
     /// Source and account; `enter` comes before it is asked.
@@ -351,27 +377,6 @@ impl World for Journey<'_> {
 
     fn answers(&self, class: Class) -> bool {
         self.policy().answered & 1 << class.index() != 0
-    }
-
-    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool {
-        // The kernel answers plain headers only: no options, no extensions, up to two tags.
-        let ip_bytes = if headers.ip.is_ipv6 { 40 } else { 20 };
-        let link = headers.ip.offset.wrapping_sub(ip_bytes);
-        let is_plain = [14, 18, 22].contains(&link)
-            && self.frame.get(link - 2..link)
-                == Some(if headers.ip.is_ipv6 { &[0x86, 0xdd] } else { &[8, 0] })
-            && (headers.ip.is_ipv6 || self.frame.get(link) == Some(&0x45))
-            && (!headers.ip.is_ipv6 || self.frame.get(link + 6) == Some(&17));
-        let Some(parsed) = self.parsed.as_mut().filter(|_| is_plain) else { return false };
-        let saying = Saying {
-            code: refusal.code(),
-            source: &headers.ip.source,
-            source_port: u16::from_be_bytes(headers.transport.source_port),
-            is_ipv6: headers.ip.is_ipv6,
-        };
-        let reply = Reply::to(parsed, &saying, self.host.settings.retry_after_s);
-        self.host.answer = reply.as_ref().map(|reply| reply.message().to_vec());
-        reply.is_some()
     }
 
     fn look_at_agent(&mut self, now_ns: u64) {

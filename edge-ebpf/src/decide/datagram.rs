@@ -3,7 +3,7 @@
 use super::{Metered, Origin, Scope, World, meter};
 use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind, policy_flag};
 use crate::repeat;
-use crate::wire::{Headers, sip, transport};
+use crate::wire::{sip, transport};
 
 /// Whether a new call has a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Refusal {
 pub enum Settled {
     /// With this outcome.
     Ends(Outcome),
-    /// It is refused, and to be answered by [`answer`]: a part of its own, because in the kernel it is a program of its own.
+    /// It is refused, and to be answered, which then ends as [`answered`] says: in the kernel another program does it.
     Answer {
         /// What for.
         refusal: Refusal,
@@ -121,20 +121,12 @@ pub enum Settled {
     },
 }
 
-/// Answers a datagram that is refused; its outcome.
+/// What a datagram that is refused ends in, and the fingerprint to be remembered with its mark, if any is.
+#[must_use]
 #[inline(always)]
-pub fn answer<W: World>(
-    world: &mut W,
-    headers: &Headers,
-    refusal: Refusal,
-    fingerprint: u64,
-    now_ns: u64,
-) -> Outcome {
-    let is_answered = world.answer(headers, refusal);
-    if is_answered && fingerprint != 0 {
-        world.remember(fingerprint | refusal.code() as u64, now_ns);
-    }
-    refusal.outcome(is_answered)
+pub const fn answered(refusal: Refusal, fingerprint: u64, is_answered: bool) -> (Outcome, Option<u64>) {
+    let is_new = is_answered && fingerprint != 0;
+    (refusal.outcome(is_answered), if is_new { Some(fingerprint | refusal.code() as u64) } else { None })
 }
 
 /// Judges a datagram on a port of SIP.

@@ -39,7 +39,7 @@ const fn all_digits(word: u64) -> bool {
 
 /// Eight ASCII digits, the first in the lowest byte: pairs, fours, eight, three multiplications.
 #[inline(always)]
-const fn parse_eight(word: u64) -> u32 {
+pub(super) const fn parse_eight(word: u64) -> u32 {
     let pairs = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul((10 << 8) + 1) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul((100 << 16) + 1) >> 16;
     ((fours & 0x0000_ffff_0000_ffff).wrapping_mul((10_000 << 32) + 1) >> 32) as u32

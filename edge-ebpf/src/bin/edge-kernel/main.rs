@@ -49,6 +49,7 @@ mod smpp_in;
 mod smpp_out;
 mod sweep;
 mod tcp;
+mod turn;
 mod world;
 mod xdp_packet;
 

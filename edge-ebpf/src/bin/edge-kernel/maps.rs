@@ -225,13 +225,9 @@ pub(crate) static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(
 #[map]
 pub(crate) static SIP_SCRATCH: PerCpuArray<sip::Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// Where an answer is made. Per CPU, as [`SIP_SCRATCH`].
+/// Which answer is to be made, and where. Per CPU, as [`SIP_SCRATCH`].
 #[map]
-pub(crate) static REPLY: PerCpuArray<sip::Reply> = PerCpuArray::with_max_entries(1, 0);
-
-/// Which answer is to be made. Per CPU, as [`SIP_SCRATCH`].
-#[map]
-pub(crate) static ORDER: PerCpuArray<answer::Order> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static DESK: PerCpuArray<answer::Desk> = PerCpuArray::with_max_entries(1, 0);
 
 /// Keys, new calls and records in the making: too large for the stack. Per CPU, as [`SIP_SCRATCH`].
 #[map]

@@ -43,7 +43,7 @@ pub(crate) fn edge_sip(ctx: XdpContext) -> u32 {
             match decide::judge_datagram(&mut world, origin, &headers.transport, now_ns) {
                 Settled::Ends(outcome) => outcome,
                 Settled::Answer { refusal, fingerprint } => {
-                    answer::order(refusal, fingerprint, now_ns);
+                    answer::order(refusal, fingerprint, settings.retry_after_s, now_ns);
                     go_on::<{ IngressStage::SipReply as u32 }>(&ctx);
                     Outcome::Unjudged
                 }
@@ -163,11 +163,11 @@ pub(crate) fn earlier(fingerprint: u64, window_ns: u64, now_ns: u64) -> Option<u
     repeat::find(unsafe { &mut *set }, fingerprint, window_ns, now_ns)
 }
 
-/// Remembers what became of a request.
+/// Remembers what became of the request that was read.
 #[inline(always)]
-pub(crate) fn remember(fingerprint: u64, now_ns: u64) {
+pub(crate) fn remember(request: &Scratch, fingerprint: u64, now_ns: u64) {
     // Without the cookie a branch may be anybody's: nothing travels free on it.
-    if has_cookie() {
+    if request.has_cookie() {
         remember_surely(fingerprint, now_ns);
     }
 }

@@ -17,7 +17,7 @@ use edge_ebpf::wire::{Headers, transport};
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
 use crate::{
-    agents, answer, callers, calls, clock, counters, events, refusal, segment, sip, sip_refusal, sip_stream,
+    agents, callers, calls, clock, counters, events, maps, refusal, segment, sip, sip_refusal, sip_stream,
     smpp, tcp,
 };
 
@@ -248,7 +248,10 @@ impl World for Kernel<'_> {
 
     #[inline(always)]
     fn remember(&mut self, fingerprint: u64, now_ns: u64) {
-        sip::remember(fingerprint, now_ns);
+        if let Some(request) = maps::SIP_SCRATCH.get_ptr(0) {
+            // SAFETY: this CPU's own value.
+            sip::remember(unsafe { &*request }, fingerprint, now_ns);
+        }
     }
 
     #[inline(always)]
@@ -310,11 +313,6 @@ impl World for Kernel<'_> {
         // SAFETY: a map value.
         let answered = self.party.map_or(0, |party| unsafe { (*party.policy).answered });
         answered & 1 << class.index() != 0
-    }
-
-    #[inline(always)]
-    fn answer(&mut self, headers: &Headers, refusal: Refusal) -> bool {
-        answer::answer(self.ctx, headers, refusal.code(), self.settings.retry_after_s)
     }
 
     #[inline(always)]

@@ -121,11 +121,15 @@ impl XdpPacket<'_> {
         true
     }
 
-    /// Writes the first `len` bytes of a buffer over the frame's first, where its first buffer has as many, and they are more
-    /// than a block. `false` if not.
+    /// Writes the first `len` bytes of a buffer at `offset`, where the frame's first buffer has as many there, and they are
+    /// more than a block. `false` if not.
     #[inline(always)]
-    pub(crate) fn put_blocks<const N: usize>(&self, bytes: &[u8; N], len: u64) -> bool {
-        let start = self.0.data();
+    pub(crate) fn put_blocks<const N: usize>(&self, offset: u64, bytes: &[u8; N], len: u64) -> bool {
+        let offset = opaque(offset) as usize;
+        if offset > HEADER_OFFSET_MAX {
+            return false;
+        }
+        let start = self.0.data() + offset;
         let last = opaque(len.wrapping_sub(BLOCK as u64)) as usize;
         if last > N - BLOCK || !self.put_block(start + last, bytes.as_ptr().wrapping_add(last)) {
             return false;

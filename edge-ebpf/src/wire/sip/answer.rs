@@ -10,11 +10,9 @@ use core::ops::ControlFlow;
 use super::spans::Spans;
 use super::{PAYLOAD_BYTES_MAX, Scratch, WORDS_PER_LINE_MAX, header};
 use crate::hash::mix;
-use crate::verifier::{REPLY_BYTES, byte, forgotten, opaque, put_words, word, words_at};
-use crate::wire::words::{LOW_40, lane, lowest_bit, repeated, text, zero_bytes};
-
-/// Where the message starts in the buffer: before it is room for the headers of the frame.
-pub const REPLY_AT: u32 = 128;
+use crate::verifier::{REPLY_BYTES, SCRATCH_BYTES, byte, forgotten, opaque, put_words, word, words_at};
+use crate::wire::number;
+use crate::wire::words::{HIGH_BITS, LOW_40, before, in_range, lane, lowest_bit, repeated, text, zero_bytes};
 
 /// Port of SIP where a Via names none (RFC 3261 18.1.1).
 const DEFAULT_PORT: u32 = 5060;
@@ -64,7 +62,7 @@ impl Code {
 /// The answer in the making. In the kernel a per-CPU map value.
 #[repr(C)]
 pub struct Reply {
-    /// The frame: headers before [`REPLY_AT`], the message from there on.
+    /// The message, and zeros behind it up to four octets.
     pub bytes: [u8; REPLY_BYTES],
     /// Bytes of the message.
     pub length: u32,
@@ -190,7 +188,7 @@ impl Reply {
         let at = forgotten(&mut self.cell, at);
         let at = self.put(at, [b"\"\r\nConte", b"nt-Lengt", b"h: 0\r\n\r\n"], 24);
         // Zeros behind it, for the checksum's last words.
-        put_words(&mut self.bytes, REPLY_AT + at, [0]);
+        put_words(&mut self.bytes, at, [0]);
         self.length = at;
         at <= scratch.length
     }
@@ -202,7 +200,7 @@ impl Reply {
         let (value_end, rport_end) = (self.value_end, self.rport_end);
         let (start, at) = if rport_end == 0 {
             let sent_by_end = if self.sent_by_end == 0 { value_end } else { self.sent_by_end };
-            self.port = port_before(scratch, sent_by_end);
+            self.port = port_before(&scratch.bytes, sent_by_end);
             (vias.start, at)
         } else {
             self.port = self.source_port;
@@ -299,7 +297,7 @@ impl Reply {
             if position >= to {
                 break;
             }
-            put_words(&mut self.bytes, REPLY_AT + out, words_at(&scratch.bytes, position));
+            put_words(&mut self.bytes, out, words_at(&scratch.bytes, position));
             position += 32;
             out += 32;
         }
@@ -308,13 +306,13 @@ impl Reply {
 
     #[inline(always)]
     fn put<const N: usize>(&mut self, at: u32, words: [&[u8; 8]; N], bytes: u32) -> u32 {
-        put_words(&mut self.bytes, REPLY_AT + at, words.map(text));
+        put_words(&mut self.bytes, at, words.map(text));
         at + bytes
     }
 
     #[inline(always)]
     fn put_words<const N: usize>(&mut self, at: u32, words: [u64; N], bytes: u32) -> u32 {
-        put_words(&mut self.bytes, REPLY_AT + at, words);
+        put_words(&mut self.bytes, at, words);
         at + bytes
     }
 
@@ -331,10 +329,9 @@ impl Reply {
     fn put_address(&mut self, mut at: u32) -> u32 {
         if self.is_ipv6 == 0 {
             let [_, low] = self.source;
-            at = self.put_decimal(at, (low >> 24 & 0xff) as u32);
-            for octet in 1..4 {
-                at = self.put(at, [b".\0\0\0\0\0\0\0"], 1);
-                at = self.put_decimal(at, (low >> (24 - 8 * octet) & 0xff) as u32);
+            for octet in 0..4 {
+                let octet = OCTETS[(low >> (24 - 8 * octet) & 0xff) as usize];
+                at = self.put_words(at, [octet], (octet >> 32) as u32);
             }
         } else {
             for group in 0..8 {
@@ -343,11 +340,30 @@ impl Reply {
                 let word = hexadecimal(value << 16) >> 32 | u64::from(b':') << 32;
                 at = self.put_words(at, [word], 5);
             }
-            // Without the last colon.
-            at -= 1;
         }
+        // Without the last dot or colon.
+        let at = at - 1;
         forgotten(&mut self.cell, at)
     }
+}
+
+/// What an octet of an IPv4 address is in decimal, with the dot behind it: its characters, and from bit 32 on how many.
+static OCTETS: [u64; 256] = octets();
+
+const fn octets() -> [u64; 256] {
+    let mut octets = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (mut characters, mut bytes, mut rest) = (b'.' as u64, 1, octet as u64);
+        while bytes == 1 || rest != 0 {
+            characters = characters << 8 | (b'0' as u64 + rest % 10);
+            bytes += 1;
+            rest /= 10;
+        }
+        octets[octet] = bytes << 32 | characters;
+        octet += 1;
+    }
+    octets
 }
 
 /// An address as two numbers.
@@ -391,19 +407,53 @@ fn decimal(value: u64) -> (u64, u64) {
     ((all + 0x30_3030_3030) >> (8 * (5 - digits)), digits)
 }
 
-/// The port at the end of a sent-by (RFC 3261 25.1), or the default.
+/// The port at the end of a sent-by (RFC 3261 25.1), or the default. Read from its last digit to its first.
 #[inline(always)]
-fn port_before(scratch: &Scratch, end: u32) -> u32 {
-    let mut port = 0;
-    let mut factor = 1;
-    for back in 1..=6 {
-        let character = byte(&scratch.bytes, end.wrapping_sub(back));
-        if !character.is_ascii_digit() {
-            let is_port = character == b':' && (1..=0xffff).contains(&port);
-            return if is_port { port } else { DEFAULT_PORT };
+fn port_before(bytes: &[u8; SCRATCH_BYTES], end: u32) -> u32 {
+    let characters = word(bytes, end.wrapping_sub(8));
+    let backwards = characters.swap_bytes();
+    let first_other = lowest_bit(!in_range(backwards, b'0', b'9') & HIGH_BITS);
+    let port = number::parse_eight(characters & before(first_other).swap_bytes());
+    let is_port = first_other != 0
+        && backwards >> (8 * lane(first_other)) & 0xff == u64::from(b':')
+        && matches!(port, 1..=0xffff);
+    if is_port { port } else { DEFAULT_PORT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_octet_is_written_in_decimal_with_a_dot() {
+        for (octet, entry) in OCTETS.into_iter().enumerate() {
+            let bytes = (entry >> 32) as usize;
+            assert_eq!(entry.to_le_bytes()[..bytes], *format!("{octet}.").as_bytes());
         }
-        port += u32::from(character - b'0') * factor;
-        factor *= 10;
     }
-    DEFAULT_PORT
+
+    #[test]
+    fn the_port_is_what_stands_behind_the_last_colon() {
+        let port = |sent_by: &str| {
+            let mut bytes = [0; SCRATCH_BYTES];
+            let text = format!("Via: SIP/2.0/UDP {sent_by}");
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            port_before(&bytes, text.len() as u32)
+        };
+        for (sent_by, expected) in [
+            ("203.0.113.7:5080", 5080),
+            ("203.0.113.7:1", 1),
+            ("[2001:db8::7]:65535", 65_535),
+            ("[2001:db8::7]:005080", 5080),
+            ("203.0.113.7", DEFAULT_PORT),
+            ("[2001:db8::7]", DEFAULT_PORT),
+            ("pbx.example.com", DEFAULT_PORT),
+            ("203.0.113.7:0", DEFAULT_PORT),
+            ("203.0.113.7:65536", DEFAULT_PORT),
+            ("203.0.113.7:", DEFAULT_PORT),
+            ("12345678", DEFAULT_PORT),
+        ] {
+            assert_eq!(port(sent_by), expected, "{sent_by}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::grant::Grants;
 use super::spans::Spans;
 use super::{
     CALLER_STEPS_MAX, Caller, GRANT_STEPS_MAX, LINE_BYTES_MAX, LINES_MAX, Message, PAYLOAD_BYTES_MAX,
-    Parties, REPLY_AT, Reply, Saying, Scratch,
+    Parties, Reply, Saying, Scratch,
 };
 use crate::abi::CALLER_ID_DIGITS;
 use crate::verifier::SCRATCH_BYTES;
@@ -184,7 +184,6 @@ impl Reply {
     /// The message.
     #[must_use]
     pub fn message(&self) -> &[u8] {
-        let start = REPLY_AT as usize;
-        &self.bytes[start..start + self.length as usize]
+        &self.bytes[..self.length as usize]
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod walk;
 
 use core::ops::ControlFlow;
 
-pub use self::answer::{Code, REPLY_AT, Reply, Saying};
+pub use self::answer::{Code, Reply, Saying};
 use self::caller::Callers;
 pub use self::caller::{CALLER_STEPS_MAX, Caller};
 pub use self::grant::GRANT_STEPS_MAX;
