@@ -60,14 +60,15 @@ impl Reader {
     }
 
     /// The headers of a request outside a dialog have ended. It may be changed in a place that is read in order, and has
-    /// never passed: not even unread.
+    /// never passed: not even unread; and for the server that it was read for.
     #[inline(always)]
     pub(super) fn spot_request(&mut self, class: Class) {
         let (seq, digits) = (self.cursor.hops, self.cursor.hops_digits);
         let is_in_order = self.target == target::MAIN && self.guessed == 0;
         let is_new = is_in_order && !before(seq, self.passed);
-        if self.sought == Sought::Requests as u32 && is_new && digits != 0 && digits <= DIGITS_MAX {
-            let is_named = self.cursor.message & seen::NAMED != 0;
+        let is_named = self.cursor.message & seen::NAMED != 0;
+        let is_meant = self.sought == Sought::Requests as u32 && is_named == self.is_before_b2bua();
+        if is_meant && is_new && digits != 0 && digits <= DIGITS_MAX {
             self.remember(Spot { seq, len: if is_named { NAME_BYTES } else { digits } }, class);
         }
     }
