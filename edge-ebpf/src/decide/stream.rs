@@ -34,7 +34,7 @@ pub fn settle_stream<W: World>(
         };
         return spare_allowed(origin, outcome);
     }
-    if tally.has_initial() && !is_allowed {
+    if !tally.initial.is_empty() && !is_allowed {
         if may_refuse && origin.has(policy_flag::SUSPENDED) {
             // With what else it brings: the client may open another connection for that.
             if world.resets() && world.attend(now_ns) {
@@ -106,7 +106,7 @@ fn dropped<W: World>(world: &mut W, tally: &Tally, outcome: Outcome, now_ns: u64
     if !matches!(outcome, Outcome::SipSuspended) {
         for index in 0..CLASSES {
             if tally.over >> index & 1 == 0 {
-                give_back(world, class(index), tally.initial(index));
+                give_back(world, class(index), tally.initial.of(index));
             }
         }
     }
@@ -117,7 +117,7 @@ fn dropped<W: World>(world: &mut W, tally: &Tally, outcome: Outcome, now_ns: u64
 #[inline(always)]
 fn refuse<W: World>(world: &mut W, tally: &Tally, now_ns: u64) {
     for index in 0..CLASSES {
-        let messages = tally.initial(index);
+        let messages = tally.initial.of(index);
         if messages != 0 {
             world.count(class(index), Allowance::Refused, messages);
             world.tell_refused(class(index), messages, now_ns);
@@ -159,7 +159,7 @@ pub fn count_passed<W: World>(world: &mut W, tally: &Tally, is_allowed: bool) {
         }
     }
     for index in 0..CLASSES {
-        let (initial, in_dialog) = (tally.unjudged(index), tally.in_dialog(index));
+        let (initial, in_dialog) = (tally.unjudged(index), tally.in_dialog.of(index));
         if initial != 0 {
             let allowance = if is_allowed {
                 Allowance::Exempt
@@ -220,9 +220,9 @@ fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -
         Outcome::SipRefused
     } else if tally.over != 0 || !tally.observed.is_empty() {
         Outcome::SipObserved
-    } else if tally.has_initial() {
+    } else if !tally.initial.is_empty() {
         Outcome::SipAdmitted
-    } else if tally.has_in_dialog() {
+    } else if !tally.in_dialog.is_empty() {
         Outcome::SipInDialog
     } else {
         Outcome::SipResponse

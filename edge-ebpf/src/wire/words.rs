@@ -54,6 +54,20 @@ pub(crate) const fn lane(high_bit: u64) -> u32 {
     ((high_bit >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
 }
 
+/// What stands behind white space at the start of eight characters, and in which place; `None` if they are nothing else. Up to a
+/// colon that is HCOLON (RFC 3261 25.1), of which so much is looked at.
+#[inline(always)]
+pub(crate) const fn behind_blanks(characters: u64) -> Option<(u32, u8)> {
+    let blanks =
+        exact_zero_bytes(characters ^ repeated(b' ')) | exact_zero_bytes(characters ^ repeated(b'\t'));
+    let lowest = lowest_bit(!blanks & HIGH_BITS);
+    if lowest == 0 {
+        return None;
+    }
+    let place = lane(lowest);
+    Some((place, (characters >> (8 * place)) as u8))
+}
+
 /// All bits of the places below a high bit's.
 #[inline(always)]
 pub(crate) const fn before(high_bit: u64) -> u64 {
@@ -67,4 +81,24 @@ pub(crate) const fn in_range(word: u64, low: u8, high: u8) -> u64 {
     let from_low = ascii + repeated(0x80 - low);
     let past_high = ascii + repeated(0x7f - high);
     from_low & !past_high & !word & HIGH_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_is_told_from_what_follows_it() {
+        for (characters, behind) in [
+            (b": x\r\nTo:", Some((0, b':'))),
+            (b" \t :    ", Some((3, b':'))),
+            (b"       :", Some((7, b':'))),
+            (b"        ", None),
+            (b" !: x\r\nT", Some((1, b'!'))),
+            (b"\t\x08: x\r\nT", Some((1, 8))),
+            (b"\0\0\0\0\0\0\0\0", Some((0, 0))),
+        ] {
+            assert_eq!(behind_blanks(text(characters)), behind, "{characters:?}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
 use crate::wire::sip::{self, request_method, status_code, walk};
 use crate::wire::words::{
-    HIGH_BITS, LOW_48, exact_zero_bytes, in_range, lane, lowest_bit, repeated, text, zero_bytes,
+    HIGH_BITS, LOW_48, behind_blanks, exact_zero_bytes, in_range, lane, lowest_bit, repeated, text,
+    zero_bytes,
 };
 
 /// Words that one step looks through for the end of a line.
@@ -177,18 +178,12 @@ impl Reader {
             self.cursor.hops_digits = opaque(0) as u32;
             return (Phase::Skipped, 0);
         }
-        // White space may stand before the colon (RFC 3261 25.1); up to seven characters are looked at.
-        let here = word(&self.bytes, self.position + name);
-        let blanks = exact_zero_bytes(here ^ repeated(b' ')) | exact_zero_bytes(here ^ repeated(b'\t'));
-        let lowest = lowest_bit(!blanks & HIGH_BITS);
-        if lowest == 0 {
+        match behind_blanks(word(&self.bytes, self.position + name)) {
+            Some((blanks, b':')) => (phase, name + blanks + 1),
+            Some(_) => (Phase::Skipped, 0),
             // Nobody writes more, but a server may skip them all, and find a length that was not looked at here.
-            return (Phase::Unknown, 0);
+            None => (Phase::Unknown, 0),
         }
-        if here >> (8 * lane(lowest)) & 0xff != u64::from(b':') {
-            return (Phase::Skipped, 0);
-        }
-        (phase, name + lane(lowest) + 1)
     }
 
     #[inline(always)]

@@ -11,10 +11,8 @@ pub const CLASSES: usize = 5;
 
 /// Room by method; a power of two, so that a mask bounds the index.
 const METHODS: usize = 32;
-/// Room by class; as above.
-const CLASS_SLOTS: usize = 8;
 
-const _: () = assert!(Method::SLOTS <= METHODS && CLASSES <= CLASS_SLOTS);
+const _: () = assert!(Method::SLOTS <= METHODS);
 const _: () = assert!(Class::SipOther.index() + 1 == CLASSES);
 
 /// Requests by class.
@@ -23,7 +21,7 @@ const _: () = assert!(Class::SipOther.index() + 1 == CLASSES);
 pub struct PerClass {
     /// Bit `n`: `counts[n]` is valid; else it is 0.
     seen: u32,
-    counts: [u32; CLASS_SLOTS],
+    counts: [u32; CLASSES],
 }
 
 impl PerClass {
@@ -32,7 +30,7 @@ impl PerClass {
     #[inline(always)]
     pub fn of(&self, index: usize) -> u32 {
         let index = opaque(index as u64) as usize;
-        if index >= CLASS_SLOTS || self.seen >> index & 1 == 0 { 0 } else { self.counts[index] }
+        if index >= CLASSES || self.seen >> index & 1 == 0 { 0 } else { self.counts[index] }
     }
 
     /// Whether there are any.
@@ -46,7 +44,7 @@ impl PerClass {
     #[inline(always)]
     pub fn add(&mut self, class: Class) {
         let index = opaque(class.index() as u64) as usize;
-        if index >= CLASS_SLOTS {
+        if index >= CLASSES {
             return;
         }
         let so_far = if self.seen >> index & 1 == 0 { 0 } else { self.counts[index] };
@@ -79,8 +77,6 @@ pub const fn class(index: usize) -> Class {
 pub struct Tally {
     /// Bit `n`: `methods[n]` is valid; else it is 0.
     pub methods_seen: u32,
-    /// Bit `n`: `initial[n]` is valid; bit `8 + n`: `in_dialog[n]` is.
-    pub classes_seen: u32,
     /// Responses.
     pub responses: u32,
     /// Whether the segment ends a body whose message was let through before.
@@ -89,15 +85,17 @@ pub struct Tally {
     pub over: u32,
     /// Not 0 if that was the account's.
     pub over_account: u32,
-    /// Requests that were judged one by one.
+    /// Requests outside dialogs.
+    pub initial: PerClass,
+    /// Requests within dialogs.
+    pub in_dialog: PerClass,
+    /// Of those outside, the ones that were judged one by one.
     pub judged: PerClass,
     /// Of those, how many were refused in SIP's own words.
     pub refused: PerClass,
     /// And how many pass over a limit, because no room was left to remember them.
     pub observed: PerClass,
     methods: [u32; METHODS],
-    initial: [u32; CLASS_SLOTS],
-    in_dialog: [u32; CLASS_SLOTS],
 }
 
 impl Tally {
@@ -109,62 +107,29 @@ impl Tally {
         if index >= METHODS || self.methods_seen >> index & 1 == 0 { 0 } else { self.methods[index] }
     }
 
-    /// Requests outside dialogs by the index of their [`Class`].
-    #[must_use]
-    #[inline(always)]
-    pub fn initial(&self, index: usize) -> u32 {
-        let index = opaque(index as u64) as usize;
-        if index >= CLASS_SLOTS || self.classes_seen >> index & 1 == 0 { 0 } else { self.initial[index] }
-    }
-
     /// Requests outside dialogs that were not judged one by one.
     #[must_use]
     #[inline(always)]
     pub fn unjudged(&self, index: usize) -> u32 {
-        self.initial(index).saturating_sub(self.judged.of(index))
-    }
-
-    /// Requests within dialogs by the index of their [`Class`].
-    #[must_use]
-    #[inline(always)]
-    pub fn in_dialog(&self, index: usize) -> u32 {
-        let index = opaque(index as u64) as usize;
-        if index >= CLASS_SLOTS || self.classes_seen >> 8 >> index & 1 == 0 {
-            0
-        } else {
-            self.in_dialog[index]
-        }
-    }
-
-    /// Whether there are requests outside dialogs.
-    #[must_use]
-    #[inline(always)]
-    pub const fn has_initial(&self) -> bool {
-        self.classes_seen & 0xff != 0
-    }
-
-    /// Whether there are requests within dialogs.
-    #[must_use]
-    #[inline(always)]
-    pub const fn has_in_dialog(&self) -> bool {
-        self.classes_seen >> 8 != 0
+        self.initial.of(index).saturating_sub(self.judged.of(index))
     }
 
     /// Whether the whole segment may be refused: it brings nothing that must get through.
     #[must_use]
     #[inline(always)]
     pub const fn is_refusable(&self) -> bool {
-        !self.has_in_dialog() && self.responses == 0 && self.goes_on == 0
+        self.in_dialog.is_empty() && self.responses == 0 && self.goes_on == 0
     }
 
     #[inline(always)]
     pub(super) fn clear(&mut self) {
         self.methods_seen = opaque(0) as u32;
-        self.classes_seen = opaque(0) as u32;
         self.responses = opaque(0) as u32;
         self.goes_on = opaque(0) as u32;
         self.over = opaque(0) as u32;
         self.over_account = opaque(0) as u32;
+        self.initial.clear();
+        self.in_dialog.clear();
         self.judged.clear();
         self.refused.clear();
         self.observed.clear();
@@ -182,18 +147,11 @@ impl Tally {
             self.responses += 1;
             return;
         }
-        let class = opaque(sip::class(method).index() as u64) as usize;
-        if class >= CLASS_SLOTS {
-            return;
-        }
+        let class = sip::class(method);
         if is_tagged || matches!(method, Method::Ack | Method::Bye | Method::Cancel) {
-            let so_far = if self.classes_seen >> 8 >> class & 1 == 0 { 0 } else { self.in_dialog[class] };
-            self.in_dialog[class] = so_far + 1;
-            self.classes_seen |= 0x100 << class;
+            self.in_dialog.add(class);
         } else {
-            let so_far = if self.classes_seen >> class & 1 == 0 { 0 } else { self.initial[class] };
-            self.initial[class] = so_far + 1;
-            self.classes_seen |= 1 << class;
+            self.initial.add(class);
         }
     }
 }

@@ -52,8 +52,8 @@ impl Counted {
             *count += reader.tally.method(index);
         }
         for index in 0..CLASSES {
-            self.initial[index] += reader.tally.initial(index);
-            self.in_dialog[index] += reader.tally.in_dialog(index);
+            self.initial[index] += reader.tally.initial.of(index);
+            self.in_dialog[index] += reader.tally.in_dialog.of(index);
         }
     }
 

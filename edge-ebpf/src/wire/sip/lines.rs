@@ -4,8 +4,8 @@ use super::{Scratch, WORDS_PER_LINE_MAX, header};
 use crate::hash::mix;
 use crate::verifier::{byte, forgotten, word};
 use crate::wire::words::{
-    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_56, before, exact_zero_bytes, lane, lowest_bit, repeated, text,
-    zero_bytes,
+    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_56, before, behind_blanks, exact_zero_bytes, lane, lowest_bit,
+    repeated, text, zero_bytes,
 };
 
 impl Scratch {
@@ -99,10 +99,7 @@ impl Scratch {
         if here & 0xff == u64::from(b':') {
             return true;
         }
-        let blanks = zero_bytes(here ^ repeated(b' ')) | zero_bytes(here ^ repeated(b'\t'));
-        let others = !blanks & HIGH_BITS;
-        let lowest = lowest_bit(others);
-        others != 0 && here >> (8 * lane(lowest)) & 0xff == u64::from(b':')
+        matches!(behind_blanks(here), Some((_, b':')))
     }
 
     /// Where a value starts, behind the colon and the white space around it; up to seven characters are skipped.
