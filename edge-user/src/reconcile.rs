@@ -200,6 +200,7 @@ impl Desired {
             if let Some(account) = accounts.get_mut(&set.account) {
                 let (class, limit) = (set.class.index(), set.limit.to_limit());
                 let policy = &mut account.policy;
+                policy.set_by_command |= mark(set.scope, set.class);
                 match set.scope {
                     Scope::Account => policy.account[class] = limit,
                     Scope::Source => {
@@ -224,6 +225,38 @@ impl Desired {
             caller_id_capacity: config.capacity.caller_ids,
         }
     }
+}
+
+impl Installed {
+    /// The limits that were set by command, as the kernel has them: what is known of them without the database.
+    #[must_use]
+    pub fn set_by_command(&self) -> Vec<LimitOverride> {
+        let of_account = |(name, account): (&String, &InstalledAccount)| {
+            let limits = set_by_command(&account.policy);
+            let named = |(scope, class, limit)| LimitOverride { account: name.clone(), scope, class, limit };
+            limits.map(named).collect::<Vec<_>>()
+        };
+        self.accounts.iter().flat_map(of_account).collect()
+    }
+}
+
+/// The limits of a policy that were set by command.
+pub(crate) fn set_by_command(policy: &Policy) -> impl Iterator<Item = (Scope, Class, Rate)> {
+    let pairs = Scope::ALL.into_iter().flat_map(|scope| Class::ALL.iter().map(move |class| (scope, *class)));
+    pairs.filter(|(scope, class)| policy.set_by_command & mark(*scope, *class) != 0).map(|(scope, class)| {
+        let limits = match scope {
+            Scope::Account => &policy.account,
+            Scope::Source => &policy.source,
+            Scope::Registered => &policy.registered,
+        };
+        (scope, class, Rate::from_limit(limits[class.index()]))
+    })
+}
+
+/// The bit of a limit in [`Policy::set_by_command`].
+const fn mark(scope: Scope, class: Class) -> u32 {
+    const { assert!(Scope::ALL.len() * Class::COUNT <= u32::BITS as usize, "a limit has no bit") };
+    1 << (scope as usize * Class::COUNT + class.index())
 }
 
 impl From<&config::Trunk> for DesiredTrunk {

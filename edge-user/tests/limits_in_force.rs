@@ -89,6 +89,23 @@ fn what_is_set_of_each_source_holds_for_registered_ones_that_nothing_else_is_sai
     assert_eq!(invites(&both), pair("8/s burst 8", "4/s burst 4"));
 }
 
+/// So the kernel tells what was set, and what it tells installs the same again.
+#[test]
+fn what_was_set_by_command_is_read_back_from_the_installed_limits() {
+    for own in ["acme", "own"] {
+        let set = [(Scope::Registered, "4/s burst 4"), (Scope::Source, "8/s burst 8"), (Scope::Account, "0/s")];
+        for count in 0..=set.len() {
+            let policy = policy_of(own, &set[..count]);
+            let account = InstalledAccount { number: 1, policy };
+            let installed =
+                Installed { accounts: BTreeMap::from([(own.to_owned(), account)]), ..Installed::default() };
+            let told = installed.set_by_command();
+            let desired = Desired::new(&loaded(CONFIG), &told, &BTreeMap::new());
+            assert_eq!((told.len(), desired.accounts[own].policy), (count, policy), "{told:?}");
+        }
+    }
+}
+
 /// What a reload from one mode for all, and of the account `own`, to others says of modes.
 fn told_of_modes(before: [&str; 2], after: [&str; 2]) -> Vec<String> {
     let desired = |[all, own]: [&str; 2]| {

@@ -204,8 +204,9 @@ pub struct Policy {
     pub answered: u32,
     /// Most SMPP binds of the account at once, over all sources; 0 is no limit.
     pub binds_max: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// The bit `1 << (scope * Class::COUNT + class)` of each limit that was set by command, scopes in the order of the
+    /// fields below: for a daemon that starts while its database does not answer. The programs never read it.
+    pub set_by_command: u32,
     /// Over all sources of the account, by [`Class`].
     pub account: [Limit; Class::COUNT],
     /// For each single source of the account, by [`Class`].
@@ -222,7 +223,7 @@ impl Policy {
         calls_max: 0,
         answered: 0,
         binds_max: 0,
-        reserved: 0,
+        set_by_command: 0,
         account: [Limit::NONE; Class::COUNT],
         source: [Limit::NONE; Class::COUNT],
         registered: [Limit::NONE; Class::COUNT],

@@ -60,11 +60,21 @@ pub(super) fn dry_run(
     kept: Option<&Kept>,
 ) -> Result<(Plan, Installed), ReconcileError> {
     let installed = kernel.accounts.read()?;
-    let limits = kept.map_or_else(Vec::new, |kept| overrides(&kept.limits));
-    // What was set by command is not known while the database does not answer: then what is installed stays.
-    let standings = match kept {
-        Some(kept) => standings(kept, &installed.standings, &clock::clocks()),
-        None => installed.standings.clone(),
+    let mut desired = desired(config, kept, &installed, &clock::clocks());
+    desired.account_capacity = kernel.accounts.capacity();
+    desired.prefix_capacity = kernel.accounts.prefix_capacity();
+    desired.trunk_capacity = kernel.accounts.trunk_capacity();
+    desired.caller_id_capacity = kernel.accounts.caller_id_capacity();
+    let plan = plan(&desired, &installed)?;
+    Ok((plan, installed))
+}
+
+/// The configuration and what was set by command. What that is the database tells; while it does not answer, what is
+/// installed of it stays, and the configuration holds for the rest.
+fn desired(config: &Config, kept: Option<&Kept>, installed: &Installed, clocks: &Clocks) -> Desired {
+    let (limits, standings) = match kept {
+        Some(kept) => (overrides(&kept.limits), standings(kept, &installed.standings, clocks)),
+        None => (installed.set_by_command(), installed.standings.clone()),
     };
     let mut desired = Desired::new(config, &limits, &standings);
     for (name, account) in &mut desired.accounts {
@@ -76,12 +86,7 @@ pub(super) fn dry_run(
             account.policy.flags |= policy_flag::SUSPENDED;
         }
     }
-    desired.account_capacity = kernel.accounts.capacity();
-    desired.prefix_capacity = kernel.accounts.prefix_capacity();
-    desired.trunk_capacity = kernel.accounts.trunk_capacity();
-    desired.caller_id_capacity = kernel.accounts.caller_id_capacity();
-    let plan = plan(&desired, &installed)?;
-    Ok((plan, installed))
+    desired
 }
 
 fn is_suspended(policy: &Policy) -> bool {
@@ -218,17 +223,51 @@ mod tests {
         assert_eq!(standings(&kept, &first, &later), first, "0.4 s of drift change nothing");
     }
 
+    /// An `edged` that starts while its database does not answer, after one that knew of a limit for `acme`.
     #[test]
-    fn a_long_plan_is_cut_and_says_by_how_much() {
-        let lines = |count: usize| (0..count).map(|line| format!("+ {line}")).collect::<Vec<_>>();
-        assert_eq!(shortened(&lines(LOGGED_LINES)), lines(LOGGED_LINES));
-        let cut = shortened(&lines(LOGGED_LINES + 7));
-        assert_eq!((cut.len(), cut[LOGGED_LINES].as_str()), (LOGGED_LINES + 1, "… and 7 more"));
+    fn limits_set_by_command_stay_while_the_database_does_not_answer_and_the_configuration_holds_for_the_rest() {
+        let before = config("account.sip.invite = '5/s'\naccount.sip.options = '6/s'");
+        let set = [limit("sip.invite", "7/s"), limit("sip.register", "0/s"), limit("sip.message", "unlimited")];
+        let kept = Kept { limits: set.to_vec(), ..Kept::default() };
+        let clocks = Clocks { wall: at(100), monotonic_ns: 1_000_000_000 };
+        let known = desired(&before, Some(&kept), &Installed::default(), &clocks);
+        let installed = as_installed(&known);
+        assert_eq!(desired(&before, None, &installed, &clocks), known);
+        assert_eq!(desired(&before, Some(&Kept::default()), &installed, &clocks), desired(
+            &before,
+            Some(&Kept::default()),
+            &Installed::default(),
+            &clocks
+        ));
+
+        let after = config("account.sip.invite = '1/s'\naccount.sip.options = '2/s'");
+        let unknown = desired(&after, None, &installed, &clocks);
+        assert_eq!(unknown, desired(&after, Some(&kept), &installed, &clocks));
+        let options = |desired: &Desired| desired.accounts["acme"].policy.account[Class::SipOptions.index()];
+        assert_ne!(options(&unknown), options(&known), "what the configuration says has changed");
     }
 
-    #[test]
-    fn an_override_that_does_not_read_is_left_out() {
-        let set = |class: &str, limit: &str| store::LimitOverride {
+    /// `acme` under a plan of these limits.
+    fn config(plan: &str) -> Config {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("edge.toml");
+        let acme = "[accounts.acme]\nsources = ['203.0.113.0/24']\nplan = 'tested'";
+        let text = format!("[[interfaces]]\nname = 'eth0'\n[plans.tested]\n{plan}\n{acme}\n");
+        std::fs::write(&path, text).unwrap();
+        crate::config::load(&path).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn as_installed(desired: &Desired) -> Installed {
+        let mut names: Vec<&String> = desired.accounts.keys().collect();
+        names.sort_by_key(|name| *name != crate::config::UNKNOWN_ACCOUNT);
+        let installed = |(number, name): (u32, &String)| {
+            (name.clone(), InstalledAccount { number, policy: desired.accounts[name].policy })
+        };
+        Installed { accounts: (0..).zip(names).map(installed).collect(), ..Installed::default() }
+    }
+
+    fn limit(class: &str, limit: &str) -> store::LimitOverride {
+        store::LimitOverride {
             account: "acme".into(),
             scope: Scope::Account,
             class: class.into(),
@@ -239,9 +278,24 @@ mod tests {
                 set_at: at(0),
                 expires_at: None,
             },
-        };
-        let typed =
-            overrides(&[set("sip.invite", "5/s"), set("sip.nothing", "5/s"), set("sip.options", "fast")]);
+        }
+    }
+
+    #[test]
+    fn a_long_plan_is_cut_and_says_by_how_much() {
+        let lines = |count: usize| (0..count).map(|line| format!("+ {line}")).collect::<Vec<_>>();
+        assert_eq!(shortened(&lines(LOGGED_LINES)), lines(LOGGED_LINES));
+        let cut = shortened(&lines(LOGGED_LINES + 7));
+        assert_eq!((cut.len(), cut[LOGGED_LINES].as_str()), (LOGGED_LINES + 1, "… and 7 more"));
+    }
+
+    #[test]
+    fn an_override_that_does_not_read_is_left_out() {
+        let typed = overrides(&[
+            limit("sip.invite", "5/s"),
+            limit("sip.nothing", "5/s"),
+            limit("sip.options", "fast"),
+        ]);
         assert_eq!(typed.len(), 1);
         assert_eq!(typed[0].class, Class::SipInvite);
     }

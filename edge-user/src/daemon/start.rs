@@ -201,8 +201,8 @@ async fn remember(store: &Shared) -> Remembered {
         Err(error) => {
             tracing::error!(
                 %error,
-                "limits and measures set by command are not known until the database answers; limits of the \
-                 configuration are enforced"
+                "limits and measures set by command are not known until the database answers: those that the kernel \
+                 has stay, beside the limits of the configuration"
             );
             Remembered { error: Some(error.to_string()), ..Remembered::default() }
         }

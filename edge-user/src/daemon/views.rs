@@ -16,7 +16,7 @@ use crate::api::types::{
 use crate::config::{Account, Config, Origin, Trunk, XdpModeRequest};
 use crate::dataplane::InterfaceState;
 use crate::rate::Rate;
-use crate::reconcile::InstalledAccount;
+use crate::reconcile::{InstalledAccount, set_by_command};
 
 impl Daemon {
     /// `GET /v1/status`.
@@ -244,17 +244,23 @@ impl Daemon {
 impl State {
     fn limit_view(&self, name: &str, account: &Account, scope: Scope, class: Class) -> LimitView {
         let (configured, origin) = self.config.limit(account, scope, class);
-        let set = self.kept.as_ref().and_then(|kept| {
-            kept.limits.iter().find(|it| it.account == name && it.scope == scope && it.class == class.name())
-        });
-        LimitView {
-            account: name.to_owned(),
-            scope,
-            class: class.name().to_owned(),
-            limit: set.map_or_else(|| configured.to_string(), |set| set.limit.clone()),
-            origin: set.map_or_else(|| origin.to_string(), |_| "override".to_owned()),
-            change: set.map(|set| set.change.clone()),
-        }
+        let set = match &self.kept {
+            Some(kept) => kept
+                .limits
+                .iter()
+                .find(|it| it.account == name && it.scope == scope && it.class == class.name())
+                .map(|set| (set.limit.clone(), Some(set.change.clone()))),
+            // By whom and until when, the database will tell; what holds, the kernel does.
+            None => self
+                .policy(name)
+                .and_then(|policy| set_by_command(policy).find(|it| (it.0, it.1) == (scope, class)))
+                .map(|(.., limit)| (limit.to_string(), None)),
+        };
+        let (limit, origin, change) = match set {
+            Some((limit, change)) => (limit, "override".to_owned(), change),
+            None => (configured.to_string(), origin.to_string(), None),
+        };
+        LimitView { account: name.to_owned(), scope, class: class.name().to_owned(), limit, origin, change }
     }
 }
 

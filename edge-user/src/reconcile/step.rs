@@ -279,7 +279,7 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
         compare("each registered source ", &before.registered, &after.registered);
     }
     if lines.is_empty() {
-        // Reserved words differ: another version wrote them.
+        // Which limits were set by command: one to what the configuration says too, or an earlier version noted none.
         lines.push(format!("~ account {name} written anew"));
     }
     lines

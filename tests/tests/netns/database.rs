@@ -99,6 +99,33 @@ fn a_database_that_is_removed_is_told_and_the_next_start_makes_it_anew() {
     assert_eq!(edge.status().unwrap().store, "ok");
 }
 
+/// A database that does not answer when `edged` starts says nothing of limits that were set by command; the kernel does.
+#[test]
+fn a_limit_set_by_command_outlives_a_restart_without_the_database() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &limited("sip.invite = '1/hour burst 50'")).unwrap();
+    edge.ctl(&["limits", "set", "acme", "sip.invite", "1/hour burst 3", "--reason", "test"]).unwrap();
+    edge.kill().unwrap();
+    let (database, aside) = (edge.file("edge.db"), edge.file("aside.db"));
+    fs::rename(&database, &aside).unwrap();
+    fs::create_dir(&database).unwrap();
+    edge.start_daemon().unwrap();
+    assert_ne!(edge.status().unwrap().store, "ok");
+    let set = |edge: &Edge<'_>| {
+        let limits = edge.account("acme").unwrap().limits;
+        limits.into_iter().find(|limit| limit.origin == "override")
+    };
+    assert_eq!(set(&edge).map(|limit| limit.limit).as_deref(), Some("1/hour burst 3"));
+    assert_eq!(arrived(&lab, &edge, 10), 3, "the limit of the configuration is not in force");
+
+    fs::remove_dir(&database).unwrap();
+    fs::rename(&aside, &database).unwrap();
+    wait_until("the database answers again", SOON, || edge.status().unwrap().store == "ok");
+    wait_until("it is known who set the limit", SOON, || set(&edge).is_some_and(|it| it.change.is_some()));
+    edge.ctl(&["limits", "unset", "acme", "sip.invite", "--reason", "test"]).unwrap();
+    assert_eq!(arrived(&lab, &edge, 10), 10);
+}
+
 /// A small file system of its own, gone with this value.
 struct Disk {
     path: PathBuf,
