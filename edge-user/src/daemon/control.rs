@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::change::store_error;
-use super::clock;
 use super::state::Daemon;
+use super::{clock, watch};
 use crate::api::control::{Actor, Control};
 use crate::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
@@ -237,13 +237,23 @@ impl Daemon {
         let _change = self.changes.lock().await;
         let daemon = Arc::clone(self);
         let detached = tokio::task::spawn_blocking(move || {
-            daemon.is_detached.store(true, Ordering::Relaxed);
-            daemon.kernel().interfaces.detach()
+            let mut kernel = daemon.kernel();
+            let detached = kernel.interfaces.detach();
+            if detached.is_err() {
+                let mut changes = kernel.interfaces.watch();
+                // That pins were removed is no news.
+                changes.retain(|change| change.lost.is_none());
+                watch::log_changes(&changes);
+            }
+            daemon.is_detached.store(detached.is_ok(), Ordering::Relaxed);
+            detached
         });
         let report = match detached.await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => {
-                return Err(ApiError::new("kernel_failed", error.to_string(), "see the log of edged"));
+                tracing::error!(actor = actor.name, %error, "not detached; what was taken away for it is put back");
+                let advice = "Edge is put back where it was; remove the cause and try again";
+                return Err(ApiError::new("kernel_failed", error.to_string(), advice));
             }
             Err(error) => return Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
         };

@@ -163,9 +163,8 @@ impl Interfaces {
                 self.links.insert(name.to_owned(), held.pin(&path)?);
             }
             pins::note_mode(&self.directory, name, mode.name(), reason)?;
-            if !self.egress.is_whole(&mut self.ebpf, name, index)? {
-                self.egress.hold(&mut self.ebpf, &self.others, name, index)?;
-            }
+            // Whole or not: of a filter nobody tells.
+            self.egress.hold(&mut self.ebpf, &self.others, name, index)?;
             return Ok(Link::Repaired { lost: "the pin of the link was removed", what: "pinned again" });
         }
         if facts.program_id != program_id(ingress(&mut self.ebpf)?)? {
@@ -216,11 +215,15 @@ impl Interfaces {
     }
 
     /// Takes everything off and all pins away: nothing is enforced any more, and nothing is left to adopt.
+    ///
+    /// On an error pins may be gone, but the links are held: the interfaces are as they were, and [`Self::watch`] puts the
+    /// rest back.
     pub fn detach(&mut self) -> Result<DetachReport, DataplaneError> {
+        let report = remove_everything(self.keeper.pins())?;
         self.wanted.clear();
         self.links.clear();
         self.egress.close();
-        remove_everything(self.keeper.pins())
+        Ok(report)
     }
 
     fn bring_up(&mut self, interface: &Interface) -> (InterfaceState, String) {

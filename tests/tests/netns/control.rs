@@ -1,5 +1,6 @@
 //! What operators set by command works at once, survives a restart, and lifts itself.
 
+use std::fs;
 use std::time::Duration;
 
 use edge_tests::edge::{Edge, binary};
@@ -76,6 +77,28 @@ fn a_detach_ends_enforcement_and_leaves_nothing_pinned() {
     let server = Sipp::server(&lab, edge.directory()).unwrap();
     Sipp::client(&lab, edge.directory(), "uac", ACME, 100, 5).unwrap().finish(LONG).unwrap();
     assert_eq!(server.stop().unwrap()["INVITE_Recv"], 5);
+}
+
+/// Something foreign among the pins makes the last step of a detach fail, after all pins were removed.
+#[test]
+fn a_detach_that_fails_leaves_edge_as_it_was_and_limits_still_lift_themselves() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::start(&lab, &crate::limited("sip.invite = '0/s'")).unwrap();
+    let foreign = edge.pins().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    let refused = edge.edgectl(&["detach", "--reason", "test"]).unwrap();
+    assert!(!refused.status.success());
+    assert_eq!(arrived(&lab, &edge, 5), 0, "the interface was left without Edge");
+    edge.ctl(&["limits", "set", "acme", "sip.invite", "unlimited", "--for", "2s", "--reason", "test"])
+        .unwrap();
+    let is_set = || edge.account("acme").unwrap().limits.iter().any(|limit| limit.origin == "override");
+    wait_until("the limit lifts itself", SOON, || !is_set());
+    wait_until("calls are refused again", SOON, || arrived(&lab, &edge, 5) == 0);
+
+    fs::remove_dir(&foreign).unwrap();
+    edge.ctl(&["detach", "--reason", "test"]).unwrap();
+    edge.daemon().unwrap().wait(SOON).unwrap();
+    assert!(!edge.pins().exists());
 }
 
 /// The doctor asks through Edge, as a customer would, and its probe is no message to anybody.
