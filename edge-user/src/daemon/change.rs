@@ -200,7 +200,10 @@ impl Daemon {
     pub(super) async fn bring_to_kernel(self: &Arc<Self>) -> Result<Plan, ApiError> {
         let daemon = Arc::clone(self);
         match tokio::task::spawn_blocking(move || daemon.reconcile_now()).await {
-            Ok(result) => result.map_err(|error| kernel_error(&error)),
+            Ok(result) => result.map_err(|error| ApiError {
+                advice: "it is written down, and tried again every second".into(),
+                ..kernel_error(&error)
+            }),
             Err(error) => Err(ApiError::new("internal", error.to_string(), "see the log of edged")),
         }
     }

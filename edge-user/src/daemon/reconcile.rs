@@ -94,17 +94,39 @@ fn is_suspended(policy: &Policy) -> bool {
 }
 
 impl Daemon {
-    /// Brings the kernel to the configuration in force and what was set by command. Blocks.
+    /// Brings the kernel to the configuration in force and what was set by command; where that fails, the tick tries
+    /// again. Blocks.
     pub(super) fn reconcile_now(&self) -> Result<Plan, ReconcileError> {
-        let mut kernel = self.kernel();
+        self.bring_up_to_date(&mut self.kernel())
+    }
+
+    /// The same for who has the kernel already.
+    pub(super) fn bring_up_to_date(&self, kernel: &mut Kernel) -> Result<Plan, ReconcileError> {
         let (config, kept) = {
             let state = self.state();
             (state.config.clone(), state.kept.clone())
         };
-        let (plan, in_place) = reconcile(&mut kernel, &config, kept.as_ref())?;
-        self.state().put_in_place(in_place);
-        log_lines(&plan.lines());
-        Ok(plan)
+        let reconciled = reconcile(kernel, &config, kept.as_ref());
+        let mut state = self.state();
+        match reconciled {
+            Ok((plan, in_place)) => {
+                state.put_in_place(in_place);
+                if state.behind.take().is_some() {
+                    tracing::info!("the kernel is brought up to date");
+                }
+                log_lines(&plan.lines());
+                Ok(plan)
+            }
+            Err(error) => {
+                let why = error.to_string();
+                // One line, not one a second.
+                if state.behind.as_ref() != Some(&why) {
+                    tracing::error!(%error, "the kernel was not brought up to date; edged goes on trying");
+                }
+                state.behind = Some(why);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -225,20 +247,20 @@ mod tests {
 
     /// An `edged` that starts while its database does not answer, after one that knew of a limit for `acme`.
     #[test]
-    fn limits_set_by_command_stay_while_the_database_does_not_answer_and_the_configuration_holds_for_the_rest() {
+    fn limits_set_by_command_stay_while_the_database_does_not_answer_and_the_configuration_holds_for_the_rest()
+     {
         let before = config("account.sip.invite = '5/s'\naccount.sip.options = '6/s'");
-        let set = [limit("sip.invite", "7/s"), limit("sip.register", "0/s"), limit("sip.message", "unlimited")];
+        let set =
+            [limit("sip.invite", "7/s"), limit("sip.register", "0/s"), limit("sip.message", "unlimited")];
         let kept = Kept { limits: set.to_vec(), ..Kept::default() };
         let clocks = Clocks { wall: at(100), monotonic_ns: 1_000_000_000 };
         let known = desired(&before, Some(&kept), &Installed::default(), &clocks);
         let installed = as_installed(&known);
         assert_eq!(desired(&before, None, &installed, &clocks), known);
-        assert_eq!(desired(&before, Some(&Kept::default()), &installed, &clocks), desired(
-            &before,
-            Some(&Kept::default()),
-            &Installed::default(),
-            &clocks
-        ));
+        assert_eq!(
+            desired(&before, Some(&Kept::default()), &installed, &clocks),
+            desired(&before, Some(&Kept::default()), &Installed::default(), &clocks)
+        );
 
         let after = config("account.sip.invite = '1/s'\naccount.sip.options = '2/s'");
         let unknown = desired(&after, None, &installed, &clocks);

@@ -110,6 +110,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         config_applied_at: now,
         config_error: (!problems.is_empty()).then(|| problems.join("\n")),
         expiry_is_owed: remembered.kept.is_some(),
+        behind: None,
         kept: remembered.kept,
         installed: in_place.accounts,
         trunks: in_place.trunks,

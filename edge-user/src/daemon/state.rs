@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) kept: Option<Kept>,
     /// Expired limits or measures are still in the database.
     pub(super) expiry_is_owed: bool,
+    /// Why the kernel is not what it should be, if it is not: it is tried again once a second.
+    pub(super) behind: Option<String>,
     /// Installed accounts by name.
     pub(super) installed: BTreeMap<String, InstalledAccount>,
     /// Installed trunks by account and name: `acme/london`.

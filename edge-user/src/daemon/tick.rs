@@ -203,8 +203,11 @@ impl Daemon {
             self.load_kept().await;
         }
         let _change = self.changes.lock().await;
-        let lifted = self.state().lift_expired(now);
-        if lifted {
+        let is_due = {
+            let mut state = self.state();
+            state.lift_expired(now) || state.behind.is_some()
+        };
+        if is_due {
             self.reconcile_in_background().await;
         }
         if !self.state().expiry_is_owed {
@@ -252,8 +255,8 @@ impl Daemon {
     async fn reconcile_in_background(self: &Arc<Self>) {
         let daemon = Arc::clone(self);
         match tokio::task::spawn_blocking(move || daemon.reconcile_now()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the kernel was not brought up to date"),
+            // What went wrong is told where it did.
+            Ok(_) => {}
             Err(error) => tracing::error!(%error, "the task that brings the kernel up to date failed"),
         }
     }

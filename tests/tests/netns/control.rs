@@ -6,6 +6,7 @@ use std::time::Duration;
 use edge_tests::edge::{Edge, binary};
 use edge_tests::netns::{ACME, Lab, SERVER};
 use edge_tests::peers::{Sipp, Smsc};
+use edge_tests::pinned;
 use edge_tests::process::wait_until;
 
 use crate::{OPEN, arrived};
@@ -44,6 +45,24 @@ fn a_limit_set_for_a_while_lifts_itself() {
     assert!(held, "the limit was over too soon");
     wait_until("calls pass again", LONG, || arrived(&lab, &edge, 1) == 1);
     assert!(!is_set(), "{:?}", edge.account("acme").unwrap().limits);
+}
+
+/// Where the kernel's tables contradict each other, nothing can be changed; once they do not, what is due is done.
+#[test]
+fn a_limit_that_could_not_be_lifted_in_time_is_lifted_once_the_kernel_lets() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, OPEN).unwrap();
+    edge.ctl(&["limits", "set", "acme", "sip.invite", "0/s", "--for", "5s", "--reason", "test"]).unwrap();
+    pinned::set_account_name(edge.pins(), 9, "unknown").unwrap();
+    let is_set = || edge.account("acme").unwrap().limits.iter().any(|limit| limit.origin == "override");
+    wait_until("the limit is over", SOON, || !is_set());
+    assert_eq!(arrived(&lab, &edge, 5), 0, "the kernel could be changed: the test tests nothing");
+    let refused = edge.edgectl(&["limits", "set", "acme", "sip.options", "9/s", "--reason", "test"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("tried again"), "{said}");
+
+    pinned::set_account_name(edge.pins(), 9, "").unwrap();
+    wait_until("calls pass again", LONG, || arrived(&lab, &edge, 1) == 1);
 }
 
 #[test]
