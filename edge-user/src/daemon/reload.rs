@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::kernel_error;
 use super::reconcile::{ReconcileError, dry_run, reconcile, shortened};
-use super::state::Daemon;
+use super::state::{Daemon, Kernel};
 use super::{clock, systemd, watch};
 use crate::api::types::{ApiError, AuditEntry, PlanView};
 use crate::config::{self, Config};
@@ -48,8 +48,8 @@ impl Daemon {
                 for problem in &error.problems {
                     tracing::error!("{problem}");
                 }
-                let error = &error.message;
-                tracing::error!(actor, error, "configuration refused; the one before stays in force");
+                let ApiError { message: error, advice, .. } = error;
+                tracing::error!(actor, error, "configuration refused; {advice}");
             }
         }
         let entry = AuditEntry {
@@ -87,11 +87,12 @@ impl Daemon {
             let state = self.state();
             (state.config.clone(), state.kept.clone())
         };
-        let applied = reconcile(&mut kernel, &config, kept.as_ref());
-        let (plan, installed) = applied.map_err(|error: ReconcileError| kernel_error(&error))?;
-        // A person has looked: ports that fell back to drop may try again.
-        let armed = kernel.accounts.arm_refusals(clock::clocks().monotonic_ns);
-        armed.map_err(|error| kernel_error(&ReconcileError::from(error)))?;
+        let applied = reconcile(&mut kernel, &config, kept.as_ref()).and_then(|applied| {
+            // A person has looked: ports that fell back to drop may try again.
+            kernel.accounts.arm_refusals(clock::clocks().monotonic_ns)?;
+            Ok(applied)
+        });
+        let (plan, installed) = applied.map_err(|error| self.go_back(&mut kernel, &error))?;
         watch::log_changes(&kernel.interfaces.set(&config.interfaces));
         self.deliverer.reload(endpoints);
         let changes = changes(&plan, &before, &config);
@@ -101,6 +102,29 @@ impl Daemon {
         state.config = Arc::new(config);
         Ok(PlanView { changes, applied: true })
     }
+}
+
+impl Daemon {
+    /// Undoes what a configuration changed before it failed: `error` is why it did.
+    fn go_back(&self, kernel: &mut Kernel, error: &ReconcileError) -> ApiError {
+        let refused = kernel_error(error);
+        match error {
+            // There was no plan, hence no step.
+            ReconcileError::Plan(_) => refused,
+            ReconcileError::Dataplane(_) => match self.bring_up_to_date(kernel) {
+                Ok(_) => refused,
+                Err(error) => half_applied(&refused, &error),
+            },
+        }
+    }
+}
+
+fn half_applied(refused: &ApiError, why: &ReconcileError) -> ApiError {
+    ApiError::new(
+        &refused.code,
+        format!("{}; and the configuration before cannot be restored: {why}", refused.message),
+        "part of the new configuration is in force; edged tries every second to restore the one before",
+    )
 }
 
 /// Reads and checks a configuration with all that belongs to it.

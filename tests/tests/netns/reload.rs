@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use edge_tests::edge::Edge;
 use edge_tests::netns::Lab;
+use edge_tests::pinned;
 use edge_tests::process::wait_until;
 use nix::sys::signal::Signal;
 
 use crate::{arrived, limited};
 
+const OF_ACME: &str = "[accounts.acme]";
 /// One call an hour: what a bucket has given stays given for the length of a test.
 const FIVE: &str = "sip.invite = '1/hour burst 5'";
 
@@ -42,6 +44,24 @@ fn a_bad_configuration_leaves_the_old_in_force_and_names_every_problem() {
         edge.status().is_ok_and(|status| status.config_error.is_some())
     });
     assert_eq!(offer(&lab, &edge, 10), (5, 5), "the old limit holds");
+}
+
+/// The second of two caller IDs has no room, and the first is there by then.
+#[test]
+fn a_configuration_that_the_kernel_takes_half_of_is_undone() {
+    let with = |ids: &str| format!("[capacity]\ncaller_ids = 2\n{}", limited(FIVE).replace(OF_ACME, ids));
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &with(OF_ACME)).unwrap();
+    pinned::crowd_caller_ids(edge.pins()).unwrap();
+    edge.configure(&with(&format!("{OF_ACME}\ncaller_ids = ['44', '49']"))).unwrap();
+    let refused = edge.edgectl(&["reload"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("full") && said.contains("stays in force"), "{said}");
+    let plan = edge.ctl(&["plan"]).unwrap();
+    assert!(
+        plan.contains("caller ID 44") && plan.contains("caller ID 49"),
+        "one of them is there still: {plan}"
+    );
 }
 
 /// Offers calls; admitted and refused since the beginning.
