@@ -4,6 +4,7 @@
 //! names of the configuration and of the contract, never an address or a phone number: cardinality is bounded
 //! by what the operator has written.
 
+mod bounded;
 mod smpp;
 
 use std::borrow::Cow;
@@ -14,11 +15,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Router, serve as http};
 use edge_ebpf::abi::{
     ABI_VERSION, AccountCounters, Allowance, Class, Command, Limit, Method, Outcome, Policy,
 };
@@ -35,6 +37,7 @@ use crate::alert::Severity;
 use crate::dataplane::Windows;
 use crate::figures::{CallFigures, ResponseTimes};
 use crate::rate::Rate;
+use bounded::Bounds;
 pub use smpp::ListenerMeasures;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -129,7 +132,7 @@ pub async fn serve<S: Source>(
     source: Arc<S>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    http(listener, router(source)).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    bounded::serve(listener, Bounds::STANDARD, router(source), shutdown).await
 }
 
 /// Listens for [`serve`].
@@ -151,7 +154,14 @@ fn router<S: Source>(source: Arc<S>) -> Router {
         .route("/metrics", get(metrics::<S>))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz::<S>))
+        .layer(map_response(once))
         .with_state(source)
+}
+
+/// A connection that nobody asks on any more is one less for others.
+async fn once(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn metrics<S: Source>(State(source): State<Arc<S>>) -> impl IntoResponse {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use edge_ebpf::abi::{BindCount, ReceiptKind, ResponseKind};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::figures::{MessageFigures, MessageOutcome};
@@ -202,4 +204,56 @@ async fn it_is_ready_when_the_source_says_so_and_alive_anyway() {
     assert_eq!(refused, (503, "not ready: eth0 is absent\n".to_owned()));
     assert_eq!(answer(Fixed(Err(String::new())), "/healthz").await.0, 200);
     assert!(answer(Fixed(Ok(())), "/metrics").await.1.contains("edge_store_up 1.0"));
+}
+
+/// Serves within bounds; where, and what ends it.
+async fn served(bounds: Bounds) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<io::Result<()>>) {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = bounded::serve(listener, bounds, router(Arc::new(Fixed(Ok(())))), shutdown.clone());
+    (address, shutdown, tokio::spawn(serving))
+}
+
+/// Clients that say nothing, and one that has not said all.
+async fn slow_clients(address: SocketAddr) -> [TcpStream; 2] {
+    let mut begun = TcpStream::connect(address).await.unwrap();
+    begun.write_all(b"GET /metrics HTTP/1.1\r\nhost:").await.unwrap();
+    [begun, TcpStream::connect(address).await.unwrap()]
+}
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn slow_clients_hold_so_many_connections_and_no_longer_than_they_may() {
+    let (address, ..) =
+        served(Bounds { connections: 2, lifetime: Duration::from_hours(1), drain: SHORT }).await;
+    let slow = slow_clients(address).await;
+    // They are taken in the order in which they came.
+    let waiting = tokio::spawn(reqwest::get(format!("http://{address}/healthz")));
+    tokio::time::sleep(SHORT).await;
+    assert!(!waiting.is_finished(), "more connections than two");
+    drop(slow);
+    let answered = tokio::time::timeout(LONG, waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(answered.status(), StatusCode::OK);
+
+    let (address, ..) = served(Bounds { connections: 2, lifetime: SHORT, drain: SHORT }).await;
+    let slow = slow_clients(address).await;
+    let answered = tokio::time::timeout(LONG, reqwest::get(format!("http://{address}/healthz"))).await;
+    assert_eq!(answered.unwrap().unwrap().status(), StatusCode::OK);
+    for mut client in slow {
+        let end = tokio::time::timeout(LONG, client.read(&mut [0])).await.unwrap();
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_does_not_hold_up_the_end() {
+    let (address, shutdown, serving) =
+        served(Bounds { connections: 2, lifetime: Duration::from_hours(1), drain: SHORT }).await;
+    let _slow = slow_clients(address).await;
+    tokio::time::sleep(SHORT).await;
+    shutdown.cancel();
+    tokio::time::timeout(LONG, serving).await.unwrap().unwrap().unwrap();
 }
