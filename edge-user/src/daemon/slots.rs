@@ -79,7 +79,7 @@ impl Daemon {
             (state.names(), state.trunk_names())
         };
         let walk = self.calls.walk(accounts.keys().copied(), trunks.keys().copied())?;
-        let now = clock::now();
+        let (now, steady) = (clock::now(), self.steady());
         let proven = {
             let mut state = self.state();
             let proven = state.slots.drifts.step(walk.looks.iter().map(|(holder, look)| (*holder, *look)));
@@ -101,7 +101,7 @@ impl Daemon {
             if matches!(drift.holder, Holder::Account(_)) {
                 *state.slots.corrected.entry(drift.name.clone()).or_default() += drift.beyond.unsigned_abs();
             }
-            state.faults.slots_drifted(&drift.name, now);
+            state.faults.slots_drifted(&drift.name, steady);
         }
         Ok(drifts)
     }

@@ -47,7 +47,8 @@ struct Remembered {
 }
 
 pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
-    let now = clock::now();
+    let clocks = clock::clocks();
+    let now = clocks.wall;
     let plane = load(&config).await?;
     tell_adoption(&plane.adoption);
     let Dataplane {
@@ -132,7 +133,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     };
     let daemon = Arc::new(Daemon {
         config_path,
-        started_at: now,
+        started: clocks,
         store,
         deliverer,
         counters,
@@ -165,7 +166,7 @@ impl Daemon {
             return;
         }
         let entry = AuditEntry {
-            at: self.started_at,
+            at: self.started.wall,
             actor: "edge".to_owned(),
             action: "config.applied".to_owned(),
             subject: self.config_path.display().to_string(),

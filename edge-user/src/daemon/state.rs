@@ -13,6 +13,7 @@ use edge_ebpf::abi::{AccountCounters, Policy};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::clock;
 use super::faults::Faults;
 use super::messages::Messages;
 use super::rates::Rates;
@@ -22,7 +23,7 @@ use super::slots::Slots;
 use crate::alert::{Book, Key, Severity};
 use crate::api::types::{Measure, Repair, Suspension};
 use crate::config::Config;
-use crate::dataplane::{Accounts, Binds, Calls, Counters, Interfaces, Listeners};
+use crate::dataplane::{Accounts, Binds, Calls, Clocks, Counters, Interfaces, Listeners};
 use crate::detect::{Detectors, PrefixTurn, Snapshot};
 use crate::reconcile::{InstalledAccount, InstalledTrunk};
 use crate::store::{LimitOverride, Shared};
@@ -33,7 +34,7 @@ pub(super) struct Daemon {
     /// The configuration file.
     pub(super) config_path: PathBuf,
     /// When the daemon started.
-    pub(super) started_at: Timestamp,
+    pub(super) started: Clocks,
     /// What must last.
     pub(super) store: Shared,
     /// Webhooks.
@@ -140,6 +141,11 @@ pub(super) struct Kept {
 }
 
 impl Daemon {
+    /// The time by a clock that nobody sets: for what is measured, and never shown.
+    pub(super) fn steady(&self) -> Timestamp {
+        self.started.steady(clock::monotonic_ns())
+    }
+
     /// What writes to the kernel.
     pub(super) fn kernel(&self) -> MutexGuard<'_, Kernel> {
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)

@@ -37,7 +37,8 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
         let now = clock::now();
         daemon.turn(now).await;
         if ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
-            daemon.prune(now).await;
+            // What is gone does not come back when a clock that ran ahead is put right.
+            daemon.prune(now.min(daemon.steady())).await;
         }
         ticks += 1;
         systemd::alive();
@@ -99,8 +100,10 @@ impl Daemon {
         let interfaces = self.interface_states();
         let (signals, scanners) = {
             let mut state = self.state();
-            let mut signals = state.detectors.step(&reading.snapshot, now);
-            signals.extend(state.faults.step(interfaces.iter().map(|(name, (_, it))| (name, it)), now));
+            // A window that the wall clock measures is a day long once that is set back by one.
+            let steady = self.steady();
+            let mut signals = state.detectors.step(&reading.snapshot, steady);
+            signals.extend(state.faults.step(interfaces.iter().map(|(name, (_, it))| (name, it)), steady));
             let fallen_back = self.fallen_back(&state);
             signals.extend(state.faults.fallen_back(&fallen_back));
             state.rates = match &state.last {

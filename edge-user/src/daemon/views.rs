@@ -31,7 +31,7 @@ impl Daemon {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             abi_version: ABI_VERSION,
-            started_at: self.started_at,
+            started_at: self.started.wall,
             config_applied_at: state.config_applied_at,
             config_path: self.config_path.display().to_string(),
             config_error: state.config_error.clone(),
@@ -237,7 +237,7 @@ impl Daemon {
             }
         }
         rows.sort_by(|a, b| b.offered_per_sec.total_cmp(&a.offered_per_sec));
-        Top { at: state.last.as_ref().map_or(self.started_at, |reading| reading.at), rows }
+        Top { at: state.last.as_ref().map_or(self.started.wall, |reading| reading.at), rows }
     }
 }
 

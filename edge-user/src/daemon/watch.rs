@@ -141,11 +141,11 @@ impl Daemon {
 
     /// Alerts of what somebody else did to an interface, and remembers it for the status.
     fn note_lost(&self, changes: &[InterfaceChange]) {
-        let now = clock::now();
+        let (now, steady) = (clock::now(), self.steady());
         let mut state = self.state();
         for change in changes {
             let Some(lost) = change.lost else { continue };
-            state.faults.link_lost(&change.interface, now);
+            state.faults.link_lost(&change.interface, steady);
             let repair = Repair { at: now, found: lost.to_owned(), done: change.what.clone() };
             state.repairs.insert(change.interface.clone(), repair);
         }
@@ -160,12 +160,12 @@ impl Daemon {
     }
 
     fn take_events(&self, batch: &[Event]) {
-        let now = clock::now();
+        let steady = self.steady();
         let mut state = self.state();
         for event in batch {
-            state.faults.event(event, now);
+            state.faults.event(event, steady);
             let event = &of_its_source(event, &state.config);
-            state.detectors.event(event, now);
+            state.detectors.event(event, steady);
             // A packet caused it: never above trace.
             let kind = usize::try_from(event.kind).ok().and_then(EventKind::from_index).map(EventKind::name);
             tracing::trace!(

@@ -1,5 +1,7 @@
 //! The two clocks: people and the database reckon in wall-clock time, the kernel programs in `CLOCK_MONOTONIC`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// How far two conversions of the same moment may lie apart: the clocks are read one after the other, and the
@@ -16,6 +18,13 @@ pub struct Clocks {
 }
 
 impl Clocks {
+    /// What the wall clock would say at a moment of the monotonic one, had nobody set it since.
+    #[must_use]
+    pub fn steady(&self, monotonic_ns: u64) -> Timestamp {
+        let since = Duration::from_nanos(monotonic_ns.saturating_sub(self.monotonic_ns));
+        self.wall.checked_add(since).unwrap_or(Timestamp::MAX)
+    }
+
     /// The end of a measure as the kernel wants it; `u64::MAX` means never. What is over by now gives now.
     ///
     /// `installed` is what the kernel has for the same measure: kept if it means the same moment, so that
@@ -54,6 +63,12 @@ mod tests {
         assert_eq!(clocks().until_ns(Some(at(1_000_060)), None), 65_000_000_000);
         assert_eq!(clocks().until_ns(Some(at(999_000)), None), 5_000_000_000, "over: now");
         assert_eq!(clocks().until_ns(None, Some(7)), u64::MAX);
+    }
+
+    #[test]
+    fn the_steady_time_goes_on_from_the_wall_clock_as_the_monotonic_one_does() {
+        assert_eq!(clocks().steady(5_000_000_000), at(1_000_000));
+        assert_eq!(clocks().steady(3_605_000_000_000), at(1_003_600));
     }
 
     #[test]
