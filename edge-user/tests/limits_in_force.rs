@@ -93,7 +93,8 @@ fn what_is_set_of_each_source_holds_for_registered_ones_that_nothing_else_is_sai
 #[test]
 fn what_was_set_by_command_is_read_back_from_the_installed_limits() {
     for own in ["acme", "own"] {
-        let set = [(Scope::Registered, "4/s burst 4"), (Scope::Source, "8/s burst 8"), (Scope::Account, "0/s")];
+        let set =
+            [(Scope::Registered, "4/s burst 4"), (Scope::Source, "8/s burst 8"), (Scope::Account, "0/s")];
         for count in 0..=set.len() {
             let policy = policy_of(own, &set[..count]);
             let account = InstalledAccount { number: 1, policy };

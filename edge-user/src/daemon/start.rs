@@ -123,6 +123,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         messages: Messages::default(),
         book: Book::new(remembered.open),
         refused_at_opening: BTreeMap::new(),
+        drift: clock::Drift::default(),
         last: None,
         rates: Rates::new(),
         prefix_turn: None,

@@ -103,6 +103,8 @@ pub(super) struct State {
     pub(super) book: Book,
     /// Messages refused to the account when an alert opened.
     pub(super) refused_at_opening: BTreeMap<Key, u64>,
+    /// How far the wall clock was set.
+    pub(super) drift: clock::Drift,
     /// The last reading of the counters.
     pub(super) last: Option<Reading>,
     /// Rates over the second before it.

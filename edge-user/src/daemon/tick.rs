@@ -49,10 +49,19 @@ impl Daemon {
     /// What is done once a second; and once before the daemon says that it is ready, because detectors judge what is
     /// counted after their first reading.
     pub(super) async fn turn(self: &Arc<Self>, now: Timestamp) {
+        self.notice_clock(now);
         self.expire(now).await;
         self.sweep().await;
         self.look(now).await;
         self.keep_records().await;
+    }
+
+    /// A clock that was set changes what is due when; nothing else was meant.
+    fn notice_clock(&self, now: Timestamp) {
+        let steady = self.steady();
+        let Some(by) = self.state().drift.look(now, steady) else { return };
+        tracing::warn!(by = format!("{by:#}"), "the clock was set");
+        self.deliverer.clock_was_set(by);
     }
 
     /// Keeps what the detectors have learnt.

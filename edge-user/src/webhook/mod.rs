@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::{ContextV7, Uuid};
@@ -97,9 +97,15 @@ struct Inner {
     clock: Clock,
     retry: Retry,
     client: reqwest::Client,
-    ids: Mutex<ContextV7>,
+    ids: Mutex<Ids>,
     /// Changes whenever workers should look again.
     changes: watch::Sender<u64>,
+}
+
+/// What ids are made of.
+struct Ids {
+    counter: ContextV7,
+    last: Timestamp,
 }
 
 #[derive(Default)]
@@ -142,7 +148,7 @@ impl Deliverer {
             clock,
             retry,
             client: send::client()?,
-            ids: Mutex::new(ContextV7::new()),
+            ids: Mutex::new(Ids { counter: ContextV7::new(), last: Timestamp::UNIX_EPOCH }),
             changes: watch::Sender::new(0),
         };
         let deliverer = Self { inner: Arc::new(inner) };
@@ -188,6 +194,12 @@ impl Deliverer {
     /// Has every worker look at its deliveries now.
     pub fn wake(&self) {
         self.inner.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The clock was set by so much: what waits for its next attempt waits no longer and no shorter for it.
+    pub fn clock_was_set(&self, by: SignedDuration) {
+        lock(&self.inner.queue).shift(by);
+        self.wake();
     }
 
     /// Takes new endpoints and secrets; endpoints that were disabled are tried again. Deliveries to an endpoint
@@ -275,9 +287,12 @@ impl Inner {
 
     /// A UUID v7 with a counter: ids made by one daemon sort in the order in which they were made.
     fn new_id(&self, now: Timestamp) -> String {
-        let since_epoch = now.as_duration().unsigned_abs();
-        let counter = lock(&self.ids);
-        let time = uuid::Timestamp::from_unix(&*counter, since_epoch.as_secs(), since_epoch.subsec_nanos());
+        let mut ids = lock(&self.ids);
+        // A clock that is set back must not put what comes before what was there.
+        ids.last = ids.last.max(now);
+        let since_epoch = ids.last.as_duration().unsigned_abs();
+        let time =
+            uuid::Timestamp::from_unix(&ids.counter, since_epoch.as_secs(), since_epoch.subsec_nanos());
         format!("msg_{}", Uuid::new_v7(time).simple())
     }
 
@@ -307,7 +322,7 @@ impl Inner {
                 let names: BTreeSet<String> = lock(&self.endpoints).keys().cloned().collect();
                 let now = (self.clock)();
                 let mut queue = lock(&self.queue);
-                queue.admit(before, now);
+                queue.take_up(before, now);
                 if load {
                     queue.reset(&names, now);
                 }

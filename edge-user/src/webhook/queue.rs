@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::EndpointStatus;
 use super::send::Answer;
@@ -92,6 +92,29 @@ impl Queue {
                 lane.status.dropped += 1;
                 self.unsaved.note(fail(dropped, "dropped: too many were waiting", now));
             }
+        }
+    }
+
+    /// Takes up what waited before a restart. What was made in the future was made before the clock was set back: it is
+    /// due now, or it would wait for as long as that.
+    pub(super) fn take_up(&mut self, mut deliveries: Vec<Delivery>, now: Timestamp) {
+        for delivery in deliveries.iter_mut().filter(|delivery| delivery.created_at > now) {
+            (delivery.created_at, delivery.at) = (now, now);
+            self.unsaved.note(delivery.clone());
+        }
+        self.admit(deliveries, now);
+    }
+
+    /// The clock was set: what waits is due and out of time after as long as it would have been.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        let shifted = |at: Timestamp| at.checked_add(by).unwrap_or(end);
+        for waiting in self.lanes.values_mut().flat_map(|lane| lane.waiting.values_mut()) {
+            let delivery = &mut waiting.delivery;
+            (delivery.at, delivery.created_at) = (shifted(delivery.at), shifted(delivery.created_at));
+            waiting.tried_at = waiting.tried_at.map(shifted);
+            waiting.hold_until = waiting.hold_until.map(shifted);
+            self.unsaved.note(delivery.clone());
         }
     }
 

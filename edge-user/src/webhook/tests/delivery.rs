@@ -340,3 +340,25 @@ fn secrets_are_never_shown_and_what_is_no_secret_is_refused() {
     assert!(matches!(refused("ftp://203.0.113.1/", &["old"]), EndpointError::Url { .. }));
     assert!(matches!(refused("here", &["old"]), EndpointError::Url { .. }));
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_turns_no_order_round_and_keeps_nothing_waiting() {
+    let bench = Bench::new();
+    let receiver = Receiver::start([Reply::RetryAfter(503, "3600")]).await;
+    let running = bench.start(vec![bench.endpoint("noc", &receiver.url(), &["old"])]);
+    running.deliverer.publish(&[alert("a", Phase::Opened)]).await;
+    receiver.wait_for(1).await;
+    wait_until("the failure is noted", || running.deliverer.status().endpoints["noc"].failed_attempts == 1)
+        .await;
+
+    let set_back = -86_400;
+    bench.ahead_secs.store(set_back, Ordering::Relaxed);
+    running.deliverer.clock_was_set(jiff::SignedDuration::from_secs(set_back));
+    running.deliverer.publish(&[alert("a", Phase::Resolved)]).await;
+    bench.ahead_secs.store(set_back + 3_700, Ordering::Relaxed);
+    running.deliverer.wake();
+    let kinds: Vec<_> =
+        receiver.wait_for(3).await.iter().map(|message| message.json()["type"].clone()).collect();
+    assert_eq!(kinds, ["alert.opened", "alert.opened", "alert.resolved"]);
+    running.stop().await;
+}

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::super::queue::{FollowUp, MAX_PENDING, MAX_UNSAVED, Next, Queue};
 use super::super::send::Answer;
 use super::*;
@@ -159,4 +161,32 @@ fn what_is_not_saved_is_bounded_and_a_newer_state_is_never_replaced_by_an_older_
     queue.stage(&[alert("a", Phase::Opened)], &many);
     assert_eq!(queue.unsaved(), MAX_UNSAVED);
     assert_eq!(queue.take_unsaved().alerts.len(), 1);
+}
+
+#[test]
+fn a_clock_that_is_set_hurries_nothing_and_keeps_nothing_waiting() {
+    let day = i64::try_from(DAY.as_secs()).unwrap();
+    for by in [-day, -30 * day, 30 * day] {
+        let mut queue = queue(vec![delivery(1, "a", Phase::Opened, 0)]);
+        settle(&mut queue, 1, &down(), 600, 0);
+        queue.take_unsaved();
+        queue.shift(SignedDuration::from_secs(by));
+        assert_eq!(next(&mut queue, by + 1), Err(Some(by + 600)), "set by {by} s");
+        queue.admit(vec![delivery(2, "b", Phase::Opened, by + 1)], at(by + 1));
+        assert_eq!(next(&mut queue, by + 29), Err(Some(by + 30)), "tried soon for the new one");
+        assert_eq!(next(&mut queue, by + 30), Ok(1));
+        assert_eq!(next(&mut queue, by + day + 1), Ok(2), "the first is out of time a day after it was made");
+        let saved = queue.take_unsaved().deliveries;
+        assert_eq!(saved["msg_000001"].created_at, at(by), "the next start knows too");
+    }
+}
+
+#[test]
+fn what_was_made_in_the_future_before_a_restart_is_due_now() {
+    let mut queue = Queue::default();
+    let waiting = Delivery { at: at(90_000), ..delivery(1, "a", Phase::Opened, 86_400) };
+    queue.take_up(vec![waiting, Delivery { at: at(600), ..delivery(2, "b", Phase::Opened, -60) }], at(0));
+    assert_eq!(next(&mut queue, 0), Ok(1));
+    settle(&mut queue, 1, &Answer::Delivered(200), 5, 0);
+    assert_eq!(next(&mut queue, 0), Err(Some(600)), "the other waits as long as it was to");
 }
