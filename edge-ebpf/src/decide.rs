@@ -137,6 +137,9 @@ pub trait World {
     /// Remembers what became of a request: its fingerprint with its mark.
     fn remember(&mut self, fingerprint: u64, now_ns: u64);
 
+    /// Remembers that the request that was just read passes, where its answer is waited for ([`crate::awaited`]).
+    fn await_answer(&mut self, method: Method, now_ns: u64);
+
     /// Whether the source may have another refusal recorded and answered: a bucket of its own, so that neither
     /// answers nor records can be had in floods.
     fn attend(&mut self, now_ns: u64) -> bool;

@@ -29,6 +29,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
+pub mod awaited;
 pub mod binds;
 pub mod calls;
 pub mod decide;

@@ -4,6 +4,7 @@
 //! passage, nothing else.
 
 use crate::abi::{REPEAT_WAYS, Repeat, RepeatSet};
+use crate::verifier::zero;
 
 /// Retransmissions that travel free. A client over UDP sends a request eleven times at most (timer E until
 /// timer F, RFC 3261 17.1.2.2; an INVITE seven times, timer A until timer B, 17.1.1.2). What comes more often
@@ -24,6 +25,14 @@ pub const fn set_of(fingerprint: u64, sets: u32) -> u32 {
 ///
 /// [`Code`]: crate::wire::sip::Code
 pub const MARK_MASK: u64 = 7;
+
+/// A hash as a fingerprint: without a mark, and not 0, which is an empty place in the table.
+#[must_use]
+#[inline(always)]
+pub const fn as_fingerprint(hash: u64) -> u64 {
+    let hash = hash & !MARK_MASK;
+    if hash == 0 { MARK_MASK + 1 } else { hash }
+}
 
 /// The mark of a request that was judged within the window, if this is a repeat of it that is treated alike; counts
 /// it.
@@ -63,6 +72,20 @@ pub fn remember(set: &mut RepeatSet, fingerprint: u64, now_ns: u64) {
             set.ways[way] = Repeat { fingerprint, stamp: now_ns & !COUNT_MASK };
         }
     }
+}
+
+/// Whether a fingerprint was remembered within the window; forgets it.
+#[inline(always)]
+pub fn take(set: &mut RepeatSet, fingerprint: u64, window_ns: u64, now_ns: u64) -> bool {
+    for way in 0..REPEAT_WAYS {
+        let Repeat { fingerprint: held, stamp } = set.ways[way];
+        if held == fingerprint {
+            zero(&mut set.ways[way].fingerprint);
+            zero(&mut set.ways[way].stamp);
+            return now_ns.saturating_sub(stamp) < window_ns;
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -119,6 +142,20 @@ mod tests {
             admit(&mut set, 7, at);
         }
         assert_eq!(set.ways.iter().filter(|way| way.fingerprint == 7 << 3).count(), 1);
+    }
+
+    #[test]
+    fn what_is_taken_is_taken_once_and_within_the_window() {
+        let mut set = EMPTY;
+        for request in 1..=4 {
+            remember(&mut set, request << 3, 1_000 * request);
+        }
+        assert!(!take(&mut set, 5 << 3, WINDOW_NS, 5_000));
+        assert!(take(&mut set, 4 << 3, WINDOW_NS, 5_000));
+        assert!(!take(&mut set, 4 << 3, WINDOW_NS, 5_000));
+        remember(&mut set, 5 << 3, 5_000);
+        assert!(take(&mut set, 1 << 3, WINDOW_NS, 5_000), "the place that was left free is taken first");
+        assert!(!take(&mut set, 2 << 3, WINDOW_NS, 2_000 + WINDOW_NS));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use edge_ebpf::decide::{
     Bind, Opened, Origin, Refusal, Route, Scope, Settled, Slot, World, answered, enter, is_foreign,
     judge_datagram, judge_portless, judge_tls, open_segment, route, settle_segment,
 };
-use edge_ebpf::hash::mix;
 use edge_ebpf::meter::{charge, owe, price_ns};
 use edge_ebpf::native::Judged;
 use edge_ebpf::outbound;
@@ -22,6 +21,7 @@ use edge_ebpf::wire::{self, Headers, sip, transport};
 use zerocopy::FromZeros as _;
 
 use crate::fixtures::world::{ACME, Prefix, Scenario, acme_prefixes};
+use crate::host_awaited::source_key;
 use crate::host_calls::{Caller, Calls};
 use crate::host_leaving::Leaving;
 use crate::host_segments::{Connections, OnTrial};
@@ -145,7 +145,7 @@ impl Host {
         }
     }
 
-    fn repeat_set(&mut self, fingerprint: u64) -> &mut RepeatSet {
+    pub(crate) fn repeat_set(&mut self, fingerprint: u64) -> &mut RepeatSet {
         let index = repeat::set_of(fingerprint, REPEAT_SETS_DEFAULT);
         self.repeats.entry(index).or_insert_with(RepeatSet::new_zeroed)
     }
@@ -359,6 +359,13 @@ impl World for Journey<'_> {
         repeat::remember(self.host.repeat_set(fingerprint), fingerprint, now_ns);
     }
 
+    fn await_answer(&mut self, method: Method, _now_ns: u64) {
+        let (source, account) = self.place();
+        if let Some(parsed) = &self.parsed {
+            self.host.await_answer(&source, account, parsed, method);
+        }
+    }
+
     fn attend(&mut self, now_ns: u64) -> bool {
         let limit = self.host.settings.answers;
         let source = self.source();
@@ -430,14 +437,11 @@ impl World for Journey<'_> {
         };
         // The fingerprint is keyed with the source too: nobody travels on another's admission.
         let (source, _) = self.place();
-        let source = u128::from_ne_bytes(source);
-        let [key0, key1] = self.host.settings.hash_key;
-        let (low, high) = (source & u128::from(u64::MAX), source >> 64);
-        let prefix_digits = self.host.settings.prefix_digits;
-        let source_key = mix(mix(key1, half(low)), half(high));
+        let source_key = source_key(&source, &self.host.settings);
+        let Settings { hash_key: [hash_key, _], prefix_digits, .. } = self.host.settings;
         let answers = self.policy().answered != 0;
-        let parsed =
-            sip::read(payload, Reading { hash_key: key0, source_key, prefix_digits, hears: false, answers });
+        let reading = Reading { hash_key, source_key, prefix_digits, hears: false, answers };
+        let parsed = sip::read(payload, reading);
         let message = parsed.message();
         self.parsed = Some(Box::new(parsed));
         message
@@ -488,8 +492,4 @@ pub(crate) fn aggregated(address: &SourceKey, settings: &Settings) -> SourceKey 
     }
     let bits = u128::from_be_bytes(*address) & u128::from_be_bytes(settings.ipv6_mask);
     bits.to_be_bytes()
-}
-
-fn half(word: u128) -> u64 {
-    u64::try_from(word).unwrap_or(0)
 }

@@ -33,7 +33,8 @@ impl Outbound for Leaving<'_> {
     fn hear(&mut self, peer: &SourceKey, heard: &sip::Heard) {
         let key = aggregated(peer, &self.host.settings);
         let (account, _) = self.host.resolve(&key);
-        if let Some(source) = self.host.sources.get_mut(&key) {
+        let is_believed = self.host.believes(&key, account, heard);
+        if is_believed && let Some(source) = self.host.sources.get_mut(&key) {
             source.failures += u64::from(outbound::is_rejection(heard.status));
             if outbound::is_registration(heard) {
                 source.registrations += 1;

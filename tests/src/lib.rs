@@ -16,6 +16,7 @@ pub mod edge;
 pub mod fixtures;
 pub mod host;
 mod host_answers;
+mod host_awaited;
 pub mod host_calls;
 mod host_leaving;
 pub mod host_segments;

@@ -10,11 +10,11 @@ pub const REPEAT_WAYS: usize = 4;
 /// Sets in the map `REPEATS`: 4 MiB, 262,144 requests within the window of 32 s, that is 8,192 a second.
 pub const REPEAT_SETS_DEFAULT: u32 = 65_536;
 
-/// A SIP request that was admitted.
+/// A SIP request that was admitted, so that a retransmission is known; or one that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Repeat {
-    /// Keyed hash of source, Call-ID, CSeq and top Via branch; 0 is empty.
+    /// Keyed hash of source, Call-ID, CSeq and top Via branch, or of the first three; 0 is empty.
     pub fingerprint: u64,
     /// When it was admitted, the lowest four bits replaced by the number of repeats seen.
     pub stamp: u64,

@@ -165,6 +165,9 @@ pub fn judge_datagram<W: World>(
             open_call(world, false, now_ns);
             world.remember(message.fingerprint, now_ns);
         }
+        if is_certain {
+            world.await_answer(message.method, now_ns);
+        }
         return Settled::Ends(Outcome::Allowed);
     }
     world.look_at_agent(now_ns);
@@ -225,6 +228,7 @@ pub fn judge_datagram<W: World>(
     } else {
         if is_certain {
             world.remember(message.fingerprint, now_ns);
+            world.await_answer(message.method, now_ns);
         }
         if message.called != 0 {
             world.count_called(message.called);

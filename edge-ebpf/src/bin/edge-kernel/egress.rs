@@ -4,13 +4,14 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use edge_ebpf::abi::{EgressOutcome, EgressStage, Method, Ports, Settings, SourceKey};
+use edge_ebpf::awaited::must_be_awaited;
 use edge_ebpf::outbound::{self, Outbound};
 use edge_ebpf::wire::sip::Heard;
 use edge_ebpf::wire::{self, transport};
 
 use crate::ingress::reread;
 use crate::skb_packet::SkbPacket;
-use crate::{accounts, calls, clock, counters, events, maps, sip, sip_answers, smpp_out, world};
+use crate::{accounts, awaited, calls, clock, counters, events, maps, sip, sip_answers, smpp_out, world};
 
 /// Hears what the server says. The packet goes on to the next program and out, but for what must not reach the client
 /// unchanged and cannot be changed: TCP sends that again.
@@ -97,6 +98,7 @@ impl Outbound for Leaving<'_> {
         let (number, source) = accounts::peer(&key, self.settings);
         let now_ns = clock::now_ns();
         if let Some(source) = source
+            && (!must_be_awaited(heard, number) || awaited::take_answer(key, heard.method, now_ns))
             && let Some((kind, count)) =
                 counters::heard(source, heard, self.settings.registered_for_ns, now_ns)
         {

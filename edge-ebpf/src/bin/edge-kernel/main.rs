@@ -20,6 +20,7 @@ mod accounts;
 mod agents;
 mod answer;
 mod atomic;
+mod awaited;
 #[cfg(feature = "bench")]
 mod bench;
 mod binds;

@@ -109,7 +109,8 @@ pub(crate) static SOURCES: LruHashMap<[u64; 2], SourceState> =
     LruHashMap::with_max_entries(SOURCES_DEFAULT, 0);
 
 /// Admitted SIP requests, so that a retransmission is known. Written by the kernel without locks: a lost race
-/// or an overwritten entry costs one retransmission its free passage.
+/// or an overwritten entry costs one retransmission its free passage. So are requests that wait for an answer which says
+/// something of their source: what is overwritten is not believed.
 #[map]
 pub(crate) static REPEATS: Array<RepeatSet> = Array::with_max_entries(REPEAT_SETS_DEFAULT, 0);
 

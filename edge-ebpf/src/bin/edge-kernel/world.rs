@@ -5,6 +5,7 @@ use edge_ebpf::abi::{
     Allowance, Class, EventKind, FullMap, Limit, Method, Mode, Outcome, Ports, RefusalMode, Service,
     Settings, SourceKey, SourceState,
 };
+use edge_ebpf::awaited::is_awaited;
 use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::native::Judged;
@@ -17,8 +18,8 @@ use edge_ebpf::wire::{Headers, transport};
 use crate::accounts::Party;
 use crate::xdp_packet::XdpPacket;
 use crate::{
-    agents, callers, calls, clock, counters, events, maps, refusal, segment, sip, sip_refusal, sip_stream,
-    smpp, tcp,
+    agents, awaited, callers, calls, clock, counters, events, maps, refusal, segment, sip, sip_refusal,
+    sip_stream, smpp, tcp,
 };
 
 /// All that one packet is judged with.
@@ -255,6 +256,13 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn await_answer(&mut self, method: Method, now_ns: u64) {
+        if is_awaited(method, self.number()) {
+            awaited::await_answer(self.source, method, now_ns);
+        }
+    }
+
+    #[inline(always)]
     fn tell_refused(&mut self, class: Class, messages: u32, now_ns: u64) {
         let Some(party) = self.party else { return };
         // Over a limit, but no scanner: it has shown credentials.
@@ -283,9 +291,8 @@ impl World for Kernel<'_> {
     #[inline(always)]
     fn read_sip(&mut self, transport: &transport::Header) -> Message {
         // The fingerprint is keyed with the source too: nobody travels on another's admission.
-        let [low, high] = self.source;
-        let [hash_key, second] = self.settings.hash_key;
-        let keys = [hash_key, mix(mix(second, low), high)];
+        let [hash_key, _] = self.settings.hash_key;
+        let keys = [hash_key, source_key(self.source, self.settings)];
         // SAFETY: a map value.
         let answers = self.party.is_some_and(|party| unsafe { (*party.policy).answered } != 0);
         match sip::read(&XdpPacket(self.ctx), transport, keys, self.settings.prefix_digits, false, answers) {
@@ -436,6 +443,13 @@ pub(crate) fn aggregated(address: &SourceKey, mask: &[u8; 16]) -> [u64; 2] {
     }
     let [high_mask, low_mask]: [u64; 2] = zerocopy::transmute!(*mask);
     [high & high_mask, low & low_mask]
+}
+
+/// A source as a keyed hash.
+#[inline(always)]
+pub(crate) fn source_key([low, high]: [u64; 2], settings: &Settings) -> u64 {
+    let [_, key] = settings.hash_key;
+    mix(mix(key, low), high)
 }
 
 const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);

@@ -419,10 +419,7 @@ impl Scratch {
         };
         let fingerprint = if matches!(kind, Kind::Initial) {
             let hash = mix(mix(mix(self.via_hash, self.call_id_hash), self.cseq_hash), self.start_hash);
-            let hash = mix(hash, self.source_key);
-            // 0 marks an empty place in the table.
-            let hash = hash & !repeat::MARK_MASK;
-            if hash == 0 { repeat::MARK_MASK + 1 } else { hash }
+            repeat::as_fingerprint(mix(hash, self.source_key))
         } else {
             0
         };
