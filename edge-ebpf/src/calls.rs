@@ -1,7 +1,8 @@
 //! Calls: what the server's words do to a call that holds a slot. Pure; kernel and host keep the state.
 //!
 //! A slot is given back only on what the *server* says. The customer's own BYE proves nothing: a made-up one is
-//! answered 481, and the call goes on. So, too, only 2xx to a BYE ends a call, and not any final response.
+//! answered 481, and the call goes on. So, too, only 2xx to a BYE ends a call, and not any final response. Behind a proxy the
+//! server says what others say: what it then has to check is in `docs/configuration.md`, under "Calls at once".
 
 use crate::abi::{CallCause, CallPhase, CallState, EndedBy, Method, Settings};
 use crate::wire::sip::Heard;
