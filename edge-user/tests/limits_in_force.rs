@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_ebpf::abi::{Class, Policy};
+use edge_ebpf::abi::{Class, Policy, policy_flag};
 use edge_user::api::types::Scope;
 use edge_user::config::{self, Config};
 use edge_user::rate::Rate;
@@ -147,4 +147,15 @@ fn a_plan_tells_the_mode_in_force_of_every_account_that_it_changes() {
     assert!(told_of_modes(["observe", "observe"], ["observe", "enforce"]).is_empty(), "it is held back");
     let own = told_of_modes(["enforce", "observe"], ["enforce", "enforce"]);
     assert_eq!(own, ["~ account own mode observe -> enforce"]);
+}
+
+#[test]
+fn doubtful_calls_are_refused_of_all_accounts_or_of_none() {
+    for (setting, refused) in [("", false), ("doubtful = 'pass'", false), ("doubtful = 'refuse'", true)] {
+        let config = loaded(&format!("{CONFIG}[sip]\n{setting}\n"));
+        for account in Desired::new(&config, &[], &BTreeMap::new()).accounts.values() {
+            let flag = account.policy.flags & policy_flag::DOUBTFUL_REFUSED;
+            assert_eq!(flag != 0, refused, "{setting}");
+        }
+    }
 }

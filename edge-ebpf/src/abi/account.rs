@@ -243,6 +243,8 @@ pub mod policy_flag {
     pub const SENDER_IDS_CHECKED: u32 = 8;
     /// And a message with another one is refused with `ESME_RINVSRCADR`, where messages are refused in SMPP's own words.
     pub const SENDER_IDS_ENFORCED: u32 = 16;
+    /// Its calls whose headers are not to be trusted are refused: of them no slot is taken, and no header is believed.
+    pub const DOUBTFUL_REFUSED: u32 = 32;
 }
 
 indexed_enum! {

@@ -113,6 +113,8 @@ indexed_enum! {
         SipBeyondHole = 51, "sip_beyond_hole";
         /// A segment of a SIP connection with INVITEs over a limit that were refused in SIP's own words; all else passes.
         SipRefused = 52, "sip_refused";
+        /// A new call whose headers are not to be trusted (as [`Self::SipDoubtful`]), where such are refused.
+        SipDoubtfulRefused = 53, "sip_doubtful_refused";
     }
 }
 
@@ -222,6 +224,7 @@ impl Outcome {
             | Self::SipOverTrunk
             | Self::SipSuspended
             | Self::SipForeignCaller
+            | Self::SipDoubtfulRefused
             | Self::SipBeyondHole
             | Self::SmppOverSource
             | Self::SmppOverAccount

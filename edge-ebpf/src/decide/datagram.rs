@@ -205,10 +205,13 @@ pub fn judge_datagram<W: World>(
             refusal = full;
         }
     }
+    let is_unwelcome =
+        !is_certain && matches!(class, Class::SipInvite) && origin.has(policy_flag::DOUBTFUL_REFUSED);
     let (allowance, outcome) = match refusal {
         None if is_certain => (Allowance::Admitted, Outcome::SipAdmitted),
-        None => (Allowance::Admitted, Outcome::SipDoubtful),
-        Some(_) if origin.observe => (Allowance::Observed, Outcome::SipObserved),
+        None if !is_unwelcome => (Allowance::Admitted, Outcome::SipDoubtful),
+        _ if origin.observe => (Allowance::Observed, Outcome::SipObserved),
+        None => (Allowance::Refused, Outcome::SipDoubtfulRefused),
         Some(refusal) => (Allowance::Refused, refusal.outcome(false)),
     };
     world.count(class, allowance, 1);

@@ -85,8 +85,8 @@ pub(super) fn config(
     if !ports.sip_tcp.is_empty() {
         ports.sip_refusal = sip_refusal;
     }
-    let answer_file = report.table("sip.answer", sip_file.answer);
-    let answered = answered(answer_file, &mut report);
+    let refuses_doubtful = report.word("sip.doubtful", sip_file.doubtful, false, &DOUBTFUL);
+    let answered = answered(sip_file.answer, &mut report);
     let calls_file = report.table("calls", edge.calls);
     let calls = calls(calls_file, &mut report);
     let records_file = report.table("records", edge.records);
@@ -129,6 +129,7 @@ pub(super) fn config(
         paths,
         metrics_listen,
         answered,
+        refuses_doubtful,
         smpp,
         native_answer_within,
         calls,
@@ -326,6 +327,9 @@ fn smpp(file: SmppFile, report: &mut Report<'_>) -> Smpp {
     }
 }
 
+/// Whether calls that cannot be read for certain are refused.
+const DOUBTFUL: [(&str, bool); 2] = [("pass", false), ("refuse", true)];
+
 /// How requests over TCP are refused, as the kernel reads it.
 fn sip_refusal(refusal: Field<String>, server: Field<String>, report: &mut Report<'_>) -> u8 {
     const REFUSALS: [(&str, RefusalMode); 3] =
@@ -352,8 +356,9 @@ fn calls(file: CallsFile, report: &mut Report<'_>) -> Calls {
     }
 }
 
-fn answered(file: AnswerFile, report: &mut Report<'_>) -> BTreeSet<Class> {
+fn answered(answer: Section<AnswerFile>, report: &mut Report<'_>) -> BTreeSet<Class> {
     const WORDS: [(&str, bool); 2] = [("drop", false), ("answer", true)];
+    let file = report.table("sip.answer", answer);
     let keys = [
         (Class::SipInvite, "sip.answer.invite", file.invite),
         (Class::SipRegister, "sip.answer.register", file.register),

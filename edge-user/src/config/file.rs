@@ -94,6 +94,7 @@ pub(super) struct MetricsFile {
 pub(super) struct SipFile {
     pub(super) stream_refusal: Field<String>,
     pub(super) stream_server: Field<String>,
+    pub(super) doubtful: Field<String>,
     pub(super) answer: Section<AnswerFile>,
 }
 

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use edge_ebpf::abi::{Class, Mode, Policy, RefusalMode, RefusalStatus};
+use edge_ebpf::abi::{Class, Mode, Policy, RefusalMode, RefusalStatus, policy_flag};
 use ipnet::IpNet;
 
 use crate::alert::Severity;
@@ -69,6 +69,8 @@ pub struct Config {
     /// Classes of SIP whose refused requests are answered (503, or 403 for a suspended account), for every account;
     /// those of other classes are dropped.
     pub answered: BTreeSet<Class>,
+    /// Whether calls over UDP whose headers are not to be trusted are refused, for every account.
+    pub refuses_doubtful: bool,
     /// How SMPP messages are refused, and how long binds may go unheard.
     pub smpp: Smpp,
     /// How long a server may leave native refusals, of SMPP or SIP, all unanswered before its port falls back to drop.
@@ -161,7 +163,9 @@ impl Config {
         let calls_max = self.calls_max(account);
         let answered = self.answered.iter().fold(0, |bits, class| bits | 1 << class.index());
         let binds_max = self.binds_max(account);
-        let flags = account.caller_id_mode.caller_flags() | account.sender_id_mode.sender_flags();
+        let doubtful = if self.refuses_doubtful { policy_flag::DOUBTFUL_REFUSED } else { 0 };
+        let ids = account.caller_id_mode.caller_flags() | account.sender_id_mode.sender_flags();
+        let flags = ids | doubtful;
         let mode = self.mode_in_force(account) as u32;
         let mut policy = Policy { mode, flags, calls_max, answered, binds_max, ..Policy::OPEN };
         for class in Class::ALL {

@@ -241,6 +241,15 @@ fn caller_ids_come_before_the_policy_that_looks_for_them_and_go_after_it() {
 }
 
 #[test]
+fn the_plan_says_whether_doubtful_calls_pass() {
+    let installed = installed_from(&desired(&[("acme", 1, &[])]));
+    let mut wish = desired(&[("acme", 1, &[])]);
+    wish.accounts.get_mut("acme").unwrap().policy.flags = policy_flag::DOUBTFUL_REFUSED;
+    let change = plan(&wish, &installed).unwrap();
+    assert_eq!(change.to_string(), "~ account acme doubtful calls pass -> refused");
+}
+
+#[test]
 fn sender_ids_are_others_than_caller_ids_and_come_and_go_as_they_do() {
     let with = |ids: &[ShownId], flags| {
         let mut wish = desired(&[("acme", 1, &[])]);

@@ -242,6 +242,11 @@ fn policy_lines(name: &str, before: &Policy, after: &Policy) -> Vec<String> {
         let words = |flags: u32| if flags & policy_flag::SUSPENDED == 0 { "in service" } else { "suspended" };
         lines.push(format!("~ account {name} {} -> {}", words(before.flags), words(after.flags)));
     }
+    if (before.flags ^ after.flags) & policy_flag::DOUBTFUL_REFUSED != 0 {
+        let words = |flags: u32| if flags & policy_flag::DOUBTFUL_REFUSED == 0 { "pass" } else { "refused" };
+        let (was, is) = (words(before.flags), words(after.flags));
+        lines.push(format!("~ account {name} doubtful calls {was} -> {is}"));
+    }
     let rules = [
         ("caller", policy_flag::CALLER_IDS_CHECKED, policy_flag::CALLER_IDS_ENFORCED),
         ("sender", policy_flag::SENDER_IDS_CHECKED, policy_flag::SENDER_IDS_ENFORCED),
