@@ -16,7 +16,7 @@ METHODS = "INVITE ACK BYE CANCEL REGISTER OPTIONS MESSAGE SUBSCRIBE NOTIFY PUBLI
 ANY_CASE = {"INVITE", "REGISTER", "OPTIONS", "MESSAGE"}
 
 STATUS = re.compile(rb"(?i:SIP)/2\.0 ([1-6])\d\d ", re.S)
-REQUEST = re.compile(rb"([A-Za-z0-9.-]{1,15}) (?=.)", re.S)
+REQUEST = re.compile(rb"([A-Za-z0-9.-]{1,15})([ \t\r\n])(?=.)", re.S)
 VERSION = re.compile(rb"[^\n]* (?i:SIP)/2\.0\r", re.S)
 HEADER = re.compile(rb"(?i:(via|v)|(to|t)|(call-id|i)|(cseq))[ \t]{0,%d}:" % BLANKS)
 # Quoted strings with escapes and what stands in angle brackets hold no parameters; neither need be closed.
@@ -39,8 +39,8 @@ def read(data):
     if len(data) >= 20 and data[0] < 0x40 and data[4:8] == b"\x21\x12\xa4\x42":
         return "keepalive", "", b""
     data = data[:BYTES]
-    start = len(data) - len(data.lstrip(b"\r\n"))
-    message = data[start:]
+    message = data.lstrip(b" \t\r\n")
+    before = data[: len(data) - len(message)]
     response = STATUS.match(message)
     if response:
         if len(data) < 12:
@@ -55,10 +55,15 @@ def read(data):
     lines = message[request.end():].split(b"\n")
     first = lines[0]
     # The last piece has no end.
-    if len(lines) < 2 or len(first) >= LINE or not first.endswith(b"\r"):
+    if len(lines) < 2 or len(first) >= LINE or not (request[2] + first).endswith(b"\r"):
         return "doubtful", method, b""
-    if not VERSION.fullmatch(first) or len(first) < 10:
-        return "malformed", "", b""
+    is_short = len(first) < 10
+    if before.strip(b"\r\n") or request[2] != b" " or not VERSION.fullmatch(first) or is_short:
+        # No request line by the grammar; servers are not so strict.
+        is_http = first[-9:-4].lower() == b"http/"
+        if method == "extension" and (is_short or is_http):
+            return "malformed", "", b""
+        return "doubtful", method, b""
     if method in ("ACK", "BYE", "CANCEL"):
         return "in_dialog", method, b""
     return headers(method, first, lines[1:])

@@ -142,6 +142,19 @@ fn seeds() -> Vec<Vec<u8>> {
         let end = text[at..].find("\r\n").unwrap_or(0) + at;
         seeds.push(format!("{}To: {to}{}", &text[..at], &text[end..]).into_bytes());
     }
+    let invite = String::from_utf8_lossy(&Request::new("INVITE").bytes()).into_owned();
+    for (form, other) in [
+        (" SIP/2.0\r", " SIP/2.0 \t\r"),
+        (" SIP/2.0\r", "\tSIP/2.0\r"),
+        (" SIP/2.0\r", " SIP/ 2.0\r"),
+        ("INVITE ", "INVITE\t"),
+        ("INVITE ", "INVITE\r\n "),
+        ("INVITE ", " \r\n\tINVITE "),
+        ("INVITE ", "GET "),
+    ] {
+        seeds.push(invite.replacen(form, other, 1).into_bytes());
+    }
+    seeds.push(b"GET /index.html HTTP/1.1\r\nHost: example.org\r\n\r\n".to_vec());
     for status in [100, 180, 200, 302, 407, 486, 503, 603] {
         seeds.push(response(status, "Reason", "INVITE"));
     }

@@ -81,6 +81,8 @@ pub(super) mod seen {
     pub(in crate::stream::sip) const REFUSES: u32 = 0x4000;
     /// The server is a B2BUA: of Max-Forwards the name is noted, and not the digits.
     pub(in crate::stream::sip) const NAMED: u32 = 0x8000;
+    /// Servers may read it otherwise: its tag is not believed.
+    pub(in crate::stream::sip) const ODD: u32 = 0x1_0000;
 }
 
 /// The client's direction of a connection, or the server's where it has refusals. Map `SIP_FLOWS`, written by the kernel

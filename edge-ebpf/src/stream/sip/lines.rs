@@ -89,7 +89,12 @@ impl Reader {
             // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), or with LF alone.
             let line = end - u32::from(byte(&self.bytes, end - 1) == b'\r');
             if word(&self.bytes, line - 8) | text(b"\0   \0\0\0\0") != text(b" sip/2.0") {
-                return self.lose();
+                // Servers take some such lines (white space or more behind the version), and frame by the headers.
+                let is_known = self.method() != Method::Extension;
+                if self.unproven != 0 || !is_known {
+                    return self.lose();
+                }
+                self.cursor.message |= seen::ODD;
             }
         } else if self.cursor.message & seen::REFUSES != 0 {
             self.spot_answer(end);
@@ -283,12 +288,9 @@ impl Reader {
         if message & seen::LENGTH != 0 && message & seen::DIGITS == 0 {
             return self.lose();
         }
-        let method = match Method::from_index((message & seen::METHOD) as usize) {
-            Some(method) => method,
-            None => Method::Extension,
-        };
+        let method = self.method();
         // The To of a REGISTER names no dialog (RFC 3261 10.2).
-        let is_tagged = message & seen::TAG != 0 && !matches!(method, Method::Register);
+        let is_tagged = message & (seen::TAG | seen::ODD) == seen::TAG && !matches!(method, Method::Register);
         self.tally.count(method, message & seen::RESPONSE != 0, is_tagged);
         if message & seen::RESPONSE == 0 && !is_tagged && is_refused_by(method, message & seen::NAMED != 0) {
             self.spot_request(sip::class(method));
@@ -296,6 +298,14 @@ impl Reader {
         let phase = if self.cursor.body == 0 { Phase::Between } else { Phase::Body };
         self.cursor.phase = phase as u32;
         true
+    }
+
+    #[inline(always)]
+    fn method(&self) -> Method {
+        match Method::from_index((self.cursor.message & seen::METHOD) as usize) {
+            Some(method) => method,
+            None => Method::Extension,
+        }
     }
 
     #[inline(always)]

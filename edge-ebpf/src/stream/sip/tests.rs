@@ -416,11 +416,24 @@ fn what_is_no_sip_is_not_framed() {
     for stream in [
         "GET / HTTP/1.1\r\nHost: example\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\x7c\x03\x03 a client's first words over TLS",
-        "INVITE sip:a@b SIP/9.0\r\n\r\n",
+        "FOO sip:a@b SIP/9.0\r\n\r\n",
+        "INVITE\tsip:a@b SIP/2.0\r\n\r\n",
+        " INVITE sip:a@b SIP/2.0\r\n\r\n",
         "SIP/2.0 99 Nothing\r\n\r\n",
         "SIP/2.0 700 Nothing\r\n\r\n",
     ] {
         assert_eq!(one(stream).findings, [Finding::Unframed], "{stream:?}");
+    }
+}
+
+/// White space behind the version, or another version: the headers say where the message ends, to whoever takes it.
+#[test]
+fn a_request_in_an_odd_line_is_counted_and_its_tag_not_believed() {
+    let rest = "To: <sip:b@c>;tag=1\r\nContent-Length: 0\r\n\r\n";
+    for line in ["SIP/2.0 \r\n", "SIP/2.0\t\r\n", "SIP/2.0x\r\n", "SIP/9.0\r\n", "\r\n"] {
+        let wire = one(&format!("INVITE sip:a@b {line}{rest}INVITE sip:a@b SIP/2.0\r\n{rest}"));
+        assert_eq!(wire.findings, [Finding::Framed], "{line:?}");
+        assert_eq!((wire.counted.initial[0], wire.counted.in_dialog[0]), (1, 1), "{line:?}");
     }
 }
 

@@ -32,8 +32,8 @@ use self::grant::Grants;
 pub use self::host::{Reading, parse, read};
 pub use self::party::{Heard, Parties};
 use self::spans::Spans;
+use self::start_line::{is_blank, spaced};
 pub(crate) use self::start_line::{request_method, status_code};
-use self::to_tag::Tag;
 use super::words::{LOW_40, repeated, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
@@ -79,8 +79,8 @@ pub enum Kind {
     InDialog = 3,
     /// A request outside a dialog: what limits are for.
     Initial = 4,
-    /// A request whose start line is clear and whose headers are not: folded, ended by a bare LF, too long or too
-    /// many, doubled, missing. Servers may take it, so that it is metered; nothing else of it is believed.
+    /// A request whose method is clear and whose headers or the rest of its start line are not: folded, ended by a bare
+    /// LF, too long or too many, doubled, missing. Servers may take it, so that it is metered; nothing else of it is believed.
     Doubtful = 5,
     /// An ACK for an answer of ours: nobody else waits for it.
     Absorbed = 6,
@@ -223,14 +223,14 @@ impl Scratch {
             self.kind = Kind::Keepalive as u32;
             return ControlFlow::Break(());
         }
-        let mut start = 0;
-        if is_line_end(first & 0xff) {
-            start = self.leading_line_ends(first);
+        let (mut start, mut is_odd) = (0, false);
+        if is_blank(first & 0xff) {
+            (start, is_odd) = self.leading_blanks(first);
             if start >= self.length {
                 return ControlFlow::Break(());
             }
             first = word(&self.bytes, start);
-            if is_line_end(first & 0xff) {
+            if is_blank(first & 0xff) {
                 // Nobody sends so many before a message, but a server may skip them all.
                 self.method = Method::Invite as u32;
                 return self.doubtful();
@@ -240,7 +240,11 @@ impl Scratch {
         if first | text(b"   \0\0\0\0\0") == text(b"sip/2.0 ") {
             return self.begin_response(start, second);
         }
-        let (method, uri) = request_method(first, second);
+        let (mut method, mut uri) = request_method(first, second);
+        if uri == 0 {
+            is_odd = true;
+            (method, uri) = request_method(spaced(first), spaced(second));
+        }
         self.method = method as u32;
         if uri == 0 || start + uri >= self.length {
             return ControlFlow::Break(());
@@ -249,10 +253,10 @@ impl Scratch {
         let Some((end, start_hash)) = self.line_hash(uri) else { return self.doubtful() };
         self.start_hash = start_hash;
         // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), after a Request-URI of at least a byte.
-        if end < uri + 10
-            || word(&self.bytes, end.wrapping_sub(9)) | text(b"\0   \0\0\0\0") != text(b" sip/2.0")
-        {
-            return ControlFlow::Break(());
+        let is_short = end < uri + 10;
+        let version = word(&self.bytes, end.wrapping_sub(9));
+        if is_odd || is_short || version | text(b"\0   \0\0\0\0") != text(b" sip/2.0") {
+            return self.odd_line(is_short, version);
         }
         let method = method_of(forgotten(&mut self.method, method as u32));
         self.position = end + 1;
@@ -358,52 +362,6 @@ impl Scratch {
         ControlFlow::Continue(())
     }
 
-    /// Looks for a tag in the To header: what follows the lines, whether or not all were there. Comes back with `true` if it has
-    /// to be walked byte by byte: it holds quotes or white space around a parameter. Not where the line is read, because the
-    /// verifier would walk this for each line that one call of the loop's body reads.
-    #[inline(always)]
-    pub fn look_for_tag(&mut self) -> bool {
-        if self.to_end == 0 || self.wanted != header::ALL {
-            return false;
-        }
-        let (start, end) = (self.to_start, self.to_end);
-        match self.tag_between(start, end) {
-            Tag::Present => {
-                self.kind = Kind::InDialog as u32;
-                false
-            }
-            Tag::Absent => false,
-            Tag::Unclear => true,
-        }
-    }
-
-    /// Starts that walk.
-    #[inline(always)]
-    pub fn begin_tag_walk(&mut self) {
-        self.position = self.to_start;
-        self.walk = 0;
-    }
-
-    /// One byte of that walk; at most [`LINE_BYTES_MAX`] of them.
-    #[inline(always)]
-    pub fn tag_byte(&mut self) -> ControlFlow<()> {
-        let position = self.position;
-        if position >= self.to_end {
-            return ControlFlow::Break(());
-        }
-        self.position = position + 1;
-        self.walk = walk::step(self.walk, byte(&self.bytes, position));
-        ControlFlow::Continue(())
-    }
-
-    /// What that walk has found.
-    #[inline(always)]
-    pub fn end_tag_walk(&mut self) {
-        if walk::is_tagged(self.walk) {
-            self.kind = Kind::InDialog as u32;
-        }
-    }
-
     /// What was read.
     #[must_use]
     #[inline(always)]
@@ -467,11 +425,6 @@ impl Scratch {
         self.headers_at = end + 1;
         ControlFlow::Continue(())
     }
-}
-
-#[inline(always)]
-fn is_line_end(character: u64) -> bool {
-    character == u64::from(b'\r') || character == u64::from(b'\n')
 }
 
 /// Back from the index; every index that [`Scratch`] holds was a method's.

@@ -1,6 +1,8 @@
 //! What stands before and at the start of a request line: keep-alives, line ends, the method and the place of the
 //! Request-URI (RFC 3261 25.1).
 
+use core::ops::ControlFlow;
+
 use super::Scratch;
 use crate::abi::Method;
 use crate::verifier::{forgotten, word};
@@ -25,22 +27,55 @@ impl Scratch {
     }
 
     /// CR and LF before the start line: servers skip them (RFC 3261 7.5), so what follows must be metered like any
-    /// message. Where the first other character is, within [`LEADING_WORDS_MAX`] words.
+    /// message. Where the first other character is, within [`LEADING_WORDS_MAX`] words; and whether there is white space
+    /// among them, which some servers skip as well (PJSIP).
     #[inline(always)]
-    pub(super) fn leading_line_ends(&mut self, first: u64) -> u32 {
+    pub(super) fn leading_blanks(&mut self, first: u64) -> (u32, bool) {
         let mut here = first;
+        let mut white = 0;
         let mut position = forgotten(&mut self.line_start, 0);
         for _ in 0..LEADING_WORDS_MAX {
             let ends = exact_zero_bytes(here ^ repeated(b'\r')) | exact_zero_bytes(here ^ repeated(b'\n'));
-            let others = !ends & HIGH_BITS;
+            let blanks = exact_zero_bytes(here ^ repeated(b' ')) | exact_zero_bytes(here ^ repeated(b'\t'));
+            let others = !(ends | blanks) & HIGH_BITS;
             if others != 0 {
-                return forgotten(&mut self.line_start, position + lane(lowest_bit(others)));
+                let first = lowest_bit(others);
+                white |= blanks & before(first);
+                return (forgotten(&mut self.line_start, position + lane(first)), white != 0);
             }
+            white |= blanks;
             position += 8;
             here = word(&self.bytes, position);
         }
-        forgotten(&mut self.line_start, position)
+        (forgotten(&mut self.line_start, position), white != 0)
     }
+
+    /// A start line that is none by the grammar. Servers take some of them (white space before, within or behind it, more
+    /// behind the version), so that one with a method that is known, or as long as a request's, is doubtful.
+    #[inline(always)]
+    pub(super) fn odd_line(&mut self, is_short: bool, version: u64) -> ControlFlow<()> {
+        let is_http = version & LOW_40 | text(b"    \0\0\0\0") == text(b"http/\0\0\0");
+        if self.method == Method::Extension as u32 && (is_short || is_http) {
+            return ControlFlow::Break(());
+        }
+        self.doubtful()
+    }
+}
+
+/// White space or the end of a line.
+#[inline(always)]
+pub(super) fn is_blank(character: u64) -> bool {
+    matches!(character as u8, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A word whose white space and line ends are spaces: PJSIP takes them all for what parts method and Request-URI.
+#[inline(always)]
+pub(super) const fn spaced(word: u64) -> u64 {
+    let others = exact_zero_bytes(word ^ repeated(b'\t'))
+        | exact_zero_bytes(word ^ repeated(b'\r'))
+        | exact_zero_bytes(word ^ repeated(b'\n'));
+    let ones = others >> 7;
+    (word & !(ones * 0xff)) | (ones * 0x20)
 }
 
 /// The method of a request line and where its Request-URI starts; 0 there if it is no request line.

@@ -74,7 +74,7 @@ fn each_method_is_known() {
         let message = read(&INVITE.replace("INVITE", name));
         assert_eq!((message.kind, message.method), (Kind::Initial, Method::Extension), "{name}");
     }
-    for name in ["", "IN\tVITE", "IN(VITE", "SIXTEENCHARACTER"] {
+    for name in ["", "IN(VITE", "SIXTEENCHARACTER"] {
         assert_eq!(kind(&INVITE.replacen("INVITE", name, 1)), Kind::Malformed, "{name:?}");
     }
 }
@@ -168,6 +168,7 @@ fn line_ends_before_the_start_line_are_skipped_as_servers_do() {
     );
     assert_eq!(kind("\r\nSIP/2.0 200 OK\r\n\r\n"), Kind::Response);
     assert_eq!(kind(&"\r\n".repeat(30)), Kind::Malformed);
+    assert_eq!(kind(&" \t\r\n".repeat(15)), Kind::Malformed);
 }
 
 #[test]
@@ -186,6 +187,18 @@ fn what_is_doubtful_is_no_message_but_known_by_its_method() {
         ("a line too long", INVITE.replace("tag=from", &"x".repeat(1100))),
         ("too many lines", INVITE.replace("Via:", &format!("{}Via:", "X:\r\n".repeat(70)))),
         ("a bare LF at the start", INVITE.replacen("\r\n", "\n", 1)),
+        ("a bare CR at the start", INVITE.replacen("\r\n", "\r", 1)),
+        ("white space first", format!(" {INVITE}")),
+        ("and among empty lines", format!("\r\n\t\r\n{INVITE}")),
+        ("a tab behind the method", INVITE.replacen("INVITE ", "INVITE\t", 1)),
+        ("a line end there", INVITE.replacen("INVITE ", "invite\r\n ", 1)),
+        ("a tab before the version", INVITE.replacen(" SIP/2.0\r", "\tSIP/2.0\r", 1)),
+        ("white space within it", INVITE.replacen("SIP/2.0\r", "SIP/ 2.0\r", 1)),
+        ("white space behind it", INVITE.replacen("SIP/2.0\r", "SIP/2.0 \r", 1)),
+        ("a lot of it", INVITE.replacen("SIP/2.0\r", &format!("SIP/2.0{}\r", " \t".repeat(300)), 1)),
+        ("more behind it", INVITE.replacen("SIP/2.0\r", "SIP/2.0x\r", 1)),
+        ("another version", INVITE.replacen("SIP/2.0\r", "SIP/3.0\r", 1)),
+        ("no Request-URI", INVITE.replace("sip:+442079460123@203.0.113.9 SIP", "SIP")),
     ] {
         let read = read(&message);
         assert_eq!((read.kind, read.method), (Kind::Doubtful, Method::Invite), "{what}");
@@ -193,11 +206,19 @@ fn what_is_doubtful_is_no_message_but_known_by_its_method() {
 }
 
 #[test]
+fn a_method_of_somebodys_own_is_doubtful_in_an_odd_line() {
+    for line in ["FOO sip:x@y SIP/2.0 \r\n", " FOO sip:x@y SIP/2.0\r\n", "FOO\tsip:x@y SIP/2.0\r\n"] {
+        let read = read(&INVITE.replacen("INVITE sip:+442079460123@203.0.113.9 SIP/2.0\r\n", line, 1));
+        assert_eq!((read.kind, read.method), (Kind::Doubtful, Method::Extension), "{line:?}");
+    }
+}
+
+#[test]
 fn what_is_no_sip_is_malformed() {
     for (what, message) in [
-        ("another version", INVITE.replace("SIP/2.0\r\nVia", "SIP/3.0\r\nVia")),
-        ("no Request-URI", INVITE.replace("sip:+442079460123@203.0.113.9 SIP", "SIP")),
         ("not SIP", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("nor that", "GET /a/longer/path HTTP/1.0\r\n\r\n".to_owned()),
+        ("a word and a line end", "hello\r\n".to_owned()),
         ("status of two digits", "SIP/2.0 20 OK\r\n\r\n".to_owned()),
         ("status 700", "SIP/2.0 700 No\r\n\r\n".to_owned()),
     ] {

@@ -1,14 +1,16 @@
 //! Whether a To header has a tag, and so the request is within a dialog: read eight bytes at a time where that
 //! is certain, else left to the walk, byte by byte.
 
-use super::walk::is_token;
-use super::{Scratch, WORDS_PER_LINE_MAX};
-use crate::verifier::{forgotten, word};
+use core::ops::ControlFlow;
+
+use super::walk::{self, is_token};
+use super::{Kind, Scratch, WORDS_PER_LINE_MAX, header};
+use crate::verifier::{byte, forgotten, word};
 use crate::wire::words::{LOW_24, in_range, lane, lowest_bit, repeated, text, zero_bytes};
 
 /// Whether a To value has a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tag {
+enum Tag {
     Absent,
     Present,
     /// Only a byte-by-byte walk can tell.
@@ -16,9 +18,55 @@ pub(super) enum Tag {
 }
 
 impl Scratch {
+    /// Looks for a tag in the To header: what follows the lines, whether or not all were there. Comes back with `true` if it has
+    /// to be walked byte by byte: it holds quotes or white space around a parameter. Not where the line is read, because the
+    /// verifier would walk this for each line that one call of the loop's body reads.
+    #[inline(always)]
+    pub fn look_for_tag(&mut self) -> bool {
+        if self.to_end == 0 || self.wanted != header::ALL {
+            return false;
+        }
+        let (start, end) = (self.to_start, self.to_end);
+        match self.tag_between(start, end) {
+            Tag::Present => {
+                self.kind = Kind::InDialog as u32;
+                false
+            }
+            Tag::Absent => false,
+            Tag::Unclear => true,
+        }
+    }
+
+    /// Starts that walk.
+    #[inline(always)]
+    pub fn begin_tag_walk(&mut self) {
+        self.position = self.to_start;
+        self.walk = 0;
+    }
+
+    /// One byte of that walk; at most [`LINE_BYTES_MAX`] of them.
+    #[inline(always)]
+    pub fn tag_byte(&mut self) -> ControlFlow<()> {
+        let position = self.position;
+        if position >= self.to_end {
+            return ControlFlow::Break(());
+        }
+        self.position = position + 1;
+        self.walk = walk::step(self.walk, byte(&self.bytes, position));
+        ControlFlow::Continue(())
+    }
+
+    /// What that walk has found.
+    #[inline(always)]
+    pub fn end_tag_walk(&mut self) {
+        if walk::is_tagged(self.walk) {
+            self.kind = Kind::InDialog as u32;
+        }
+    }
+
     /// Looks for a `tag` parameter among the header parameters of a To value.
     #[inline(always)]
-    pub(super) fn tag_between(&mut self, start: u32, end: u32) -> Tag {
+    fn tag_between(&mut self, start: u32, end: u32) -> Tag {
         // Parameters of the header follow the `>`; without one, all parameters are the header's
         // (RFC 3261 20.10). A quoted string may hold anything: left to the walk.
         let mut parameters = start;
