@@ -19,6 +19,10 @@ STATUS = re.compile(rb"(?i:SIP)/2\.0 ([1-6])\d\d ", re.S)
 REQUEST = re.compile(rb"([A-Za-z0-9.-]{1,15})([ \t\r\n])(?=.)", re.S)
 VERSION = re.compile(rb"[^\n]* (?i:SIP)/2\.0\r", re.S)
 HEADER = re.compile(rb"(?i:(via|v)|(to|t)|(call-id|i)|(cseq))[ \t]{0,%d}:" % BLANKS)
+UNCLEAR = re.compile(rb"(?i:via|v|to|t|call-id|i|cseq|from|f)[ \t]{%d}" % (BLANKS + 1))
+# What somebody may read as a To, and what ends a line or a value for somebody.
+ANY_TO = re.compile(rb"(?i:to|t)[ \t\r\n:]")
+ENDS = re.compile(rb"[\0-\x08\x0b-\x0d]")
 # Quoted strings with escapes and what stands in angle brackets hold no parameters; neither need be closed.
 OPAQUE = re.compile(rb'"(?:\\.|[^"\\])*(?:"|\\?\Z)|<[^>]*(?:>|\Z)', re.S)
 # A parameter that is a tag to somebody: with its value, if it has one that everybody takes.
@@ -79,8 +83,36 @@ def has_tag(value):
     return len(tags) == 1 and tags[0][1] is not None and not odd
 
 
+def has_one_to(lines):
+    """Whether the headers end within what is looked at, and every server finds the same To in them."""
+    whole = lines[:-1]
+    if b"\r" not in whole:
+        return False
+    whole = whole[: whole.index(b"\r")]
+    if len(whole) >= LINES:
+        return False
+    for line in whole:
+        text = line[:-1] if line.endswith(b"\r") else line
+        # A tab costs another look.
+        if ENDS.search(text) or looks(text) > LINE // 8:
+            return False
+    return sum(1 for line in whole if ANY_TO.match(line + b"\n")) == 1
+
+
+def looks(text):
+    return sum(len(part) // 8 + 1 for part in text.split(b"\t"))
+
+
 def headers(method, first, lines):
-    seen, identity = set(), {}
+    kind, identity, to = required(method, first, lines)
+    if to is not None and method != "REGISTER" and has_tag(to):
+        return "in_dialog" if has_one_to(lines) else "doubtful", method, b""
+    return kind, method, identity
+
+
+def required(method, first, lines):
+    """What the request is without its tag, what tells it from another, and the To that was read."""
+    seen, identity, to = set(), {}, None
     for number, line in enumerate(lines[:-1][:LINES]):
         name = HEADER.match(line)
         kind = next((i for i in range(1, 5) if name and name[i]), None)
@@ -89,28 +121,24 @@ def headers(method, first, lines):
             behind = line[len(name[3]):]
             value = behind[len(re.match(rb"[:\t ]*", behind)[0]):]
         measured = value if kind == 3 and kind not in seen else line
-        if len(measured) >= LINE or not line.endswith(b"\r"):
-            return "doubtful", method, b""
-        if line.startswith(b"\r"):
-            return "doubtful", method, b""
-        if lines[number + 1][:1] in (b" ", b"\t"):
-            return "doubtful", method, b""
+        if len(measured) >= LINE or not line.endswith(b"\r") or line == b"\r" or UNCLEAR.match(line):
+            break
+        if line.startswith(b"\r") or lines[number + 1][:1] in (b" ", b"\t"):
+            break
         if kind is None:
             continue
         if kind == 1:
             identity.setdefault(1, line)
         elif kind in seen:
-            return "doubtful", method, b""
+            break
         else:
             identity[kind] = value
         seen.add(kind)
-        if kind == 2 and method != "REGISTER":
-            if has_tag(line[len(name[2]):-1]):
-                return "in_dialog", method, b""
+        if kind == 2:
+            to = line[len(name[2]):-1]
         if seen == {1, 2, 3, 4}:
-            whole = b"\n".join((first, identity[1], identity[3], identity[4]))
-            return "initial", method, whole
-    return "doubtful", method, b""
+            return "initial", b"\n".join((first, identity[1], identity[3], identity[4])), to
+    return "doubtful", b"", to
 
 
 def main():

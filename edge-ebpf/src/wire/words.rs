@@ -36,6 +36,12 @@ pub(crate) const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(repeated(1)) & !word & HIGH_BITS
 }
 
+/// The high bit of each byte below 14: NUL, TAB, the ends of lines. Exact for the lowest such byte.
+#[inline(always)]
+pub(crate) const fn low_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeated(14)) & !word & HIGH_BITS
+}
+
 /// The high bit of each byte that is zero, exact for all.
 #[inline(always)]
 pub(crate) const fn exact_zero_bytes(word: u64) -> u64 {

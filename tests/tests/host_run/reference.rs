@@ -155,6 +155,12 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push(invite.replacen(form, other, 1).into_bytes());
     }
     seeds.push(b"GET /index.html HTTP/1.1\r\nHost: example.org\r\n\r\n".to_vec());
+    let tagged = String::from_utf8_lossy(&Request::new("INVITE").in_dialog("1").bytes()).into_owned();
+    for other in ["To: <sip:b@c>", "t        : <sip:b@c>", "X: y\rTo: <sip:b@c>", "TO\r\n : <sip:b@c>"] {
+        let behind = tagged.replacen("\r\n\r\n", &format!("\r\n{other}\r\n\r\n"), 1);
+        let before = tagged.replacen("\r\n", &format!("\r\n{other}\r\n"), 1);
+        seeds.extend([behind.into_bytes(), before.into_bytes()]);
+    }
     for status in [100, 180, 200, 302, 407, 486, 503, 603] {
         seeds.push(response(status, "Reason", "INVITE"));
     }

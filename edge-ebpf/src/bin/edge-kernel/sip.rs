@@ -102,6 +102,9 @@ extern "C" fn edge_parse_sip() -> u64 {
             run(LINE_BYTES_MAX, tag_byte, &mut turn);
             scratch.end_tag_walk();
         }
+        if scratch.begin_whole() {
+            run(LINES_MAX, whole_line, &mut turn);
+        }
         scratch.look_for_cookie();
     }
     1
@@ -196,6 +199,12 @@ extern "C" fn lines(_turn: u64, context: *mut c_void) -> i64 {
         }
     }
     0
+}
+
+extern "C" fn whole_line(_turn: u64, context: *mut c_void) -> i64 {
+    // SAFETY: as in `lines`.
+    let scratch = unsafe { &mut *(*context.cast::<Turn>()).scratch };
+    i64::from(scratch.whole_line_is_plain().is_break())
 }
 
 extern "C" fn from_line(_turn: u64, context: *mut c_void) -> i64 {

@@ -10,8 +10,8 @@ use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
 use crate::wire::sip::{self, request_method, status_code, walk};
 use crate::wire::words::{
-    HIGH_BITS, LOW_48, behind_blanks, exact_zero_bytes, in_range, lane, lowest_bit, repeated, text,
-    zero_bytes,
+    HIGH_BITS, LOW_48, behind_blanks, exact_zero_bytes, in_range, lane, low_bytes, lowest_bit, repeated,
+    text, zero_bytes,
 };
 
 /// Words that one step looks through for the end of a line.
@@ -175,20 +175,24 @@ impl Reader {
                 _ => return (Phase::Skipped, 0),
             }
         };
-        if matches!(phase, Phase::To) && self.cursor.message & seen::TO != 0 {
-            return (Phase::Skipped, 0);
-        }
         if matches!(phase, Phase::Hops) && self.cursor.message & seen::HOPS != 0 {
             // Which of two holds depends on who reads them.
             self.cursor.hops_digits = opaque(0) as u32;
             return (Phase::Skipped, 0);
         }
-        match behind_blanks(word(&self.bytes, self.position + name)) {
-            Some((blanks, b':')) => (phase, name + blanks + 1),
-            Some(_) => (Phase::Skipped, 0),
-            // Nobody writes more, but a server may skip them all, and find a length that was not looked at here.
-            None => (Phase::Unknown, 0),
+        let blanks = match behind_blanks(word(&self.bytes, self.position + name)) {
+            Some((blanks, b':')) => blanks,
+            // To some the colon may stand on the next line. More blanks nobody writes, but a server may skip them all, and find
+            // a length that was not looked at here.
+            Some((_, b'\r' | b'\n')) | None => return (Phase::Unknown, 0),
+            Some(_) => return (Phase::Skipped, 0),
+        };
+        if matches!(phase, Phase::To) && self.cursor.message & seen::TO != 0 {
+            // Which of two holds depends on who reads them.
+            self.cursor.message |= seen::ODD;
+            return (Phase::Skipped, 0);
         }
+        (phase, name + blanks + 1)
     }
 
     #[inline(always)]
@@ -203,7 +207,7 @@ impl Reader {
     #[inline(always)]
     fn to(&mut self) -> bool {
         let here = word(&self.bytes, self.position);
-        let ends = zero_bytes(here ^ repeated(b'\n'));
+        let ends = low_bytes(here);
         let state = self.cursor.walk;
         let has = |octet| zero_bytes(here ^ repeated(octet));
         let marks = match state & walk::PLACE {
@@ -219,13 +223,21 @@ impl Reader {
             return true;
         }
         let octet = (here & 0xff) as u8;
+        if octet == b'\r' && self.position + 1 >= self.end {
+            return false;
+        }
         self.position += 1;
         if octet == b'\n' {
             // A folded line may go on with it.
             let tag = if walk::is_tagged(state) { seen::TAG } else { 0 };
             self.cursor.message = self.cursor.message & !seen::TAG | tag;
             self.cursor.phase = Phase::Line as u32;
-        } else if octet != b'\r' {
+        } else if octet == b'\r' && here >> 8 & 0xff == u64::from(b'\n') {
+            // With it.
+        } else if octet < 14 && octet != b'\t' {
+            // To some the value ends here.
+            self.cursor.message |= seen::ODD;
+        } else {
             self.cursor.walk = walk::step(state, octet);
         }
         true

@@ -130,7 +130,7 @@ const METHODS: [(&str, Method); 11] = [
 ];
 
 /// To headers without a tag, and with one.
-const TO: [(&str, bool); 16] = [
+const TO: [(&str, bool); 19] = [
     ("To: <sip:+441632960123@198.51.100.10>\r\n", false),
     ("To: <sip:+441632960123@198.51.100.10>;tag=8a7f\r\n", true),
     ("t: sip:bob@example.com;tag=x\r\n", true),
@@ -144,7 +144,10 @@ const TO: [(&str, bool); 16] = [
     ("To: <sip:b@c>;tag=1;tag=\r\n", false),
     ("To: <sip:b@c>;tag=1;x=y\r\n ;tag\r\n", false),
     ("To: <sip:b@c>;tag=\r\n late\r\n", true),
-    ("To: <sip:b@c>;tag=first\r\nTo: <sip:b@c>\r\n", true),
+    ("To: <sip:b@c>;tag=first\r\nTo: <sip:b@c>\r\n", false),
+    ("t: <sip:b@c>;tag=first\r\nTimestamp: 1\r\nTo\t: <sip:b@c>;tag=x\r\n", false),
+    ("To: <sip:b@c>\rX: ;tag=x\r\n", false),
+    ("To: <sip:b@c>\0;tag=x\r\n", false),
     ("To: <sip:b@c>\r\nt: <sip:b@c>;tag=second\r\n", false),
     ("Topic: ;tag=x\r\nX-To: ;tag=x\r\nTo: <sip:b@c>\n", false),
 ];
@@ -404,6 +407,8 @@ fn what_servers_may_read_differently_is_not_framed() {
         "Content-Length        : 5\r\n",
         "Content-Length: 5\r\nContent-Length \t       : 0\r\n",
         "l        : 5\r\n",
+        "Content-Length\r\n : 5\r\n",
+        "To\r\n : <sip:b@c>\r\n",
     ] {
         let wire = one(&format!("{head}{length}\r\nINVITE sip:hidden@b SIP/2.0\r\n\r\n"));
         assert_eq!(wire.findings, [Finding::Unframed], "{length:?}");

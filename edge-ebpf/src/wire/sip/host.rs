@@ -162,6 +162,13 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
             }
             scratch.end_tag_walk();
         }
+        if scratch.begin_whole() {
+            for _ in 0..LINES_MAX {
+                if scratch.whole_line_is_plain().is_break() {
+                    break;
+                }
+            }
+        }
         scratch.look_for_cookie();
     }
     scratch

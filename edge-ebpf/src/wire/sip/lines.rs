@@ -89,17 +89,24 @@ impl Scratch {
                 _ => return (0, 0),
             }
         };
-        if self.colon_follows(start + name_bytes) { (bit, start + name_bytes) } else { (0, 0) }
+        let behind = start + name_bytes;
+        let here = word(&self.bytes, behind);
+        if here & 0xff == u64::from(b':') {
+            return (bit, behind);
+        }
+        match behind_blanks(here) {
+            Some((_, b':')) => (bit, behind),
+            Some(_) => (0, 0),
+            // Nobody writes more, but a server may skip them all.
+            None => (header::UNCLEAR, behind),
+        }
     }
 
     /// HCOLON: white space may stand before the colon (RFC 3261 25.1); up to seven characters are looked at.
     #[inline(always)]
     pub(super) fn colon_follows(&self, position: u32) -> bool {
         let here = word(&self.bytes, position);
-        if here & 0xff == u64::from(b':') {
-            return true;
-        }
-        matches!(behind_blanks(here), Some((_, b':')))
+        here & 0xff == u64::from(b':') || matches!(behind_blanks(here), Some((_, b':')))
     }
 
     /// Where a value starts, behind the colon and the white space around it; up to seven characters are skipped.

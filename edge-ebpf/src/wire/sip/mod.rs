@@ -2,10 +2,11 @@
 //!
 //! The parser is a machine with explicit steps, because the kernel drives its loops with `bpf_loop` and the
 //! host with `while`: [`Scratch::begin`], then [`Scratch::line`] until it breaks, then [`Scratch::look_for_tag`] and, rarely,
-//! [`Scratch::tag_byte`] until it breaks, then [`Scratch::look_for_cookie`], then [`Scratch::message`].
+//! [`Scratch::tag_byte`] until it breaks, of a request with a tag [`Scratch::whole_line_is_plain`] until it breaks, then
+//! [`Scratch::look_for_cookie`], then [`Scratch::message`].
 //!
 //! It stops as early as it can: responses, ACK, BYE and CANCEL end with the start line; other requests end
-//! with the last of Via, To, Call-ID and CSeq. What it cannot be sure of (folded lines, a bare LF, a header
+//! with the last of Via, To, Call-ID and CSeq, or with the headers where they have a To tag. What it cannot be sure of (folded lines, a bare LF, a header
 //! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
 
 mod agent;
@@ -20,6 +21,7 @@ mod spans;
 mod start_line;
 mod to_tag;
 pub(crate) mod walk;
+mod whole;
 
 use core::ops::ControlFlow;
 
@@ -57,6 +59,8 @@ mod header {
     pub(super) const CSEQ: u32 = 8;
     pub(super) const FROM: u32 = 16;
     pub(super) const SESSION_EXPIRES: u32 = 32;
+    /// One of them to a server that skips more white space than is looked at here.
+    pub(super) const UNCLEAR: u32 = 64;
     /// What a decision needs.
     pub(super) const ALL: u32 = VIA | TO | CALL_ID | CSEQ;
     /// What tells a call.
@@ -75,7 +79,7 @@ pub enum Kind {
     Keepalive = 1,
     /// A response.
     Response = 2,
-    /// ACK, BYE, CANCEL or a request with a To tag.
+    /// ACK, BYE, CANCEL or a request with one To, and a tag in it.
     InDialog = 3,
     /// A request outside a dialog: what limits are for.
     Initial = 4,
@@ -299,6 +303,9 @@ impl Scratch {
             self.line_end(start).map(|end| (end, 0))
         };
         let Some((end, hash)) = read else { return self.doubtful() };
+        if bit == header::UNCLEAR {
+            return self.doubtful();
+        }
         if first & 0xff == u64::from(b'\r') {
             // The blank line. Without Session-Expires there is none to wait for; else headers are missing.
             if self.hears && self.found & header::CALL == header::CALL {

@@ -140,6 +140,53 @@ fn a_to_tag_makes_a_request_in_dialog() {
     }
 }
 
+/// Kamailio takes the first To and PJSIP the last; PJSIP ends a line at a bare CR, and so does Kamailio in some headers.
+#[test]
+fn a_tag_is_believed_only_where_nobody_can_find_another_to() {
+    let tagged = INVITE.replace("To: <sip:+442079460123@203.0.113.9>", "To: <sip:a@b>;tag=1");
+    assert_eq!(kind(&tagged), Kind::InDialog);
+    let behind = |text: &str| tagged.replace("Contact:", &format!("{text}Contact:"));
+    let before = |text: &str| tagged.replace("To:", &format!("{text}To:"));
+    for message in [
+        behind("To: <sip:a@b>\r\n"),
+        behind("t : <sip:a@b>\r\n"),
+        behind("TO        : <sip:a@b>\r\n"),
+        behind("To\r\n : <sip:a@b>\r\n"),
+        behind("Subject: x\nTo: <sip:a@b>\r\n"),
+        behind("Subject: x\rTo: <sip:a@b>\r\n"),
+        before("To: <sip:a@b>\r\n"),
+        before("t\t\t\t\t\t\t\t\t\t: <sip:a@b>\r\n"),
+        before("X: y\rTo: <sip:a@b>\r\n"),
+        tagged.replace("To: <sip:a@b>;tag=1", "To: <sip:a@b>\rX: ;tag=1"),
+        tagged.replace("To: <sip:a@b>;tag=1", "To: <sip:a@b>\0;tag=1"),
+        tagged.replace("Length: 0\r\n\r\n", "Length: 0\r\n"),
+        behind(&"X: y\r\n".repeat(64)),
+    ] {
+        assert_eq!(kind(&message), Kind::Doubtful, "{message:?}");
+    }
+    for message in [
+        behind("Timestamp: 1\r\nT140: x\r\nTom: y\r\nTag:\t\tx\r\n folded\r\n"),
+        behind(&"X: y\r\n".repeat(40)),
+        format!("{tagged}To: <sip:a@b>\r\n\0"),
+    ] {
+        assert_eq!(kind(&message), Kind::InDialog, "{message:?}");
+    }
+    let bye = behind("To: <sip:a@b>\r\n").replace("INVITE", "BYE");
+    assert_eq!(kind(&bye), Kind::InDialog);
+}
+
+/// A server that skips them all finds another header than the next of that name.
+#[test]
+fn more_white_space_before_a_colon_than_is_looked_at_is_doubtful() {
+    for name in ["Via", "To", "Call-ID", "CSeq"] {
+        assert_eq!(kind(&INVITE.replace(&format!("{name}:"), &format!("{name}       :"))), Kind::Initial);
+        for blanks in [8, 9, 20] {
+            let other = format!("{name}{}: x\r\nFrom:", " ".repeat(blanks));
+            assert_eq!(kind(&INVITE.replace("From:", &other)), Kind::Doubtful, "{name}");
+        }
+    }
+}
+
 #[test]
 fn a_register_is_metered_whatever_its_to_carries() {
     let register =
@@ -304,7 +351,9 @@ fn reference(message: &[u8]) -> Option<(Kind, Method)> {
             tagged = walk::is_tagged(state);
         }
         if tagged {
-            return Some((Kind::InDialog, method));
+            let is_plain =
+                headers.iter().flat_map(|line| line.iter()).all(|&byte| byte >= 14 || byte == b'\t');
+            return is_plain.then_some((Kind::InDialog, method));
         }
     }
     (found == 15).then_some((Kind::Initial, method))
