@@ -30,6 +30,8 @@ indexed_enum! {
         Body = 7, "body";
         /// The value of a Max-Forwards header.
         Hops = 8, "hops";
+        /// The white space that begins a folded line.
+        Folded = 9, "folded";
     }
 }
 

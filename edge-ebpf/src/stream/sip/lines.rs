@@ -10,8 +10,8 @@ use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
 use crate::wire::sip::{self, request_method, status_code, walk};
 use crate::wire::words::{
-    HIGH_BITS, LOW_48, behind_blanks, exact_zero_bytes, in_range, lane, low_bytes, lowest_bit, repeated,
-    text, zero_bytes,
+    HIGH_BITS, LOW_48, LOW_56, behind_blanks, exact_zero_bytes, in_range, lane, low_bytes, lowest_bit,
+    repeated, text, zero_bytes,
 };
 
 /// Words that one step looks through for the end of a line.
@@ -40,6 +40,7 @@ impl Reader {
             5 => self.to(),
             6 => self.length(),
             8 => self.hops(),
+            9 => self.folded(),
             _ => self.lose(),
         }
     }
@@ -112,15 +113,21 @@ impl Reader {
         let first = word(&self.bytes, self.position);
         let initial = (first & 0xff) as u8;
         if initial == b'\n' {
-            self.position += 1;
-            return self.end_headers();
+            // An empty line for some, but PJSIP waits for one with a CR.
+            return self.lose();
         }
         if first & 0xffff == u64::from(u16::from_le_bytes(*b"\r\n")) {
             self.position += 2;
             return self.end_headers();
         }
         if initial == b' ' || initial == b'\t' {
-            self.cursor.phase = self.cursor.folded;
+            // White space ends what stands before it, in a To and in a number.
+            if self.cursor.folded == Phase::To as u32 {
+                self.cursor.walk = walk::step(self.cursor.walk, initial);
+            } else if self.cursor.walk != digits::NONE {
+                self.cursor.walk = digits::OVER;
+            }
+            self.cursor.phase = Phase::Folded as u32;
             return true;
         }
         if self.here().wrapping_sub(self.cursor.begun) > HEADERS_BYTES_MAX {
@@ -154,6 +161,28 @@ impl Reader {
         true
     }
 
+    /// The start of a folded line, of which some (Kamailio) read a length as if it were a line of its own.
+    #[inline(always)]
+    fn folded(&mut self) -> bool {
+        let first = word(&self.bytes, self.position);
+        let white = behind_blanks(first).map_or(8, |(blanks, _)| blanks);
+        if white != 0 {
+            self.over(white);
+            return true;
+        }
+        if !self.has_name() {
+            return false;
+        }
+        let second = word(&self.bytes, self.position + 8);
+        let behind = (first >> 8) as u8;
+        let is_compact = first as u8 | 0x20 == b'l' && matches!(behind, b':' | b' ' | b'\t' | b'\r' | b'\n');
+        if is_compact || is_like_length(first, second) {
+            return self.lose();
+        }
+        self.cursor.phase = self.cursor.folded;
+        true
+    }
+
     /// What a line is, and how far its value is from its start; 0 for one that does not matter. Unknown: others may read it as
     /// one that does.
     #[inline(always)]
@@ -165,6 +194,8 @@ impl Reader {
             && (second | repeated(b' ')) & 0xffff_ffff == text(b"ards\0\0\0\0");
         let (phase, name) = if is_length {
             (Phase::Length, 14)
+        } else if is_like_length(first, second) {
+            return (Phase::Unknown, 0);
         } else if is_hops {
             (Phase::Hops, 12)
         } else {
@@ -378,6 +409,13 @@ impl Reader {
         let there = self.end - self.position;
         self.position += if octets < there { octets } else { there };
     }
+}
+
+/// Whether a name is Content-Length to somebody: Kamailio takes `Content_Length`, PJSIP whatever differs in case's bit.
+#[inline(always)]
+const fn is_like_length(first: u64, second: u64) -> bool {
+    first & LOW_56 | text(b"       \0") == text(b"content\0")
+        && (second | repeated(b' ')) & LOW_48 == text(b"length\0\0")
 }
 
 /// Whether a server must refuse a request of that method when it is changed for it: an INVITE, whoever it is, and of a proxy all

@@ -21,7 +21,8 @@
 //!   line. One hole is waited for, and what fills it is counted.
 //!
 //! A header that says where a message ends decides what is one. Where servers may disagree (two Content-Length, one that is
-//! no number), the stream counts as not framed.
+//! no number, a name that is one to some, one on a folded line, headers that end with a bare LF), the stream counts as not
+//! framed.
 
 mod cursor;
 mod hole;

@@ -130,7 +130,7 @@ const METHODS: [(&str, Method); 11] = [
 ];
 
 /// To headers without a tag, and with one.
-const TO: [(&str, bool); 19] = [
+const TO: [(&str, bool); 21] = [
     ("To: <sip:+441632960123@198.51.100.10>\r\n", false),
     ("To: <sip:+441632960123@198.51.100.10>;tag=8a7f\r\n", true),
     ("t: sip:bob@example.com;tag=x\r\n", true),
@@ -144,6 +144,8 @@ const TO: [(&str, bool); 19] = [
     ("To: <sip:b@c>;tag=1;tag=\r\n", false),
     ("To: <sip:b@c>;tag=1;x=y\r\n ;tag\r\n", false),
     ("To: <sip:b@c>;tag=\r\n late\r\n", true),
+    ("To: <sip:b@c>;ta\r\n g=x\r\n", false),
+    ("To: <sip:b@c>;\r\n \t           \ttag=x\r\n", true),
     ("To: <sip:b@c>;tag=first\r\nTo: <sip:b@c>\r\n", false),
     ("t: <sip:b@c>;tag=first\r\nTimestamp: 1\r\nTo\t: <sip:b@c>;tag=x\r\n", false),
     ("To: <sip:b@c>\rX: ;tag=x\r\n", false),
@@ -408,6 +410,13 @@ fn what_servers_may_read_differently_is_not_framed() {
         "Content-Length: 5\r\nContent-Length \t       : 0\r\n",
         "l        : 5\r\n",
         "Content-Length\r\n : 5\r\n",
+        "Content_Length: 0\r\nContent-Length: 5\r\n",
+        "content\rlength: 0\r\nContent-Length: 5\r\n",
+        "Subject: x\r\n Content-Length: 0\r\nContent-Length: 5\r\n",
+        "Subject: x\r\n\t           \tcontent_length: 0\r\nContent-Length: 5\r\n",
+        "Subject: x\r\n l : 0\r\nContent-Length: 5\r\n",
+        "Content-Length: 1\n 5\r\n",
+        "Content-Length: 5\n\nBYE sip:a@b SIP/2.0\r\nContent-Length: 0\r\n",
         "To\r\n : <sip:b@c>\r\n",
     ] {
         let wire = one(&format!("{head}{length}\r\nINVITE sip:hidden@b SIP/2.0\r\n\r\n"));
