@@ -48,6 +48,18 @@ pub(crate) const fn exact_zero_bytes(word: u64) -> u64 {
     !(((word & !HIGH_BITS) + !HIGH_BITS) | word) & HIGH_BITS
 }
 
+/// The high bit of each byte that is white space (RFC 3261 25.1, WSP), exact for all.
+#[inline(always)]
+pub(crate) const fn blanks(word: u64) -> u64 {
+    exact_zero_bytes(word ^ repeated(b' ')) | exact_zero_bytes(word ^ repeated(b'\t'))
+}
+
+/// The high bit of each CR and LF, exact for all.
+#[inline(always)]
+pub(crate) const fn line_ends(word: u64) -> u64 {
+    exact_zero_bytes(word ^ repeated(b'\r')) | exact_zero_bytes(word ^ repeated(b'\n'))
+}
+
 /// The lowest bit that is set, alone.
 #[inline(always)]
 pub(crate) const fn lowest_bit(word: u64) -> u64 {
@@ -64,9 +76,7 @@ pub(crate) const fn lane(high_bit: u64) -> u32 {
 /// colon that is HCOLON (RFC 3261 25.1), of which so much is looked at.
 #[inline(always)]
 pub(crate) const fn behind_blanks(characters: u64) -> Option<(u32, u8)> {
-    let blanks =
-        exact_zero_bytes(characters ^ repeated(b' ')) | exact_zero_bytes(characters ^ repeated(b'\t'));
-    let lowest = lowest_bit(!blanks & HIGH_BITS);
+    let lowest = lowest_bit(!blanks(characters) & HIGH_BITS);
     if lowest == 0 {
         return None;
     }

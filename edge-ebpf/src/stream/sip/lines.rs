@@ -10,8 +10,8 @@ use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
 use crate::wire::sip::{self, request_method, status_code, walk};
 use crate::wire::words::{
-    HIGH_BITS, LOW_48, LOW_56, behind_blanks, exact_zero_bytes, in_range, lane, low_bytes, lowest_bit,
-    repeated, text, zero_bytes,
+    HIGH_BITS, LOW_48, LOW_56, behind_blanks, in_range, lane, line_ends, low_bytes, lowest_bit, repeated,
+    text, zero_bytes,
 };
 
 /// Words that one step looks through for the end of a line.
@@ -49,8 +49,7 @@ impl Reader {
     #[inline(always)]
     fn between(&mut self) -> bool {
         let first = word(&self.bytes, self.position);
-        let ends = exact_zero_bytes(first ^ repeated(b'\r')) | exact_zero_bytes(first ^ repeated(b'\n'));
-        let others = !ends & HIGH_BITS;
+        let others = !line_ends(first) & HIGH_BITS;
         let empty = if others == 0 { 8 } else { lane(lowest_bit(others)) };
         if empty != 0 {
             self.over(empty);
@@ -263,13 +262,11 @@ impl Reader {
             let tag = if walk::is_tagged(state) { seen::TAG } else { 0 };
             self.cursor.message = self.cursor.message & !seen::TAG | tag;
             self.cursor.phase = Phase::Line as u32;
-        } else if octet == b'\r' && here >> 8 & 0xff == u64::from(b'\n') {
-            // With it.
-        } else if octet < 14 && octet != b'\t' {
+        } else if octet >= 14 || octet == b'\t' {
+            self.cursor.walk = walk::step(state, octet);
+        } else if octet != b'\r' || here >> 8 & 0xff != u64::from(b'\n') {
             // To some the value ends here.
             self.cursor.message |= seen::ODD;
-        } else {
-            self.cursor.walk = walk::step(state, octet);
         }
         true
     }
@@ -345,10 +342,7 @@ impl Reader {
 
     #[inline(always)]
     fn method(&self) -> Method {
-        match Method::from_index((self.cursor.message & seen::METHOD) as usize) {
-            Some(method) => method,
-            None => Method::Extension,
-        }
+        sip::method_of(self.cursor.message & seen::METHOD)
     }
 
     #[inline(always)]

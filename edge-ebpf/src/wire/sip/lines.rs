@@ -4,8 +4,8 @@ use super::{Scratch, WORDS_PER_LINE_MAX, header};
 use crate::hash::mix;
 use crate::verifier::{byte, forgotten, word};
 use crate::wire::words::{
-    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_56, before, behind_blanks, exact_zero_bytes, lane, lowest_bit,
-    repeated, text, zero_bytes,
+    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_56, before, behind_blanks, blanks, exact_zero_bytes, lane,
+    lowest_bit, repeated, text, zero_bytes,
 };
 
 impl Scratch {
@@ -113,9 +113,7 @@ impl Scratch {
     #[inline(always)]
     pub(super) fn value_at(&self, position: u32) -> u32 {
         let here = word(&self.bytes, position);
-        let skipped = exact_zero_bytes(here ^ repeated(b':'))
-            | exact_zero_bytes(here ^ repeated(b' '))
-            | exact_zero_bytes(here ^ repeated(b'\t'));
+        let skipped = exact_zero_bytes(here ^ repeated(b':')) | blanks(here);
         position + lane(lowest_bit(!skipped & HIGH_BITS))
     }
 }

@@ -6,8 +6,9 @@
 //! [`Scratch::look_for_cookie`], then [`Scratch::message`].
 //!
 //! It stops as early as it can: responses, ACK, BYE and CANCEL end with the start line; other requests end
-//! with the last of Via, To, Call-ID and CSeq, or with the headers where they have a To tag. What it cannot be sure of (folded lines, a bare LF, a header
-//! missing, a line beyond [`LINE_BYTES_MAX`]) it calls malformed and never guesses.
+//! with the last of Via, To, Call-ID and CSeq, or with the headers where they have a To tag. What it cannot be
+//! sure of (folded lines, a bare LF, a header missing, a line beyond [`LINE_BYTES_MAX`]) it calls doubtful and
+//! never guesses.
 
 mod agent;
 mod answer;
@@ -434,9 +435,9 @@ impl Scratch {
     }
 }
 
-/// Back from the index; every index that [`Scratch`] holds was a method's.
+/// Back from the index; every index that is held was a method's.
 #[inline(always)]
-fn method_of(index: u32) -> Method {
+pub(crate) fn method_of(index: u32) -> Method {
     match Method::from_index(index as usize) {
         Some(method) => method,
         None => Method::Extension,

@@ -8,8 +8,8 @@ use crate::abi::Method;
 use crate::verifier::{forgotten, word};
 use crate::wire::number;
 use crate::wire::words::{
-    HIGH_BITS, LOW_16, LOW_32, LOW_40, LOW_48, LOW_56, before, exact_zero_bytes, in_range, lane, lowest_bit,
-    repeated, text, zero_bytes,
+    HIGH_BITS, LOW_16, LOW_32, LOW_40, LOW_48, LOW_56, before, blanks, exact_zero_bytes, in_range, lane,
+    line_ends, lowest_bit, repeated, text, zero_bytes,
 };
 
 /// Words of line ends that are skipped before a start line.
@@ -35,9 +35,8 @@ impl Scratch {
         let mut white = 0;
         let mut position = forgotten(&mut self.line_start, 0);
         for _ in 0..LEADING_WORDS_MAX {
-            let ends = exact_zero_bytes(here ^ repeated(b'\r')) | exact_zero_bytes(here ^ repeated(b'\n'));
-            let blanks = exact_zero_bytes(here ^ repeated(b' ')) | exact_zero_bytes(here ^ repeated(b'\t'));
-            let others = !(ends | blanks) & HIGH_BITS;
+            let blanks = blanks(here);
+            let others = !(line_ends(here) | blanks) & HIGH_BITS;
             if others != 0 {
                 let first = lowest_bit(others);
                 white |= blanks & before(first);
@@ -71,10 +70,7 @@ pub(super) fn is_blank(character: u64) -> bool {
 /// A word whose white space and line ends are spaces: PJSIP takes them all for what parts method and Request-URI.
 #[inline(always)]
 pub(super) const fn spaced(word: u64) -> u64 {
-    let others = exact_zero_bytes(word ^ repeated(b'\t'))
-        | exact_zero_bytes(word ^ repeated(b'\r'))
-        | exact_zero_bytes(word ^ repeated(b'\n'));
-    let ones = others >> 7;
+    let ones = (blanks(word) | line_ends(word)) >> 7;
     (word & !(ones * 0xff)) | (ones * 0x20)
 }
 

@@ -113,7 +113,7 @@ impl Scratch {
             if blank(name & 0xff) {
                 return Tag::Unclear;
             }
-            if zero_bytes(name ^ repeated(b'%')) & repeated(0x80) & LOW_24 != 0 {
+            if zero_bytes(name ^ repeated(b'%')) & LOW_24 != 0 {
                 return Tag::Unclear;
             }
             if name & LOW_24 | text(b"   \0\0\0\0\0") == text(b"tag\0\0\0\0\0") {
