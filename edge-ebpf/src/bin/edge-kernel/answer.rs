@@ -3,9 +3,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_loop, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_store_bytes,
-};
+use aya_ebpf::helpers::generated::{bpf_csum_diff, bpf_loop, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::Outcome;
@@ -141,14 +139,7 @@ fn send(ctx: &XdpContext, headers: &Headers, reply: *const Reply) -> bool {
     {
         return false;
     }
-    if XdpPacket(ctx).put_blocks(payload, &reply.bytes, length) {
-        return true;
-    }
-    let (to, bytes) = (payload as u32, reply.bytes.as_ptr().cast_mut().cast());
-    // One less, so that the sum below is at least one: the verifier of 6.1 learns nothing from `!= 0`.
-    let last = opaque(length.wrapping_sub(1));
-    // SAFETY: as above; the message is shorter than its buffer.
-    last < MESSAGE_BYTES_MAX && unsafe { bpf_xdp_store_bytes(ctx.ctx, to, bytes, last as u32 + 1) == 0 }
+    XdpPacket(ctx).put(payload, &reply.bytes, length)
 }
 
 /// The sum of the message's 16-bit words, in the order of this machine's memory.

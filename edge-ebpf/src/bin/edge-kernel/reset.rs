@@ -96,7 +96,7 @@ fn is_told(headers: &Headers) -> bool {
     // Apart from the requests of SIP, which share the table.
     let hash = mix(mix(mix(first, second), high), low);
     let hash = mix(mix(mix(hash, to_high), to_low), ports | u64::from(transport.sequence));
-    let fingerprint = hash & !repeat::MARK_MASK;
+    let fingerprint = repeat::as_fingerprint(hash);
     let now_ns = clock::now_ns();
     if sip::earlier(fingerprint, settings.repeat_window_ns, now_ns).is_some() {
         return true;

@@ -15,8 +15,11 @@ const VERSION_AND_WORDS: u64 = 0x45;
 const UDP: u8 = 17;
 /// Time to live, or hop limit (RFC 1700).
 const HOPS: u8 = 64;
-/// From the type of the frame on: an IPv6 header without extensions, and UDP's. IPv4 has less, but no answer is so short.
-const HEADERS_BYTES: usize = 2 + 40 + 8;
+/// The type of the frame and the IP header behind it, without options or extensions.
+const IPV4_BYTES: usize = 2 + 20;
+const IPV6_BYTES: usize = 2 + 40;
+/// With the header of UDP. IPv4 has less, but no answer is so short.
+const HEADERS_BYTES: usize = IPV6_BYTES + 8;
 const LOW_32: u64 = 0xffff_ffff;
 
 /// Makes the headers those of an answer of `length` bytes to `port`. `false` for headers that are not answered: others than
@@ -31,7 +34,8 @@ pub(crate) fn round(
     message_sum: impl FnOnce() -> Option<u64>,
 ) -> bool {
     let ip = &headers.ip;
-    let type_at = opaque((ip.offset as u64).wrapping_sub(if ip.is_ipv6 { 42 } else { 22 }));
+    let type_at =
+        opaque((ip.offset as u64).wrapping_sub(if ip.is_ipv6 { IPV6_BYTES } else { IPV4_BYTES } as u64));
     let copy = unlinked(type_at);
     if copy != 12 && copy != 16 && copy != 20 {
         return false;
@@ -54,15 +58,12 @@ pub(crate) fn round(
         macs.write::<u64>(0, to >> 48 | u64::from(from) << 16 | to << 48);
         macs.write::<u32>(8, (to >> 16) as u32);
         let udp_length = length as u16 + 8;
-        let Some(addresses_sum) =
-            (if ip.is_ipv6 { place.round_ipv6(udp_length) } else { place.round_ipv4(udp_length) })
-        else {
-            return false;
-        };
         if ip.is_ipv6 {
-            place.round_udp::<42>(udp_length, port, addresses_sum, true, message_sum)
+            let Some(addresses_sum) = place.round_ipv6(udp_length) else { return false };
+            place.round_udp::<IPV6_BYTES>(udp_length, port, addresses_sum, message_sum)
         } else {
-            place.round_udp::<22>(udp_length, port, addresses_sum, false, message_sum)
+            let Some(addresses_sum) = place.round_ipv4(udp_length) else { return false };
+            place.round_udp::<IPV4_BYTES>(udp_length, port, addresses_sum, message_sum)
         }
     }
 }
@@ -146,7 +147,6 @@ impl Octets {
         udp_length: u16,
         port: u16,
         addresses_sum: u64,
-        is_ipv6: bool,
         message_sum: impl FnOnce() -> Option<u64>,
     ) -> bool {
         // SAFETY: the caller's.
@@ -155,7 +155,7 @@ impl Octets {
             let length = u64::from(udp_length.to_be());
             let turned = header >> 16 & 0xffff | u64::from(port.to_be()) << 16 | length << 32;
             // A checksum where the request had one; IPv6 always has (RFC 8200 8.1).
-            if header >> 48 == 0 && !is_ipv6 {
+            if header >> 48 == 0 && AT == IPV4_BYTES {
                 self.write(AT, turned);
                 return true;
             }

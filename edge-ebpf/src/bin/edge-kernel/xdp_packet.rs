@@ -1,6 +1,6 @@
 //! The one unsafe read of packet memory, and the copy of payloads.
 
-use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
+use aya_ebpf::helpers::generated::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::packet::{Packet, TooShort};
 use edge_ebpf::verifier::opaque;
@@ -121,10 +121,29 @@ impl XdpPacket<'_> {
         true
     }
 
+    /// The other way round than [`Packet::copy_to`]: writes the first `len` bytes of a buffer at `offset`. `false` where the
+    /// frame ends before.
+    #[inline(always)]
+    pub(crate) fn put<const N: usize>(&self, offset: u64, bytes: &[u8; N], len: u64) -> bool {
+        if self.put_blocks(offset, bytes, len) {
+            return true;
+        }
+        // As there.
+        let last = opaque(len.wrapping_sub(1));
+        if last >= N as u64 {
+            return false;
+        }
+        // SAFETY: the helper reads at most `len <= N` bytes; it fails where the frame ends before.
+        let failed = unsafe {
+            bpf_xdp_store_bytes(self.0.ctx, offset as u32, bytes.as_ptr().cast_mut().cast(), last as u32 + 1)
+        };
+        failed == 0
+    }
+
     /// Writes the first `len` bytes of a buffer at `offset`, where the frame's first buffer has as many there, and they are
     /// more than a block. `false` if not.
     #[inline(always)]
-    pub(crate) fn put_blocks<const N: usize>(&self, offset: u64, bytes: &[u8; N], len: u64) -> bool {
+    fn put_blocks<const N: usize>(&self, offset: u64, bytes: &[u8; N], len: u64) -> bool {
         let offset = opaque(offset) as usize;
         if offset > HEADER_OFFSET_MAX {
             return false;
