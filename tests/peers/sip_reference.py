@@ -59,7 +59,7 @@ def read(data):
     lines = message[request.end():].split(b"\n")
     first = lines[0]
     # The last piece has no end.
-    if len(lines) < 2 or len(first) >= LINE or not (request[2] + first).endswith(b"\r"):
+    if len(lines) < 2 or len(first) >= LINE or not (request[2] + first).endswith(b"\r") or odd(first[:-1]):
         return "doubtful", method, b""
     is_short = len(first) < 10
     if before.strip(b"\r\n") or request[2] != b" " or not VERSION.fullmatch(first) or is_short:
@@ -89,18 +89,17 @@ def has_one_to(lines):
     if b"\r" not in whole:
         return False
     whole = whole[: whole.index(b"\r")]
-    if len(whole) >= LINES:
+    # Each tab costs another look, and each line one.
+    if len(whole) + sum(line.count(b"\t") for line in whole) >= LINES:
         return False
-    for line in whole:
-        text = line[:-1] if line.endswith(b"\r") else line
-        # A tab costs another look.
-        if ENDS.search(text) or looks(text) > LINE // 8:
-            return False
+    if any(len(line) >= LINE or not line.endswith(b"\r") or ENDS.search(line[:-1]) for line in whole):
+        return False
     return sum(1 for line in whole if ANY_TO.match(line + b"\n")) == 1
 
 
-def looks(text):
-    return sum(len(part) // 8 + 1 for part in text.split(b"\t"))
+def odd(text):
+    """Whether a start line has what is no part of any by the grammar."""
+    return ENDS.search(text) or b"\t" in text
 
 
 def headers(method, first, lines):
@@ -112,8 +111,8 @@ def headers(method, first, lines):
 
 def required(method, first, lines):
     """What the request is without its tag, what tells it from another, and the To that was read."""
-    seen, identity, to = set(), {}, None
-    for number, line in enumerate(lines[:-1][:LINES]):
+    seen, identity, to, looks = set(), {}, None, 0
+    for number, line in enumerate(lines[:-1]):
         name = HEADER.match(line)
         kind = next((i for i in range(1, 5) if name and name[i]), None)
         value = line
@@ -123,7 +122,9 @@ def required(method, first, lines):
         measured = value if kind == 3 and kind not in seen else line
         if len(measured) >= LINE or not line.endswith(b"\r") or line == b"\r" or UNCLEAR.match(line):
             break
-        if line.startswith(b"\r") or lines[number + 1][:1] in (b" ", b"\t"):
+        # Each tab costs another look.
+        looks += 1 + measured.count(b"\t")
+        if looks > LINES or ENDS.search(measured[:-1]) or lines[number + 1][:1] in (b" ", b"\t"):
             break
         if kind is None:
             continue
@@ -137,7 +138,8 @@ def required(method, first, lines):
         if kind == 2:
             to = line[len(name[2]):-1]
         if seen == {1, 2, 3, 4}:
-            return "initial", b"\n".join((first, identity[1], identity[3], identity[4])), to
+            told = b"\n".join((first, identity[1], identity[3], identity[4]))
+            return "initial", told.replace(b"\t", b" "), to
     return "doubtful", b"", to
 
 

@@ -90,6 +90,12 @@ pub(crate) const fn before(high_bit: u64) -> u64 {
     (high_bit >> 7).wrapping_sub(1)
 }
 
+/// All bits of the places up to a high bit's.
+#[inline(always)]
+pub(crate) const fn through(high_bit: u64) -> u64 {
+    (high_bit << 1).wrapping_sub(1)
+}
+
 /// The high bit of each byte that lies in a range of ASCII.
 #[inline(always)]
 pub(crate) const fn in_range(word: u64, low: u8, high: u8) -> u64 {

@@ -24,7 +24,7 @@ impl Scratch {
             return ControlFlow::Break(());
         }
         // Behind the payload stands what is left over from another.
-        let Some(end) = self.line_end(start) else { return ControlFlow::Break(()) };
+        let Some(end) = self.line_end(start) else { return self.again() };
         if first | repeated(b' ') == text(b"user-age") {
             self.agent_at = start;
             return ControlFlow::Break(());

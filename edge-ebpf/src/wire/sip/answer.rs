@@ -127,7 +127,7 @@ impl Reply {
         let (bit, value) = scratch.header_at(first, start);
         // All names look alike to the verifier from here on: it walks what follows once, and not once for each.
         let (bit, value) = (forgotten(&mut self.cell, bit), forgotten(&mut self.cell, value));
-        let Some(end) = scratch.line_end(start) else { return ControlFlow::Break(()) };
+        let Some(end) = scratch.line_end(start) else { return scratch.again() };
         if first & 0xff == u64::from(b'\r') {
             let spans = &scratch.spans;
             let is_whole = spans.rest_at != 0 && spans.from.end != 0 && spans.is_unclear == 0;

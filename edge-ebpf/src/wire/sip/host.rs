@@ -119,6 +119,7 @@ pub fn read(payload: &[u8], reading: Reading) -> Scratch {
         headers_at: 0,
         position: 0,
         line_start: 0,
+        stopped_at: 0,
         found: 0,
         kind: 0,
         method: 0,

@@ -1,30 +1,51 @@
 //! Lines: where they end, which header they are, and what they hash to.
 
+use core::ops::ControlFlow;
+
 use super::{Scratch, WORDS_PER_LINE_MAX, header};
 use crate::hash::mix;
-use crate::verifier::{byte, forgotten, word};
+use crate::verifier::{forgotten, masked, word};
 use crate::wire::words::{
-    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_56, before, behind_blanks, blanks, exact_zero_bytes, lane,
-    lowest_bit, repeated, text, zero_bytes,
+    HIGH_BITS, LOW_16, LOW_24, LOW_32, LOW_56, behind_blanks, blanks, exact_zero_bytes, lane, low_bytes,
+    lowest_bit, repeated, text, through,
 };
 
+/// Which octets to look for in a word: those that, with bits flipped, lie below a bound.
+#[derive(Clone, Copy)]
+struct Marks {
+    flips: u64,
+    above: u64,
+    /// How far they stand behind the CR.
+    behind: u32,
+}
+
+impl Marks {
+    /// The high bit of each; exact for the lowest.
+    #[inline(always)]
+    const fn of(self, word: u64) -> u64 {
+        let word = word ^ self.flips;
+        word.wrapping_sub(self.above) & !word & HIGH_BITS
+    }
+}
+
 impl Scratch {
-    /// Where the line that holds `start` ends: the place of its LF. `None` if it does not end within the payload,
-    /// is too long, or ends with a bare LF.
+    /// Where the line that holds `start` ends: the place of its LF. `None` if it does not end within the payload, is too
+    /// long, or does not end so for all servers.
     #[inline(always)]
     pub(super) fn line_end(&mut self, start: u32) -> Option<u32> {
+        let marks = self.marks();
         let mut position = forgotten(&mut self.line_start, start);
         for _ in 0..WORDS_PER_LINE_MAX / 2 {
             if position >= self.length {
                 return None;
             }
-            let feeds = zero_bytes(word(&self.bytes, position) ^ repeated(b'\n'));
-            if feeds != 0 {
-                return self.whole_line(position + lane(lowest_bit(feeds)));
+            let found = marks.of(word(&self.bytes, position));
+            if found != 0 {
+                return self.whole_line(position + lane(lowest_bit(found)) - marks.behind);
             }
-            let feeds = zero_bytes(word(&self.bytes, position + 8) ^ repeated(b'\n'));
-            if feeds != 0 {
-                return self.whole_line(position + 8 + lane(lowest_bit(feeds)));
+            let found = marks.of(word(&self.bytes, position + 8));
+            if found != 0 {
+                return self.whole_line(position + 8 + lane(lowest_bit(found)) - marks.behind);
             }
             position += 16;
         }
@@ -41,11 +62,12 @@ impl Scratch {
                 return None;
             }
             let here = word(&self.bytes, position);
-            let feeds = zero_bytes(here ^ repeated(b'\n'));
-            if feeds != 0 {
-                let lowest = lowest_bit(feeds);
+            let marks = low_bytes(here);
+            if marks != 0 {
+                let lowest = lowest_bit(marks);
                 let end = self.whole_line(position + lane(lowest))?;
-                return Some((end, mix(hash, here & before(lowest))));
+                // With the CR, or zeros at its end would be nothing.
+                return Some((end, mix(hash, here & through(lowest))));
             }
             hash = mix(hash, here);
             position += 8;
@@ -53,11 +75,43 @@ impl Scratch {
         None
     }
 
-    /// The end of a line, if it lies within the payload and a CR stands before it.
+    /// The LF of a line that ends with the control character at `mark`, if it is CR LF. PJSIP ends a line at a bare CR, all at
+    /// a bare LF, some a value at NUL: whoever goes on reads on in another header.
     #[inline(always)]
-    pub(super) fn whole_line(&mut self, end: u32) -> Option<u32> {
-        let end = forgotten(&mut self.line_start, end);
-        (end < self.length && byte(&self.bytes, end.wrapping_sub(1)) == b'\r').then_some(end)
+    fn whole_line(&mut self, mark: u32) -> Option<u32> {
+        let mark = forgotten(&mut self.line_start, mark);
+        if mark + 1 < self.length && word(&self.bytes, mark) & LOW_16 == text(b"\r\n\0\0\0\0\0\0") {
+            return Some(mark + 1);
+        }
+        self.stopped_at = mark;
+        None
+    }
+
+    /// Whether a line was not read for a tab in it: it is a space from now on, and the line can be read again.
+    #[inline(always)]
+    fn untab(&mut self) -> bool {
+        let Some(octet) = self.bytes.get_mut(masked(self.stopped_at)) else { return false };
+        let is_tab = *octet == b'\t';
+        if is_tab {
+            *octet = b' ';
+        }
+        is_tab
+    }
+
+    /// After a line that was not read.
+    #[inline(always)]
+    pub(super) fn again(&mut self) -> ControlFlow<()> {
+        if self.untab() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// What a line may end at. A server has made of its lines what it means, so that there they end with a LF.
+    #[inline(always)]
+    fn marks(&self) -> Marks {
+        if self.hears {
+            Marks { flips: repeated(b'\n'), above: repeated(1), behind: 1 }
+        } else {
+            Marks { flips: 0, above: repeated(14), behind: 0 }
+        }
     }
 
     /// The header that a line is, as a bit, and where its value starts (at the colon or shortly before it).

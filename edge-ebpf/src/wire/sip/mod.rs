@@ -7,7 +7,7 @@
 //!
 //! It stops as early as it can: responses, ACK, BYE and CANCEL end with the start line; other requests end
 //! with the last of Via, To, Call-ID and CSeq, or with the headers where they have a To tag. What it cannot be
-//! sure of (folded lines, a bare LF, a header missing, a line beyond [`LINE_BYTES_MAX`]) it calls doubtful and
+//! sure of (folded lines, a bare CR or LF, a header missing, a line beyond [`LINE_BYTES_MAX`]) it calls doubtful and
 //! never guesses.
 
 mod agent;
@@ -84,8 +84,8 @@ pub enum Kind {
     InDialog = 3,
     /// A request outside a dialog: what limits are for.
     Initial = 4,
-    /// A request whose method is clear and whose headers or the rest of its start line are not: folded, ended by a bare
-    /// LF, too long or too many, doubled, missing. Servers may take it, so that it is metered; nothing else of it is believed.
+    /// A request whose method is clear and whose headers or the rest of its start line are not: folded, ended by a bare CR
+    /// or LF, too long or too many, doubled, missing. Servers may take it, so that it is metered; nothing else of it is believed.
     Doubtful = 5,
     /// An ACK for an answer of ours: nobody else waits for it.
     Absorbed = 6,
@@ -149,6 +149,8 @@ pub struct Scratch {
     position: u32,
     /// Where the line at hand starts.
     line_start: u32,
+    /// Where the last line that was not read has a control character.
+    stopped_at: u32,
     /// Headers seen, as bits.
     found: u32,
     /// [`Kind`] so far.
@@ -255,7 +257,11 @@ impl Scratch {
             return ControlFlow::Break(());
         }
         let uri = forgotten(&mut self.uri, start + uri);
-        let Some((end, start_hash)) = self.line_hash(uri) else { return self.doubtful() };
+        // The method may end with the line.
+        let is_over = is_odd && byte(&self.bytes, uri) == b'\n';
+        let Some((end, start_hash)) = self.line_hash(uri - u32::from(is_over)) else {
+            return self.doubtful();
+        };
         self.start_hash = start_hash;
         // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), after a Request-URI of at least a byte.
         let is_short = end < uri + 10;
@@ -303,7 +309,7 @@ impl Scratch {
         } else {
             self.line_end(start).map(|end| (end, 0))
         };
-        let Some((end, hash)) = read else { return self.doubtful() };
+        let Some((end, hash)) = read else { return self.again_or_doubtful() };
         if bit == header::UNCLEAR {
             return self.doubtful();
         }
@@ -400,6 +406,12 @@ impl Scratch {
         word(&self.bytes, tag) == high
             && word(&self.bytes, tag + 8) == low
             && word(&self.bytes, tag.wrapping_sub(5)) & LOW_40 == text(b";tag=\0\0\0")
+    }
+
+    /// A line was not read.
+    #[inline(always)]
+    fn again_or_doubtful(&mut self) -> ControlFlow<()> {
+        if self.again().is_continue() { ControlFlow::Continue(()) } else { self.doubtful() }
     }
 
     #[inline(always)]

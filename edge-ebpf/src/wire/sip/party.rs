@@ -99,7 +99,7 @@ impl Scratch {
         let start = self.position;
         let first = word(&self.bytes, start);
         let (bit, value) = self.header_at(first, start);
-        let Some(end) = self.line_end(start) else { return ControlFlow::Break(()) };
+        let Some(end) = self.line_end(start) else { return self.again() };
         if first & 0xff == u64::from(b'\r') {
             return ControlFlow::Break(());
         }

@@ -4,9 +4,9 @@
 
 use core::ops::ControlFlow;
 
-use super::{Kind, Scratch, WORDS_PER_LINE_MAX, header};
-use crate::verifier::{byte, forgotten, word};
-use crate::wire::words::{LOW_16, lane, low_bytes, lowest_bit, text};
+use super::{Kind, Scratch, header};
+use crate::verifier::word;
+use crate::wire::words::{LOW_16, text};
 
 impl Scratch {
     /// Whether the request is one whose tag has been read, and may be refused without it. What is not shown to have one To
@@ -33,41 +33,12 @@ impl Scratch {
             }
             return ControlFlow::Break(());
         }
+        let Some(end) = self.line_end(start) else { return self.again() };
         if is_to(first) {
             self.walk += 1;
         }
-        match self.plain_end(start) {
-            Some(end) => {
-                self.position = end + 1;
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(()),
-        }
-    }
-
-    /// Where the line ends; `None` if it has a control character that ends it for some.
-    #[inline(always)]
-    fn plain_end(&mut self, start: u32) -> Option<u32> {
-        let mut position = forgotten(&mut self.line_start, start);
-        for _ in 0..WORDS_PER_LINE_MAX {
-            if position >= self.length {
-                return None;
-            }
-            let marks = low_bytes(word(&self.bytes, position));
-            if marks == 0 {
-                position += 8;
-                continue;
-            }
-            let mark = position + lane(lowest_bit(marks));
-            let is_crlf = byte(&self.bytes, mark) == b'\r' && byte(&self.bytes, mark + 1) == b'\n';
-            let end = forgotten(&mut self.line_start, mark + u32::from(is_crlf));
-            match byte(&self.bytes, end) {
-                b'\n' if end < self.length => return Some(end),
-                b'\t' => position = end + 1,
-                _ => return None,
-            }
-        }
-        None
+        self.position = end + 1;
+        ControlFlow::Continue(())
     }
 }
 
