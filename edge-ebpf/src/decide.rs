@@ -11,8 +11,8 @@ mod stream;
 
 use network_types::ip::IpProto;
 
-pub use self::connection::judge_connection;
 pub use self::connection::judge_tls;
+pub use self::connection::{Connecting, judge_connection};
 use self::connection::{continues, reset};
 pub use self::datagram::{Refusal, Settled, Slot, answered, judge_datagram};
 pub use self::segment::spare_allowed;
@@ -118,11 +118,17 @@ pub trait World {
     /// [`judge_connection`]. The kernel does it apart: few packets begin a connection, and all of them would have to have the
     /// stack that it needs.
     #[inline(always)]
-    fn judge_connection(&mut self, origin: Origin, service: Service, now_ns: u64) -> Option<Outcome>
+    fn judge_connection(
+        &mut self,
+        origin: Origin,
+        service: Service,
+        segment: Connecting,
+        now_ns: u64,
+    ) -> Option<Outcome>
     where
         Self: Sized,
     {
-        judge_connection(self, origin, service, now_ns)
+        judge_connection(self, origin, service, segment, now_ns)
     }
 
     /// Counts a SIP message by method.
@@ -255,13 +261,14 @@ pub fn enter<W: World>(world: &mut W, headers: &Headers, service: Service) -> Re
         let ends = matches!(outcome, Outcome::Banned) && continues(headers);
         return Err(if ends && reset(world, now_ns) { Outcome::ResetBanned } else { outcome });
     }
-    if headers.ip.is_fragment {
-        return Err(Outcome::Fragment);
-    }
-    if headers.transport.opens()
-        && let Some(outcome) = world.judge_connection(origin, service, now_ns)
+    let segment = Connecting::of(&headers.transport);
+    if segment.bits != 0
+        && let Some(outcome) = world.judge_connection(origin, service, segment, now_ns)
     {
         return Err(outcome);
+    }
+    if headers.ip.is_fragment && headers.transport.is_tcp {
+        return Err(Outcome::Fragment);
     }
     Ok((origin, now_ns))
 }
@@ -289,13 +296,20 @@ pub(crate) const fn service(is_tcp: bool, services: u8) -> Option<Service> {
 }
 
 /// A packet without ports. A fragment's source is metered if it is known from other traffic to our ports, so
-/// that what is not ours passes untouched. Headers too deep to be read are metered whoever sends them: they can
-/// only be meant to hide what follows.
+/// that what is not ours passes untouched. Headers too deep to be read can only be meant to hide what follows.
 #[inline(always)]
 pub fn judge_portless<W: World>(world: &mut W, headers: &Headers) -> Outcome {
     let now_ns = world.now_ns();
     match world.enter(&headers.ip.source, headers.ip.is_too_deep, now_ns) {
-        Some(origin) => judge_source(world, origin, now_ns).unwrap_or(Outcome::Fragment),
+        Some(origin) => {
+            let is_metered = matches!(origin.standing, StandingKind::Metered) && !origin.observe;
+            let is_refused = headers.ip.is_too_deep && is_metered;
+            judge_source(world, origin, now_ns).unwrap_or(if is_refused {
+                Outcome::HeadersTooDeep
+            } else {
+                Outcome::Fragment
+            })
+        }
         None => Outcome::Fragment,
     }
 }

@@ -47,7 +47,7 @@ pub fn judge<O: Outbound>(world: &mut O, parsed: Result<(), Reason>, headers: &H
     let transport = &headers.transport;
     let services = world.services(u16::from_be_bytes(transport.source_port));
     let Some(service) = service(transport.is_tcp, services) else { return EgressOutcome::NotOurs };
-    if headers.ip.is_fragment {
+    if headers.ip.is_fragment && transport.is_tcp {
         return EgressOutcome::Fragment;
     }
     match service {

@@ -178,7 +178,7 @@ impl Journey<'_> {
             Err(outcome) => return outcome,
         };
         match service {
-            Service::SipUdp => match judge_datagram(self, origin, &headers.transport, now_ns) {
+            Service::SipUdp => match judge_datagram(self, origin, headers, now_ns) {
                 Settled::Ends(outcome) => outcome,
                 Settled::Answer { refusal, fingerprint } => {
                     let (outcome, judged) = answered(refusal, fingerprint, self.answer(headers, refusal));

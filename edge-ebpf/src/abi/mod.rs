@@ -50,7 +50,7 @@ pub use table::{
 };
 
 /// Version of everything in this module; part of the pin directory's name.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Declares a fieldless enum that crosses the boundary as its index: numbered, named and countable.
 macro_rules! indexed_enum {

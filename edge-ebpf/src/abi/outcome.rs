@@ -9,7 +9,7 @@ indexed_enum! {
         NotOurs = 0, "not_ours";
         /// A header of layer 2 to 4 does not fit in the frame.
         Truncated = 1, "truncated";
-        /// An IP fragment, or IPv6 headers too deep to be read: only its source can be metered.
+        /// An IP fragment that has no beginning of a message, or IPv6 headers too deep to be read: only its source can be metered.
         Fragment = 2, "fragment";
         /// The source is on the allow-list: counted, never refused.
         Allowed = 3, "allowed";
@@ -115,6 +115,11 @@ indexed_enum! {
         SipRefused = 52, "sip_refused";
         /// A new call whose headers are not to be trusted (as [`Self::SipDoubtful`]), where such are refused.
         SipDoubtfulRefused = 53, "sip_doubtful_refused";
+        /// A segment of a SIP or SMPP connection that the server's TCP may read otherwise than it is written: a fragment, urgent
+        /// data, data with a SYN, or nothing acknowledged.
+        TcpUnclear = 54, "tcp_unclear";
+        /// More IPv6 extension headers than are read, of which no honest sender has so many.
+        HeadersTooDeep = 55, "headers_too_deep";
     }
 }
 
@@ -225,6 +230,8 @@ impl Outcome {
             | Self::SipSuspended
             | Self::SipForeignCaller
             | Self::SipDoubtfulRefused
+            | Self::TcpUnclear
+            | Self::HeadersTooDeep
             | Self::SipBeyondHole
             | Self::SmppOverSource
             | Self::SmppOverAccount

@@ -3,9 +3,32 @@
 use super::segment::spare_allowed;
 use super::{Metered, Origin, Scope, World, meter};
 use crate::abi::{Allowance, Class, Outcome, Service, StandingKind, policy_flag};
-use crate::wire::Headers;
+use crate::wire::{Headers, transport};
 
-/// A new connection: its SYN. `None`: it may begin, and its segments are judged as what they carry.
+/// Why a segment is looked at before what it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connecting {
+    /// None for most: [`Self::OPENS`], [`Self::UNCLEAR`].
+    pub bits: u32,
+}
+
+impl Connecting {
+    /// It asks for a new connection.
+    const OPENS: u32 = 1;
+    /// A server's TCP may read it otherwise ([`transport::Header::is_unclear`]).
+    const UNCLEAR: u32 = 2;
+
+    /// What there is to be said of a segment.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(segment: &transport::Header) -> Self {
+        let opens = if segment.opens() { Self::OPENS } else { 0 };
+        let is_unclear = if segment.is_unclear { Self::UNCLEAR } else { 0 };
+        Self { bits: opens | is_unclear }
+    }
+}
+
+/// A new connection: its SYN; or a segment that nobody can frame. `None`: it may go on, and is judged as what it carries.
 ///
 /// A SYN that comes again is charged again: nothing is remembered of connections here, so that a flood of them costs no
 /// memory. A sender whose SYN was dropped sends it again after 1, 3, 7 … seconds (RFC 6298).
@@ -14,8 +37,16 @@ pub fn judge_connection<W: World>(
     world: &mut W,
     origin: Origin,
     service: Service,
+    segment: Connecting,
     now_ns: u64,
 ) -> Option<Outcome> {
+    let is_metered = matches!(origin.standing, StandingKind::Metered) && !origin.observe;
+    if segment.bits & Connecting::UNCLEAR != 0 && is_metered && !is_unread(service) {
+        return Some(Outcome::TcpUnclear);
+    }
+    if segment.bits & Connecting::OPENS == 0 {
+        return None;
+    }
     if matches!(origin.standing, StandingKind::Allowed) {
         world.count(Class::Connections, Allowance::Exempt, 1);
         return None;

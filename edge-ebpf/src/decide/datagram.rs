@@ -1,9 +1,9 @@
 //! A SIP datagram: what it is, what it costs, and whether a call has a slot.
 
 use super::{Metered, Origin, Scope, World, meter};
-use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind, policy_flag};
+use crate::abi::{Allowance, CallCause, Class, FullMap, Method, Outcome, StandingKind, policy_flag};
 use crate::repeat;
-use crate::wire::{sip, transport};
+use crate::wire::{Headers, sip};
 
 /// Whether a new call has a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,15 +129,10 @@ pub const fn answered(refusal: Refusal, fingerprint: u64, is_answered: bool) -> 
     (refusal.outcome(is_answered), if is_new { Some(fingerprint | refusal.code() as u64) } else { None })
 }
 
-/// Judges a datagram on a port of SIP.
+/// Judges a datagram on a port of SIP, or the first fragment of one: without that the server never sees the rest.
 #[inline(always)]
-pub fn judge_datagram<W: World>(
-    world: &mut W,
-    origin: Origin,
-    transport: &transport::Header,
-    now_ns: u64,
-) -> Settled {
-    let message = world.read_sip(transport);
+pub fn judge_datagram<W: World>(world: &mut W, origin: Origin, headers: &Headers, now_ns: u64) -> Settled {
+    let (message, is_fragment) = (read(world, headers), headers.ip.is_fragment);
     match message.kind {
         sip::Kind::Malformed => return Settled::Ends(Outcome::SipMalformed),
         sip::Kind::Keepalive => return Settled::Ends(Outcome::SipKeepalive),
@@ -175,7 +170,9 @@ pub fn judge_datagram<W: World>(
         world.count(class, Allowance::Repeated, 1);
         // What was answered gets the same answer: the first one may have been lost.
         return match Refusal::marked(mark) {
-            Some(refusal) if world.attend(now_ns) => Settled::Answer { refusal, fingerprint: 0 },
+            Some(refusal) if !is_fragment && world.attend(now_ns) => {
+                Settled::Answer { refusal, fingerprint: 0 }
+            }
             Some(refusal) => Settled::Ends(refusal.outcome(false)),
             None => Settled::Ends(Outcome::SipRepeated),
         };
@@ -224,7 +221,7 @@ pub fn judge_datagram<W: World>(
             if is_call {
                 world.record_refused(refusal, now_ns);
             }
-            if world.answers(class) {
+            if !is_fragment && world.answers(class) {
                 return Settled::Answer { refusal, fingerprint: message.fingerprint };
             }
         }
@@ -238,6 +235,16 @@ pub fn judge_datagram<W: World>(
         }
     }
     Settled::Ends(outcome)
+}
+
+#[inline(always)]
+fn read<W: World>(world: &mut W, headers: &Headers) -> sip::Message {
+    let message = world.read_sip(&headers.transport);
+    if headers.ip.is_fragment && matches!(message.kind, sip::Kind::Malformed | sip::Kind::Keepalive) {
+        // Its end may hide what it is.
+        return sip::Message { kind: sip::Kind::Doubtful, method: Method::Invite, ..message };
+    }
+    message
 }
 
 /// Takes a slot for a new call, and says which limit has none left.

@@ -19,6 +19,8 @@ pub mod flag {
     pub const RST: u8 = 0x04;
     /// The acknowledgement number is meant.
     pub const ACK: u8 = 0x10;
+    /// The urgent pointer is meant.
+    pub const URG: u8 = 0x20;
 }
 
 /// What the transport header says.
@@ -36,6 +38,8 @@ pub struct Header {
     pub acknowledgement: u32,
     /// See [`flag`]; 0 for UDP.
     pub flags: u8,
+    /// Whether a server's TCP may take other octets than stand in it: it is a fragment, or as [`is_unclear`] says.
+    pub is_unclear: bool,
     /// Where the payload starts.
     pub payload: usize,
     /// Where the payload ends, by the headers' account.
@@ -65,6 +69,7 @@ impl Header {
         sequence: 0,
         acknowledgement: 0,
         flags: 0,
+        is_unclear: false,
         payload: 0,
         end: 0,
     };
@@ -98,8 +103,9 @@ fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
     into.sequence = 0;
     into.acknowledgement = 0;
     into.flags = 0;
+    into.is_unclear = false;
     into.payload = ip.offset + UdpHdr::LEN;
-    into.end = end;
+    into.end = if end < ip.end { end } else { ip.end };
     Ok(())
 }
 
@@ -122,9 +128,22 @@ fn parse_tcp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
     into.sequence = u32::from_be_bytes([q0, q1, q2, q3]);
     into.acknowledgement = u32::from_be_bytes([a0, a1, a2, a3]);
     into.flags = header[BITS + 1];
+    into.is_unclear = is_unclear(into.flags, payload < ip.end);
     into.payload = payload;
     into.end = ip.end;
     Ok(())
+}
+
+/// Whether a server's TCP may take other octets from a segment than stand in it: an urgent one is taken out of the stream
+/// (RFC 6093), data with a SYN count only where both have agreed to that (RFC 7413), and what acknowledges nothing is not
+/// taken at all (RFC 9293 3.10.7.4), nor is a SYN that ends the connection.
+#[inline(always)]
+const fn is_unclear(flags: u8, has_data: bool) -> bool {
+    const BEGINS_AND_ENDS: u8 = flag::SYN | flag::FIN;
+    flags & flag::URG != 0
+        || flags & flag::SYN != 0 && has_data
+        || flags & BEGINS_AND_ENDS == BEGINS_AND_ENDS
+        || flags & (flag::SYN | flag::RST | flag::ACK) == 0
 }
 
 /// Of a first fragment only the ports: it may hold as little as eight bytes (RFC 791 3.2), and must not hide
@@ -142,6 +161,7 @@ fn parse_tcp_fragment<P: Packet + ?Sized>(
     into.sequence = 0;
     into.acknowledgement = 0;
     into.flags = 0;
+    into.is_unclear = true;
     into.payload = ip.end;
     into.end = ip.end;
     Ok(())

@@ -1,12 +1,14 @@
 //! Limits hold.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use edge_tests::edge::Edge;
 use edge_tests::judge::Capture;
-use edge_tests::netns::{ACME, Lab};
+use edge_tests::netns::{ACME, Lab, SERVER};
 use edge_tests::peers::{Esme, Sipp, Smsc};
 use edge_tests::process::wait_until;
+use edge_tests::sip::Request;
 
 use crate::limited;
 
@@ -116,4 +118,28 @@ fn observing_counts_what_it_would_refuse_and_refuses_nothing() {
         edge.messages("acme", "sip.invite", "observed").unwrap(),
     );
     assert_eq!((admitted, observed), (1, 99), "over a limit of one an hour");
+}
+
+/// What is larger than the network takes at once, the sender's host cuts by itself.
+#[test]
+fn a_call_that_is_cut_into_fragments_is_held_to_its_limit() {
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &limited("sip.invite = '1/hour burst 3'")).unwrap();
+    let server = lab.edge.enter(|| Ok(UdpSocket::bind((SERVER, 5060))?)).unwrap();
+    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    lab.peer.enter(|| call_in_fragments(8)).unwrap();
+    let mut whole = [0; 8192];
+    let arrived: Vec<usize> = std::iter::from_fn(|| server.recv(&mut whole).ok()).collect();
+    assert_eq!(arrived, [4000; 3], "each is put together");
+    let count = |allowance| edge.messages("acme", "sip.invite", allowance).unwrap();
+    assert_eq!((count("admitted"), count("refused")), (3, 5));
+}
+
+fn call_in_fragments(count: u32) -> anyhow::Result<()> {
+    let socket = UdpSocket::bind((ACME, 5060))?;
+    for number in 0..count {
+        let request = Request::new("INVITE").call_id(&format!("{number}@large")).padded_to(4000);
+        socket.send_to(&request, (SERVER, 5060))?;
+    }
+    Ok(())
 }

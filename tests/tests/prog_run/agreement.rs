@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use edge_ebpf::abi::{AccountState, Class, Outcome, Verdict};
+use edge_ebpf::abi::{AccountState, Class, Verdict};
 use edge_tests::fixtures::packets::{Row, table};
 use edge_tests::fixtures::world::{ACME, Scenario, at_once};
 use edge_tests::host::Host;
@@ -21,7 +21,7 @@ fn every_truncation_of_every_row_ends_as_on_the_host() {
     let step = std::env::var("EDGE_TRUNCATION_STEP").map_or(1, |step| step.parse().unwrap());
     let mut kernel = Lent::take().unwrap();
     for (number, row) in table().iter().enumerate() {
-        let may_drop = row.before.can_drop() || row.outcome == Outcome::SmppBeyondHole;
+        let may_drop = row.may_be_dropped();
         for frame in row.truncations(SHORTEST_FRAME).skip(number % step).step_by(step) {
             let run = agree(&mut kernel, &row.before, &[frame], row.name).unwrap();
             let at = || format!("{} cut to {} bytes: {run:?}", row.name, frame.len());

@@ -39,16 +39,14 @@ pub(crate) fn edge_sip(ctx: XdpContext) -> u32 {
     let headers = unsafe { &*headers };
     let mut world = Kernel::new(&ctx, settings, ports);
     let outcome = match decide::enter(&mut world, headers, Service::SipUdp) {
-        Ok((origin, now_ns)) => {
-            match decide::judge_datagram(&mut world, origin, &headers.transport, now_ns) {
-                Settled::Ends(outcome) => outcome,
-                Settled::Answer { refusal, fingerprint } => {
-                    answer::order(refusal, fingerprint, settings.retry_after_s, now_ns);
-                    go_on::<{ IngressStage::SipReply as u32 }>(&ctx);
-                    Outcome::Unjudged
-                }
+        Ok((origin, now_ns)) => match decide::judge_datagram(&mut world, origin, headers, now_ns) {
+            Settled::Ends(outcome) => outcome,
+            Settled::Answer { refusal, fingerprint } => {
+                answer::order(refusal, fingerprint, settings.retry_after_s, now_ns);
+                go_on::<{ IngressStage::SipReply as u32 }>(&ctx);
+                Outcome::Unjudged
             }
-        }
+        },
         Err(outcome) => outcome,
     };
     count(outcome)

@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use edge_ebpf::abi::{Outcome, Service, SourceState, StandingKind};
-use edge_ebpf::decide::{self, Origin};
+use edge_ebpf::decide::{self, Connecting, Origin};
 
 use crate::accounts::Party;
 use crate::ingress::count;
@@ -62,11 +62,13 @@ pub(crate) fn judge_connection(
     source: *mut SourceState,
     origin: Origin,
     service: Service,
+    segment: Connecting,
     now_ns: u64,
 ) -> Option<Outcome> {
     let Origin { standing, observe, flags } = origin;
     let packed = u64::from(flags) << 32 | u64::from(observe) << 8 | standing as u64;
-    let outcome = edge_judge_connection(source, packed, service.index() as u64, now_ns);
+    let segment = u64::from(segment.bits) << 8 | service.index() as u64;
+    let outcome = edge_judge_connection(source, packed, segment, now_ns);
     // Of no packet that begins a connection this is the outcome.
     if outcome == Outcome::Unjudged as u64 { None } else { Outcome::from_index(outcome as usize) }
 }
@@ -74,12 +76,12 @@ pub(crate) fn judge_connection(
 /// A global function: the verifier proves it once for all services.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn edge_judge_connection(source: *mut SourceState, origin: u64, service: u64, now_ns: u64) -> u64 {
+extern "C" fn edge_judge_connection(source: *mut SourceState, origin: u64, segment: u64, now_ns: u64) -> u64 {
     const GOES_ON: u64 = Outcome::Unjudged as u64;
     let (Some(ports), Some(settings), Some(service), Some(standing)) = (
         maps::PORTS.get(0),
         maps::SETTINGS.get(0),
-        Service::from_index(service as usize),
+        Service::from_index(segment as usize & 0xff),
         StandingKind::from_index(origin as usize & 0xff),
     ) else {
         return GOES_ON;
@@ -93,5 +95,7 @@ extern "C" fn edge_judge_connection(source: *mut SourceState, origin: u64, servi
     let mut world = Kernel::sparing_stack(&ctx, settings, ports);
     world.resume(party, [0, 0]);
     let origin = Origin { standing, observe: origin >> 8 & 1 != 0, flags: (origin >> 32) as u32 };
-    decide::judge_connection(&mut world, origin, service, now_ns).map_or(GOES_ON, |outcome| outcome as u64)
+    let segment = Connecting { bits: (segment >> 8) as u32 };
+    decide::judge_connection(&mut world, origin, service, segment, now_ns)
+        .map_or(GOES_ON, |outcome| outcome as u64)
 }

@@ -6,7 +6,7 @@ use edge_ebpf::abi::{
     Settings, SourceKey, SourceState,
 };
 use edge_ebpf::awaited::is_awaited;
-use edge_ebpf::decide::{Bind, Opened, Origin, Refusal, Scope, Slot, World};
+use edge_ebpf::decide::{Bind, Connecting, Opened, Origin, Refusal, Scope, Slot, World};
 use edge_ebpf::hash::mix;
 use edge_ebpf::native::Judged;
 use edge_ebpf::stream::Flow;
@@ -221,9 +221,15 @@ impl World for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn judge_connection(&mut self, origin: Origin, service: Service, now_ns: u64) -> Option<Outcome> {
+    fn judge_connection(
+        &mut self,
+        origin: Origin,
+        service: Service,
+        segment: Connecting,
+        now_ns: u64,
+    ) -> Option<Outcome> {
         let party = self.party?;
-        tcp::judge_connection(party.source, origin, service, now_ns)
+        tcp::judge_connection(party.source, origin, service, segment, now_ns)
     }
 
     #[inline(always)]
