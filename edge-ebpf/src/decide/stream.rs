@@ -7,7 +7,8 @@ use crate::stream::sip::{CLASSES, Finding, Spot, Tally, class};
 
 /// The outcome of a segment that was read. It is let through or dropped as a whole, with all that it brings.
 ///
-/// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes.
+/// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes;
+/// but not where the client has written a call that cannot be refused so.
 /// Else what is over a limit is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what
 /// was over the limit is owed. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
 /// is dropped too, unless nothing is refused any more.
@@ -27,7 +28,7 @@ pub fn settle_stream<W: World>(
     {
         return Outcome::SipBeyondHole;
     }
-    if tally.methods_seen == 0 {
+    if tally.methods_seen == 0 && tally.unrefusable == 0 {
         let outcome = match finding {
             Finding::Unframed | Finding::Truncated | Finding::BeyondHole => Outcome::SipUnframed,
             Finding::Framed | Finding::Repeated => Outcome::SipStream,
@@ -46,6 +47,8 @@ pub fn settle_stream<W: World>(
             }
         }
         let mode = if may_refuse { world.stream_refusal(now_ns) } else { RefusalMode::Observe };
+        let is_withheld = tally.unrefusable != 0 && matches!(mode, RefusalMode::Native);
+        let mode = if is_withheld { RefusalMode::Drop } else { mode };
         if matches!(mode, RefusalMode::Native) {
             world.judge_requests(tally, now_ns);
         }
@@ -61,10 +64,10 @@ pub fn settle_stream<W: World>(
     pass(world, tally, is_allowed, now_ns)
 }
 
-/// Whether segments are dropped for what they bring over a limit.
+/// Whether segments are dropped at all for what they bring over a limit.
 #[inline(always)]
 fn drops<W: World>(world: &mut W, now_ns: u64) -> bool {
-    matches!(world.stream_refusal(now_ns), RefusalMode::Drop)
+    !matches!(world.stream_refusal(now_ns), RefusalMode::Observe)
 }
 
 /// Judges one request by itself, which may be changed at `spot`. Over a limit it is refused; where that cannot be, it passes
@@ -220,6 +223,8 @@ fn pass<W: World>(world: &mut W, tally: &Tally, is_allowed: bool, now_ns: u64) -
         Outcome::SipRefused
     } else if tally.over != 0 || !tally.observed.is_empty() {
         Outcome::SipObserved
+    } else if tally.methods_seen == 0 {
+        Outcome::SipUnframed
     } else if !tally.initial.is_empty() {
         Outcome::SipAdmitted
     } else if !tally.in_dialog.is_empty() {

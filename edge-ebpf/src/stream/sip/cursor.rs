@@ -30,8 +30,10 @@ indexed_enum! {
         Body = 7, "body";
         /// The value of a Max-Forwards header.
         Hops = 8, "hops";
-        /// The white space that begins a folded line.
+        /// The white space that begins a folded line, or what stands behind a bare CR.
         Folded = 9, "folded";
+        /// Lost for what the client has sent, and for good: who reads it otherwise finds messages anywhere in it.
+        Spoilt = 10, "spoilt";
     }
 }
 
@@ -85,6 +87,8 @@ pub(super) mod seen {
     pub(in crate::stream::sip) const NAMED: u32 = 0x8000;
     /// Servers may read it otherwise: its tag is not believed.
     pub(in crate::stream::sip) const ODD: u32 = 0x1_0000;
+    /// The stream was read from its SYN on, without a guess.
+    pub(in crate::stream::sip) const CERTAIN: u32 = 0x2_0000;
 }
 
 /// The client's direction of a connection, or the server's where it has refusals. Map `SIP_FLOWS`, written by the kernel
@@ -128,6 +132,7 @@ impl SipFlow {
     #[inline(always)]
     pub fn syn(&mut self, isn: u32) {
         self.begin(isn.wrapping_add(1), Phase::Between);
+        self.main.message = seen::CERTAIN;
     }
 
     /// Whether a reset at `seq` ends the connection: see [`crate::stream::Flow::ends_at`].
@@ -135,6 +140,18 @@ impl SipFlow {
     #[inline(always)]
     pub const fn ends_at(&self, seq: u32) -> bool {
         self.main.phase != Phase::Unknown as u32 && self.main.next == seq
+    }
+
+    /// Whether it was lost for what the client has sent.
+    #[inline(always)]
+    pub(super) const fn is_spoilt(&self) -> bool {
+        self.main.phase == Phase::Spoilt as u32
+    }
+
+    /// It is.
+    #[inline(always)]
+    pub(super) fn spoil(&mut self) {
+        self.main.phase = Phase::Spoilt as u32;
     }
 
     /// Whether something is missing before `parked_end`.

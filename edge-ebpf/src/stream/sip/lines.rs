@@ -2,20 +2,18 @@
 //!
 //! Every decision is made from octets that are all there, or not at all yet: so it is the same however the stream was cut.
 
+use super::HEADERS_BYTES_MAX;
 use super::cursor::{Phase, seen};
+use super::ends::LineEnd;
 use super::reader::Reader;
 use super::refusals::is_refusal;
-use super::{HEADERS_BYTES_MAX, HISTORY_BYTES};
 use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
-use crate::wire::sip::{self, request_method, status_code, walk};
+use crate::wire::sip::{self, request_method, spaced, status_code, walk};
 use crate::wire::words::{
     HIGH_BITS, LOW_48, LOW_56, behind_blanks, in_range, lane, line_ends, low_bytes, lowest_bit, repeated,
     text, zero_bytes,
 };
-
-/// Words that one step looks through for the end of a line.
-const WORDS: u32 = 16;
 
 /// States of the reading of a Content-Length or a Max-Forwards.
 mod digits {
@@ -55,6 +53,12 @@ impl Reader {
             self.over(empty);
             return true;
         }
+        if is_white(first as u8) && self.unproven == 0 {
+            // Some servers skip it (PJSIP).
+            self.cursor.message |= seen::ODD;
+            self.position += 1;
+            return true;
+        }
         if !self.has_name() {
             return false;
         }
@@ -68,13 +72,17 @@ impl Reader {
                 None => return self.lose(),
             }
         } else {
-            let (method, uri) = request_method(first, second);
+            let (mut method, mut uri) = request_method(first, second);
+            let is_odd = uri == 0;
+            if is_odd && self.unproven == 0 {
+                (method, uri) = request_method(spaced(first), spaced(second));
+            }
             if uri == 0 {
                 return self.lose();
             }
-            method as u32
+            method as u32 | if is_odd { seen::ODD } else { 0 }
         };
-        self.cursor.message = message;
+        self.cursor.message = message | self.cursor.message & (seen::CERTAIN | seen::ODD);
         self.cursor.begun = self.here();
         self.cursor.body = opaque(0) as u32;
         self.cursor.hops_digits = opaque(0) as u32;
@@ -84,7 +92,11 @@ impl Reader {
 
     #[inline(always)]
     fn start_line(&mut self) -> bool {
-        let Some(end) = self.line_end() else { return self.is_not_over() };
+        let end = match self.line_end() {
+            LineEnd::At(end) => end,
+            LineEnd::Bare => return self.lose(),
+            LineEnd::Beyond { goes_on } => return goes_on,
+        };
         if self.cursor.message & seen::RESPONSE == 0 {
             // Request-Line ends with SP SIP-Version CRLF (RFC 3261 25.1), or with LF alone.
             let line = end - u32::from(byte(&self.bytes, end - 1) == b'\r');
@@ -119,7 +131,7 @@ impl Reader {
             self.position += 2;
             return self.end_headers();
         }
-        if initial == b' ' || initial == b'\t' {
+        if is_white(initial) {
             // White space ends what stands before it, in a To and in a number.
             if self.cursor.folded == Phase::To as u32 {
                 self.cursor.walk = walk::step(self.cursor.walk, initial);
@@ -178,6 +190,9 @@ impl Reader {
         if is_compact || is_like_length(first, second) {
             return self.lose();
         }
+        if self.is_like_to(first) {
+            self.cursor.message |= seen::ODD;
+        }
         self.cursor.phase = self.cursor.folded;
         true
     }
@@ -228,8 +243,12 @@ impl Reader {
     #[inline(always)]
     fn skipped(&mut self) -> bool {
         match self.line_end() {
-            Some(end) => self.begin_line(end, Phase::Skipped),
-            None => self.is_not_over(),
+            LineEnd::At(end) => self.begin_line(end, Phase::Skipped),
+            LineEnd::Bare => {
+                self.cursor.phase = Phase::Folded as u32;
+                true
+            }
+            LineEnd::Beyond { goes_on } => goes_on,
         }
     }
 
@@ -253,7 +272,7 @@ impl Reader {
             return true;
         }
         let octet = (here & 0xff) as u8;
-        if octet == b'\r' && self.position + 1 >= self.end {
+        if octet == b'\r' && self.is_last() {
             return false;
         }
         self.position += 1;
@@ -265,8 +284,9 @@ impl Reader {
         } else if octet >= 14 || octet == b'\t' {
             self.cursor.walk = walk::step(state, octet);
         } else if octet != b'\r' || here >> 8 & 0xff != u64::from(b'\n') {
-            // To some the value ends here.
+            // To some the value ends here, and another header may begin.
             self.cursor.message |= seen::ODD;
+            self.cursor.phase = Phase::Folded as u32;
         }
         true
     }
@@ -275,7 +295,11 @@ impl Reader {
     #[inline(always)]
     fn length(&mut self) -> bool {
         let octet = byte(&self.bytes, self.position);
+        if octet == b'\r' && self.is_last() {
+            return false;
+        }
         self.position += 1;
+        let is_bare = octet == b'\r' && byte(&self.bytes, self.position) != b'\n';
         let walk = self.cursor.walk;
         let digit = octet.wrapping_sub(b'0');
         if digit <= 9 && walk != digits::OVER {
@@ -286,6 +310,8 @@ impl Reader {
         }
         match octet {
             b'\n' => self.cursor.phase = Phase::Line as u32,
+            // To some it ends here.
+            b'\r' if is_bare => return self.lose(),
             b' ' | b'\t' | b'\r' if walk != digits::NONE => self.cursor.walk = digits::OVER,
             b' ' | b'\t' | b'\r' => {}
             _ => return self.lose(),
@@ -307,9 +333,18 @@ impl Reader {
             self.position += 1;
             return true;
         }
+        if octet == b'\r' && self.is_last() {
+            return false;
+        }
         self.position += 1;
+        let is_bare = octet == b'\r' && byte(&self.bytes, self.position) != b'\n';
         match octet {
             b'\n' => self.cursor.phase = Phase::Line as u32,
+            b'\r' if is_bare => {
+                self.cursor.hops_digits = opaque(0) as u32;
+                self.cursor.phase = Phase::Folded as u32;
+                self.cursor.folded = Phase::Skipped as u32;
+            }
             b' ' | b'\t' | b'\r' if walk == digits::NONE => {}
             b' ' | b'\t' | b'\r' => self.cursor.walk = digits::OVER,
             _ => {
@@ -332,11 +367,16 @@ impl Reader {
         // The To of a REGISTER names no dialog (RFC 3261 10.2).
         let is_tagged = message & (seen::TAG | seen::ODD) == seen::TAG && !matches!(method, Method::Register);
         self.tally.count(method, message & seen::RESPONSE != 0, is_tagged);
+        if message & seen::RESPONSE == 0 && !is_tagged && matches!(method, Method::Invite) && !self.has_hops()
+        {
+            self.tally.unrefusable += 1;
+        }
         if message & seen::RESPONSE == 0 && !is_tagged && is_refused_by(method, message & seen::NAMED != 0) {
             self.spot_request(sip::class(method));
         }
         let phase = if self.cursor.body == 0 { Phase::Between } else { Phase::Body };
         self.cursor.phase = phase as u32;
+        self.cursor.message = message & seen::CERTAIN;
         true
     }
 
@@ -353,56 +393,18 @@ impl Reader {
         true
     }
 
-    /// Whether all is there of what tells a line: its whole name with what follows up to the colon, or its end.
-    #[inline(always)]
-    fn has_name(&self) -> bool {
-        let there = self.end - self.position;
-        if there >= HISTORY_BYTES {
-            return true;
-        }
-        let ends = |at: u32| {
-            let marks = zero_bytes(word(&self.bytes, self.position + at) ^ repeated(b'\n'));
-            if marks == 0 { HISTORY_BYTES } else { at + lane(lowest_bit(marks)) }
-        };
-        ends(0).min(ends(8)).min(ends(16)) < there
-    }
-
-    /// Where the line at hand ends, if it does within what one step looks at; the position is then or else behind what
-    /// was looked at.
-    #[inline(always)]
-    fn line_end(&mut self) -> Option<u32> {
-        let mut position = self.position;
-        for _ in 0..WORDS {
-            if position >= self.end {
-                break;
-            }
-            let marks = zero_bytes(word(&self.bytes, position) ^ repeated(b'\n'));
-            if marks != 0 {
-                let end = position + lane(lowest_bit(marks));
-                if end < self.end {
-                    return Some(end);
-                }
-                position = self.end;
-                break;
-            }
-            position += 8;
-        }
-        self.position = if position < self.end { position } else { self.end };
-        None
-    }
-
-    /// Whether octets that are there are still to be looked at.
-    #[inline(always)]
-    const fn is_not_over(&self) -> bool {
-        self.position < self.end
-    }
-
     /// Over octets, as many as there are.
     #[inline(always)]
     fn over(&mut self, octets: u32) {
         let there = self.end - self.position;
         self.position += if octets < there { octets } else { there };
     }
+}
+
+/// White space within a line (RFC 3261 25.1, WSP).
+#[inline(always)]
+const fn is_white(octet: u8) -> bool {
+    octet == b' ' || octet == b'\t'
 }
 
 /// Whether a name is Content-Length to somebody: Kamailio takes `Content_Length`, PJSIP whatever differs in case's bit.

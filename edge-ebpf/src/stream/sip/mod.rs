@@ -25,6 +25,7 @@
 //! framed.
 
 mod cursor;
+mod ends;
 mod hole;
 mod lines;
 mod reader;

@@ -4,8 +4,9 @@ use core::ops::ControlFlow;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::cursor::{Cursor, Phase, SipFlow};
+use super::cursor::{Cursor, Phase, SipFlow, seen};
 use super::refusals::{SPOTS, Spot};
+use super::spots::Sought;
 use super::tally::Tally;
 use super::{BODY_BYTES_MAX, HISTORY_BYTES};
 use crate::abi::{Verdict, indexed_enum};
@@ -137,6 +138,11 @@ impl Reader {
         if segment.len == 0 {
             return false;
         }
+        if flow.is_spoilt() {
+            self.cursor = flow.main;
+            self.finish_spoilt();
+            return false;
+        }
         let (seq, end) = (segment.seq, segment.seq.wrapping_add(segment.len));
         self.segment_end = end;
         self.fills = u32::from(flow.own.is_filled_by(seq, end));
@@ -190,7 +196,7 @@ impl Reader {
         if self.advance() {
             return ControlFlow::Continue(());
         }
-        if self.cursor.phase == Phase::Unknown as u32 {
+        if self.cursor.phase == Phase::Unknown as u32 || self.cursor.phase == Phase::Spoilt as u32 {
             return self.finish();
         }
         self.load(packet)
@@ -213,6 +219,9 @@ impl Reader {
         if self.finding == Finding::Truncated as u32 {
             return;
         }
+        if self.is_spoilt() {
+            flow.spoil();
+        }
         if self.len != 0 {
             flow.pass_to(self.segment_end);
         }
@@ -231,12 +240,20 @@ impl Reader {
     /// The segment is dropped: nothing of it is learnt but that Edge has made a hole with it, or that it lies beyond one.
     #[inline(always)]
     pub(super) fn refuse(&self, flow: &mut SipFlow) {
-        if self.finding == Finding::BeyondHole as u32 {
+        if self.is_spoilt() {
+            flow.spoil();
+        } else if self.finding == Finding::BeyondHole as u32 {
             flow.own.dropped_beyond(self.seq, self.segment_end);
         } else if self.finding != Finding::Truncated as u32 {
             let first = if self.guessed != 0 { self.seq } else { self.cursor.next };
             flow.own.refused(first, self.segment_end, self.fills != 0 || self.frees != 0);
         }
+    }
+
+    /// Whether what the segment brings has spoilt the stream, or it was spoilt before.
+    #[inline(always)]
+    const fn is_spoilt(&self) -> bool {
+        self.finding == Finding::Unframed as u32 && self.cursor.phase == Phase::Spoilt as u32
     }
 
     /// Leaves the cursor in the flow.
@@ -280,7 +297,7 @@ impl Reader {
         self.taken = cursor.next.wrapping_sub(self.seq);
         self.fresh = cursor.next;
         if self.cursor.phase == Phase::Body as u32 {
-            self.tally.goes_on = 1;
+            self.tally.must_pass = 1;
         }
         put_last(&mut self.bytes, FRONT, &cursor.last);
         self.position = FRONT - cursor.kept.min(HISTORY_BYTES);
@@ -316,11 +333,21 @@ impl Reader {
     /// Over: a guess that no start line has confirmed was none.
     #[inline(always)]
     fn finish(&mut self) -> ControlFlow<()> {
-        if self.unproven != 0 || self.cursor.phase == Phase::Unknown as u32 {
+        if self.cursor.phase == Phase::Spoilt as u32 {
+            self.finish_spoilt();
+        } else if self.unproven != 0 || self.cursor.phase == Phase::Unknown as u32 {
             self.cursor.phase = Phase::Unknown as u32;
             self.finding = Finding::Unframed as u32;
         }
         ControlFlow::Break(())
+    }
+
+    /// Over: it is metered by its length, all of it, whatever of it was read.
+    #[inline(always)]
+    fn finish_spoilt(&mut self) {
+        self.tally.spoil(self.len);
+        self.target = target::MAIN;
+        self.finding = Finding::Unframed as u32;
     }
 
     /// Over a body, without reading it.
@@ -370,10 +397,12 @@ impl Reader {
         ControlFlow::Continue(())
     }
 
-    /// The stream is not SIP, or no SIP that everybody would read alike.
+    /// The stream is not SIP, or no SIP that everybody would read alike. Where that is certain, and not a wrong guess, it
+    /// stays so; answers are found again, for they cost nothing.
     #[inline(always)]
     pub(super) fn lose(&mut self) -> bool {
-        self.cursor.phase = Phase::Unknown as u32;
+        let is_certain = self.cursor.message & seen::CERTAIN != 0 && self.sought != Sought::Answers as u32;
+        self.cursor.phase = if is_certain { Phase::Spoilt as u32 } else { Phase::Unknown as u32 };
         false
     }
 

@@ -68,9 +68,16 @@ impl Reader {
         let is_new = is_in_order && !before(seq, self.passed);
         let is_named = self.cursor.message & seen::NAMED != 0;
         let is_meant = self.sought == Sought::Requests as u32 && is_named == self.is_before_b2bua();
-        if is_meant && is_new && digits != 0 && digits <= DIGITS_MAX {
+        if is_meant && is_new && self.has_hops() {
             self.remember(Spot { seq, len: if is_named { NAME_BYTES } else { digits } }, class);
         }
+    }
+
+    /// Whether the request at hand has one Max-Forwards with a number that everybody reads alike.
+    #[inline(always)]
+    pub(super) const fn has_hops(&self) -> bool {
+        let digits = self.cursor.hops_digits;
+        digits != 0 && digits <= DIGITS_MAX
     }
 
     /// A status line that refuses ends at `end` in the buffer.

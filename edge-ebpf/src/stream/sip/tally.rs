@@ -9,6 +9,9 @@ use crate::wire::sip;
 /// Classes of SIP, the first ones of [`Class`].
 pub const CLASSES: usize = 5;
 
+/// A call that somebody takes is hardly shorter (RFC 3261 8.1.1: six headers, of which each names a host).
+const CALL_BYTES: u32 = 256;
+
 /// Room by method; a power of two, so that a mask bounds the index.
 const METHODS: usize = 32;
 
@@ -43,12 +46,17 @@ impl PerClass {
     /// One more.
     #[inline(always)]
     pub fn add(&mut self, class: Class) {
+        self.add_all(class, 1);
+    }
+
+    #[inline(always)]
+    fn add_all(&mut self, class: Class, messages: u32) {
         let index = opaque(class.index() as u64) as usize;
         if index >= CLASSES {
             return;
         }
         let so_far = if self.seen >> index & 1 == 0 { 0 } else { self.counts[index] };
-        self.counts[index] = so_far + 1;
+        self.counts[index] = so_far + messages;
         self.seen |= 1 << index;
     }
 
@@ -77,10 +85,11 @@ pub const fn class(index: usize) -> Class {
 pub struct Tally {
     /// Bit `n`: `methods[n]` is valid; else it is 0.
     pub methods_seen: u32,
-    /// Responses.
-    pub responses: u32,
-    /// Whether the segment ends a body whose message was let through before.
-    pub goes_on: u32,
+    /// Not 0 if the segment brings a response, or ends a body whose message was let through before.
+    pub must_pass: u32,
+    /// Of the calls outside dialogs, those that cannot be refused by themselves for what the client has written: without one
+    /// Max-Forwards, or as many as could stand in a segment that nobody can frame.
+    pub unrefusable: u32,
     /// Bit `n`: the class was over a limit; while the segment is judged.
     pub over: u32,
     /// Not 0 if that was the account's.
@@ -118,14 +127,14 @@ impl Tally {
     #[must_use]
     #[inline(always)]
     pub const fn is_refusable(&self) -> bool {
-        self.in_dialog.is_empty() && self.responses == 0 && self.goes_on == 0
+        self.in_dialog.is_empty() && self.must_pass == 0
     }
 
     #[inline(always)]
     pub(super) fn clear(&mut self) {
         self.methods_seen = opaque(0) as u32;
-        self.responses = opaque(0) as u32;
-        self.goes_on = opaque(0) as u32;
+        self.must_pass = opaque(0) as u32;
+        self.unrefusable = opaque(0) as u32;
         self.over = opaque(0) as u32;
         self.over_account = opaque(0) as u32;
         self.initial.clear();
@@ -133,6 +142,14 @@ impl Tally {
         self.judged.clear();
         self.refused.clear();
         self.observed.clear();
+    }
+
+    /// So many octets may be calls.
+    #[inline(always)]
+    pub(super) fn spoil(&mut self, octets: u32) {
+        let calls = octets / CALL_BYTES + 1;
+        self.unrefusable += calls;
+        self.initial.add_all(Class::SipInvite, calls);
     }
 
     #[inline(always)]
@@ -144,7 +161,7 @@ impl Tally {
             self.methods_seen |= 1 << index;
         }
         if is_response {
-            self.responses += 1;
+            self.must_pass = 1;
             return;
         }
         let class = sip::class(method);

@@ -2,6 +2,7 @@
 
 mod refusals;
 mod sender;
+mod spoilt;
 
 use proptest::prelude::*;
 use zerocopy::FromZeros as _;
@@ -130,7 +131,7 @@ const METHODS: [(&str, Method); 11] = [
 ];
 
 /// To headers without a tag, and with one.
-const TO: [(&str, bool); 21] = [
+const TO: [(&str, bool); 24] = [
     ("To: <sip:+441632960123@198.51.100.10>\r\n", false),
     ("To: <sip:+441632960123@198.51.100.10>;tag=8a7f\r\n", true),
     ("t: sip:bob@example.com;tag=x\r\n", true),
@@ -149,6 +150,9 @@ const TO: [(&str, bool); 21] = [
     ("To: <sip:b@c>;tag=first\r\nTo: <sip:b@c>\r\n", false),
     ("t: <sip:b@c>;tag=first\r\nTimestamp: 1\r\nTo\t: <sip:b@c>;tag=x\r\n", false),
     ("To: <sip:b@c>\rX: ;tag=x\r\n", false),
+    ("Subject: x\rt: <sip:b@c>\r\nTo: <sip:b@c>;tag=x\r\n", false),
+    ("Subject: x\rTo        : <sip:b@c>\r\nTo: <sip:b@c>;tag=x\r\n", false),
+    ("Subject: x\rTom: y\r\nTo: <sip:b@c>;tag=x\r\n", true),
     ("To: <sip:b@c>\0;tag=x\r\n", false),
     ("To: <sip:b@c>\r\nt: <sip:b@c>;tag=second\r\n", false),
     ("Topic: ;tag=x\r\nX-To: ;tag=x\r\nTo: <sip:b@c>\n", false),
@@ -416,6 +420,11 @@ fn what_servers_may_read_differently_is_not_framed() {
         "Subject: x\r\n\t           \tcontent_length: 0\r\nContent-Length: 5\r\n",
         "Subject: x\r\n l : 0\r\nContent-Length: 5\r\n",
         "Content-Length: 1\n 5\r\n",
+        "Content-Length: 5\rX\r\n",
+        "Content-Length: \r5\r\n",
+        "Subject: x\rContent-Length: 0\r\nContent-Length: 5\r\n",
+        "Subject: x\r\rl\t: 0\r\nContent-Length: 5\r\n",
+        "Max-Forwards: \rContent-Length: 0\r\nContent-Length: 5\r\n",
         "Content-Length: 5\n\nBYE sip:a@b SIP/2.0\r\nContent-Length: 0\r\n",
         "To\r\n : <sip:b@c>\r\n",
     ] {
@@ -431,8 +440,6 @@ fn what_is_no_sip_is_not_framed() {
         "GET / HTTP/1.1\r\nHost: example\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\x7c\x03\x03 a client's first words over TLS",
         "FOO sip:a@b SIP/9.0\r\n\r\n",
-        "INVITE\tsip:a@b SIP/2.0\r\n\r\n",
-        " INVITE sip:a@b SIP/2.0\r\n\r\n",
         "SIP/2.0 99 Nothing\r\n\r\n",
         "SIP/2.0 700 Nothing\r\n\r\n",
     ] {
@@ -444,8 +451,17 @@ fn what_is_no_sip_is_not_framed() {
 #[test]
 fn a_request_in_an_odd_line_is_counted_and_its_tag_not_believed() {
     let rest = "To: <sip:b@c>;tag=1\r\nContent-Length: 0\r\n\r\n";
-    for line in ["SIP/2.0 \r\n", "SIP/2.0\t\r\n", "SIP/2.0x\r\n", "SIP/9.0\r\n", "\r\n"] {
-        let wire = one(&format!("INVITE sip:a@b {line}{rest}INVITE sip:a@b SIP/2.0\r\n{rest}"));
+    for line in [
+        "INVITE sip:a@b SIP/2.0 \r\n",
+        "INVITE sip:a@b SIP/2.0\t\r\n",
+        "INVITE sip:a@b SIP/2.0x\r\n",
+        "INVITE sip:a@b SIP/9.0\r\n",
+        "INVITE sip:a@b \r\n",
+        "INVITE\tsip:a@b SIP/2.0\r\n",
+        "INVITE\r\nsip:a@b SIP/2.0\r\n",
+        " \t\r\n invite sip:a@b SIP/2.0\r\n",
+    ] {
+        let wire = one(&format!("{line}{rest}INVITE sip:a@b SIP/2.0\r\n{rest}"));
         assert_eq!(wire.findings, [Finding::Framed], "{line:?}");
         assert_eq!((wire.counted.initial[0], wire.counted.in_dialog[0]), (1, 1), "{line:?}");
     }

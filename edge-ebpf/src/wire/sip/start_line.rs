@@ -69,7 +69,7 @@ pub(super) fn is_blank(character: u64) -> bool {
 
 /// A word whose white space and line ends are spaces: PJSIP takes them all for what parts method and Request-URI.
 #[inline(always)]
-pub(super) const fn spaced(word: u64) -> u64 {
+pub(crate) const fn spaced(word: u64) -> u64 {
     let ones = (blanks(word) | line_ends(word)) >> 7;
     (word & !(ones * 0xff)) | (ones * 0x20)
 }
