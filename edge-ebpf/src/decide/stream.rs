@@ -9,8 +9,8 @@ use crate::stream::sip::{CLASSES, Finding, Spot, Tally, class};
 ///
 /// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes;
 /// but not where the client has written a call that cannot be refused so.
-/// Else what is over a limit is dropped where nothing in it must get through, and TCP sends it again; else it passes, and what
-/// was over the limit is owed. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
+/// Else what is over a limit is dropped, and TCP sends it again; with what must get through it may go ahead of the limit by a
+/// burst. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
 /// is dropped too, unless nothing is refused any more.
 #[inline(always)]
 pub fn settle_stream<W: World>(
@@ -55,10 +55,11 @@ pub fn settle_stream<W: World>(
         judge(world, tally, now_ns);
         if tally.over != 0 && may_refuse {
             let over = if tally.over_account == 0 { Outcome::SipOverSource } else { Outcome::SipOverAccount };
-            if tally.is_refusable() && matches!(mode, RefusalMode::Drop) {
+            if !matches!(mode, RefusalMode::Drop) {
+                owe(world, tally, now_ns);
+            } else if tally.is_refusable() || !borrows(world, tally, now_ns) {
                 return dropped(world, tally, over, now_ns);
             }
-            owe(world, tally, now_ns);
         }
     }
     pass(world, tally, is_allowed, now_ns)
@@ -101,6 +102,29 @@ fn judge<W: World>(world: &mut W, tally: &mut Tally, now_ns: u64) {
             }
         }
     }
+}
+
+/// Whether what is over a limit may go ahead for the sake of what must get through beside it: up to one burst more, or whoever
+/// sends an ACK beside each call were under no limit. Where nothing at all may pass, it passes: there it would never come.
+#[inline(always)]
+fn borrows<W: World>(world: &mut W, tally: &Tally, now_ns: u64) -> bool {
+    for index in 0..CLASSES {
+        if tally.over >> index & 1 == 0 {
+            continue;
+        }
+        let (class, messages) = (class(index), tally.unjudged(index));
+        for scope in [Scope::Source, Scope::Account] {
+            let limit = world.limit(scope, class);
+            let two_bursts = Limit { burst_ns: limit.burst_ns.saturating_add(limit.burst_ns), ..limit };
+            if limit.burst_ns != 0 && !world.charge(scope, class, two_bursts, messages, now_ns) {
+                if matches!(scope, Scope::Account) {
+                    world.refund(Scope::Source, class, world.limit(Scope::Source, class), messages);
+                }
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Gives back what was charged, and drops the segment.
