@@ -111,7 +111,7 @@ impl Mirror {
 #[derive(Debug)]
 pub struct Kernel {
     pub(crate) ebpf: Ebpf,
-    _stages: Vec<Map>,
+    stages: Vec<(&'static str, Map)>,
     generation: u32,
     standings: Vec<Prefix>,
     caller_ids: Vec<(u32, CallerId)>,
@@ -149,8 +149,7 @@ impl Kernel {
             .with_context(|| format!("the verifier refused {name}"))?;
         }
         let stages = stages::link(&mut ebpf)?;
-        let mut kernel =
-            Self { ebpf, _stages: stages, generation: 0, standings: Vec::new(), caller_ids: Vec::new() };
+        let mut kernel = Self { ebpf, stages, generation: 0, standings: Vec::new(), caller_ids: Vec::new() };
         kernel.set(map::PORTS, 0, ports())?;
         for prefix in acme_prefixes() {
             kernel.add_member(prefix, ACME)?;

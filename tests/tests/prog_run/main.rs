@@ -15,6 +15,7 @@ mod refusals;
 mod registered;
 mod resets;
 mod rows;
+mod stages;
 mod stream_refusals;
 mod stream_reloads;
 mod streams;
