@@ -19,10 +19,20 @@ fn what_the_server_says_is_told_apart() {
     kernel.prepare(&Scenario::open()).unwrap();
     let datagram =
         |from, payload: &[u8]| Frame::ipv4(SERVER, ACME_SOURCE).udp(from, PEER_PORT).payload(payload).bytes();
+    let fragment = |offset| {
+        let answer = response(200, "OK", "INVITE");
+        Frame::ipv4(SERVER, ACME_SOURCE)
+            .fragment(offset, true)
+            .udp(SIP_PORT, PEER_PORT)
+            .payload(&answer)
+            .bytes()
+    };
     let cases = [
         (datagram(SIP_PORT, &response(200, "OK", "INVITE")), EgressOutcome::SipResponse),
         (datagram(SIP_PORT, &Request::new("BYE").in_dialog("x").bytes()), EgressOutcome::SipRequest),
         (datagram(SIP_PORT, &Request::new("OPTIONS").bytes()), EgressOutcome::SipRequest),
+        (fragment(0), EgressOutcome::SipResponse),
+        (fragment(185), EgressOutcome::Fragment),
         (datagram(SIP_PORT, b"\r\n\r\n"), EgressOutcome::SipKeepalive),
         (datagram(SIP_PORT, b"what is this"), EgressOutcome::SipMalformed),
         (datagram(4000, &response(200, "OK", "INVITE")), EgressOutcome::NotOurs),
