@@ -269,10 +269,11 @@ impl Accounts {
         result.map_err(|error| self.misfit(number, map::POLICIES, &error))
     }
 
-    /// Buckets full, nothing counted. Calls of the number's last account may still hold slots, and give them back.
+    /// Buckets full, nothing counted. Calls and binds of the number's last account may go on, and are subtracted when
+    /// they end.
     fn set_state(&mut self, number: u32) -> Result<(), DataplaneError> {
-        let calls_active = get(&self.states, number, map::ACCOUNTS)?.calls_active;
-        let result = self.states.set(number, AccountState { calls_active, ..NO_STATE }, 0);
+        let AccountState { calls_active, binds_active, .. } = get(&self.states, number, map::ACCOUNTS)?;
+        let result = self.states.set(number, AccountState { calls_active, binds_active, ..NO_STATE }, 0);
         result.map_err(|error| self.misfit(number, map::ACCOUNTS, &error))
     }
 

@@ -108,6 +108,29 @@ fn garbage_on_a_bind_is_told_of_and_metered_by_segment_and_the_accounts_other_bi
     assert_eq!(edge.messages("acme", "smpp.submit", "refused").unwrap(), throttled);
 }
 
+/// An operator takes an account away and brings it back while it is bound: the bind that ends then is one that was counted.
+#[test]
+fn an_account_that_went_and_came_back_binds_again_when_its_old_bind_has_ended() {
+    let without = "[plans.open]\n[plans.single]\nbinds = 1\n[unknown]\nplan = 'open'\n";
+    let with = format!(
+        "{without}[accounts.acme]\nsources = ['203.0.113.0/24']\nplan = 'single'\nsystem_ids = ['acme']\n"
+    );
+    let lab = Lab::make().unwrap();
+    let edge = Edge::start(&lab, &with).unwrap();
+    let _server = Smsc::start(&lab, edge.directory()).unwrap();
+    let bind = || lab.peer.enter(|| Sessions::bind(ACME, 1, "acme"));
+    let first = bind().unwrap();
+    for configuration in [without, &with] {
+        edge.configure(configuration).unwrap();
+        edge.ctl(&["reload"]).unwrap();
+    }
+    first.unbind().unwrap();
+    wait_until("the bind is over", SOON, || {
+        edge.read::<Vec<LiveBind>>(&["binds", "list"]).unwrap().is_empty()
+    });
+    bind().unwrap().unbind().unwrap();
+}
+
 /// The value of one series.
 pub(crate) fn metric(lab: &Lab, series: &str) -> Option<f64> {
     let text = lab
