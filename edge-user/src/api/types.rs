@@ -379,6 +379,10 @@ pub struct PlanView {
     pub changes: Vec<String>,
     /// Whether it was applied.
     pub applied: bool,
+    /// Interfaces that refuse now as they did before the reload, one sentence each; one that refuses what is new has the
+    /// reload refused.
+    #[serde(default)]
+    pub failed: Vec<String>,
 }
 
 /// `POST /v1/plan`.

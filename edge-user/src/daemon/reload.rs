@@ -25,7 +25,7 @@ impl Daemon {
             };
             let (plan, _) = dry_run(&mut daemon.kernel(), &config, kept.as_ref())
                 .map_err(|error| kernel_error(&error))?;
-            Ok(PlanView { changes: changes(&plan, &before, &config), applied: false })
+            Ok(PlanView { changes: changes(&plan, &before, &config), applied: false, failed: Vec::new() })
         });
         planned.await.unwrap_or_else(|error| Err(died(&error)))
     }
@@ -93,14 +93,44 @@ impl Daemon {
             Ok(applied)
         });
         let (plan, installed) = applied.map_err(|error| self.go_back(&mut kernel, &error))?;
-        watch::log_changes(&kernel.interfaces.set(&config.interfaces));
+        let failed = self.take_interfaces(&mut kernel, &before, &config)?;
         self.deliverer.reload(endpoints);
         let changes = changes(&plan, &before, &config);
         let mut state = self.state();
         state.put_in_place(installed);
         state.detectors.reconfigure(&config.detect);
         state.config = Arc::new(config);
-        Ok(PlanView { changes, applied: true })
+        Ok(PlanView { changes, applied: true, failed })
+    }
+
+    /// Brings the links to a configuration whose limits are in force. One that asks of an interface what it refuses is
+    /// refused as a whole; interfaces that refused before it is said of are answered with.
+    fn take_interfaces(
+        &self,
+        kernel: &mut Kernel,
+        before: &Config,
+        config: &Config,
+    ) -> Result<Vec<String>, ApiError> {
+        let is_asked_anew = |name: &String| {
+            let of = |config: &Config| config.interfaces.iter().find(|it| it.name == *name).cloned();
+            of(before) != of(config)
+        };
+        watch::log_changes(&kernel.interfaces.set(&config.interfaces));
+        let failures = kernel.interfaces.failures();
+        if !failures.keys().any(is_asked_anew) {
+            return Ok(failures.into_values().collect());
+        }
+        watch::log_changes(&kernel.interfaces.set(&before.interfaces));
+        let mut refused = ApiError::new(
+            "kernel_failed",
+            "an interface refuses",
+            "what was in force before stays in force; correct `interfaces` and reload",
+        );
+        refused.problems = failures.into_values().collect();
+        Err(match self.bring_up_to_date(kernel) {
+            Ok(_) => refused,
+            Err(error) => ApiError { problems: refused.problems.clone(), ..half_applied(&refused, &error) },
+        })
     }
 }
 

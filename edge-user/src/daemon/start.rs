@@ -20,8 +20,8 @@ use crate::alert::{Alert, Book};
 use crate::api::types::AuditEntry;
 use crate::config::Config;
 use crate::dataplane::{
-    Adoption, Dataplane, EventStream, InterfaceState, Interfaces, MessageStream, Prefixes, ProgramLogs,
-    RecordStream, Ring, RingStream,
+    Adoption, Dataplane, EventStream, Interfaces, MessageStream, Prefixes, ProgramLogs, RecordStream, Ring,
+    RingStream,
 };
 use crate::detect::Detectors;
 use crate::store::Shared;
@@ -80,8 +80,10 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let changes = plan.lines();
     log_lines(&changes);
     attach(&mut kernel.interfaces, &config).inspect_err(|_| {
-        // A first start that fails leaves nothing behind: what it made nobody would look after.
+        // A first start that fails leaves nothing behind: what it made nobody would look after. Where there was something
+        // before, that goes on.
         if matches!(adoption, Adoption::Fresh)
+            && !kernel.interfaces.has_others()
             && let Err(error) = kernel.interfaces.detach()
         {
             tracing::error!(%error, "what this start made cannot be taken away");
@@ -214,16 +216,8 @@ async fn remember(store: &Shared) -> Remembered {
 
 /// An interface that is absent is waited for; one that is there and refuses is an error.
 fn attach(interfaces: &mut Interfaces, config: &Config) -> Result<(), DaemonError> {
-    let changes = interfaces.set(&config.interfaces);
-    let failed: Vec<String> = interfaces
-        .states()
-        .iter()
-        .filter_map(|(name, (_, state))| match state {
-            InterfaceState::Failed { reason } => Some(format!("{name}: {reason}")),
-            InterfaceState::Attached { .. } | InterfaceState::Absent => None,
-        })
-        .collect();
-    watch::log_changes(&changes);
+    watch::log_changes(&interfaces.set(&config.interfaces));
+    let failed: Vec<String> = interfaces.failures().into_values().collect();
     if failed.is_empty() { Ok(()) } else { Err(DaemonError::Interfaces(failed)) }
 }
 

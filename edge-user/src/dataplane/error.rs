@@ -115,6 +115,24 @@ pub enum DataplaneError {
         /// Why, with advice where there is one.
         reason: String,
     },
+    /// The driver does not take the mode that is wanted, and the interface has the one that it had.
+    #[error("{refused}. It stays attached in {stays} mode")]
+    ModeRefused {
+        /// `native` or `generic`.
+        stays: &'static str,
+        /// Why.
+        refused: String,
+    },
+    /// The same, and what was there could not be put back.
+    #[error("{refused}; and in {before} mode, as it was, it cannot be attached any more: {why}")]
+    ModeLost {
+        /// `native` or `generic`.
+        before: &'static str,
+        /// Why not the mode that is wanted.
+        refused: String,
+        /// Why not the one before.
+        why: String,
+    },
     /// The plan names an account number that does not fit the installed maps.
     #[error(
         "account number {number} does not fit: the installed maps have room for {capacity} accounts. \

@@ -4,24 +4,21 @@
 //! Only real links (`bpf_link`) count: they can be pinned, replaced atomically, and nobody takes them off by
 //! accident. Each is held open beside its pin, so that who removes the pin takes nothing off while a daemon runs.
 
+mod attach;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use aya::Ebpf;
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{
-    ProgramError, ProgramType, RawTracePointRunOptions, TestRun as _, Xdp, XdpMode, loaded_programs,
-};
+use aya::programs::{RawTracePointRunOptions, TestRun as _, Xdp};
 use edge_ebpf::abi::program;
-use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
 use super::detach::{DetachReport, remove_everything};
 use super::egress::{self, Egress};
-use super::error::{DataplaneError, chain};
+use super::error::DataplaneError;
 use super::keep::Keeper;
-use super::link::{self, HeldLink};
+use super::link::HeldLink;
 use super::load::{ingress, own};
 use super::pins;
 use super::state::{InterfaceState, XdpModeObtained};
@@ -39,13 +36,6 @@ pub struct InterfaceChange {
     pub what: String,
     /// The interface was there all the time and somebody else took Edge off it: what was found.
     pub lost: Option<&'static str>,
-}
-
-/// The program on the way in, attached.
-struct Up {
-    mode: XdpModeObtained,
-    reason: Option<String>,
-    what: String,
 }
 
 /// How the link of an attached interface was found.
@@ -79,22 +69,28 @@ impl Interfaces {
     }
 
     /// Brings the links to what is configured: attaches, adopts, takes over from other versions, detaches.
-    /// The maps must be filled before. Failures are states, one an interface; see [`Self::states`].
+    /// The maps must be filled before. Failures are states, one an interface; see [`Self::states`] and
+    /// [`Self::failures`]. Where one is new, nothing is detached: what was configured before may be set again.
     pub fn set(&mut self, wanted: &[Interface]) -> Vec<InterfaceChange> {
         let mut changes = Vec::new();
+        let mut fails_anew = false;
         self.wanted.retain(|name, _| wanted.iter().any(|interface| interface.name == *name));
         for interface in wanted {
             let (state, what) = self.bring_up(interface);
             let before = self.wanted.insert(interface.name.clone(), (interface.xdp_mode, state.clone()));
+            let has_failed = |state: &InterfaceState| matches!(state, InterfaceState::Failed { .. });
+            fails_anew |= has_failed(&state) && before.as_ref().is_none_or(|(_, before)| !has_failed(before));
             if before.is_none_or(|(_, before)| before != state) {
                 let interface = interface.name.clone();
                 changes.push(InterfaceChange { interface, state: Some(state), what, lost: None });
             }
         }
-        changes.extend(self.drop_unwanted());
-        let any_failed =
-            self.wanted.values().any(|(_, state)| matches!(state, InterfaceState::Failed { .. }));
-        if !any_failed && let Err(error) = self.keeper.supersede() {
+        if !fails_anew {
+            changes.extend(self.drop_unwanted());
+        }
+        if self.failures().is_empty()
+            && let Err(error) = self.keeper.supersede()
+        {
             tracing::warn!(%error, "pins of an earlier start stay, and hold its programs in memory");
         }
         changes
@@ -226,79 +222,20 @@ impl Interfaces {
         Ok(report)
     }
 
-    fn bring_up(&mut self, interface: &Interface) -> (InterfaceState, String) {
-        let Some(index) = index_of(&interface.name) else {
-            // The kernel detached the link when the interface went.
-            if let Err(error) = self.let_go(&interface.name) {
-                tracing::warn!(interface = interface.name, %error, "a stale link pin stays");
-            }
-            return (InterfaceState::Absent, "there is no such interface".into());
+    /// Interfaces that refuse, and why: one sentence each.
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<String, String> {
+        let failure = |(name, (_, state)): (&String, &(_, InterfaceState))| match state {
+            InterfaceState::Failed { reason } => Some((name.clone(), format!("interface {name}: {reason}"))),
+            InterfaceState::Attached { .. } | InterfaceState::Absent => None,
         };
-        let up = self.adopt(interface, index).transpose().unwrap_or_else(|| self.attach(interface, index));
-        // Without the way out no call would ever end: an interface that is heard on one side only has failed.
-        let heard = up
-            .and_then(|up| Ok((up, self.egress.hold(&mut self.ebpf, &self.others, &interface.name, index)?)));
-        match heard {
-            Ok((Up { mode, reason, what }, egress)) => {
-                (InterfaceState::Attached { mode, reason, egress }, what)
-            }
-            Err(error) => {
-                (InterfaceState::Failed { reason: error.to_string() }, "could not be attached".into())
-            }
-        }
+        self.wanted.iter().filter_map(failure).collect()
     }
 
-    /// Puts the program under a link that is already there, without a gap; `None` when there is none to adopt.
-    fn adopt(&mut self, interface: &Interface, index: u32) -> Result<Option<Up>, DataplaneError> {
-        let name = interface.name.as_str();
-        let here = [self.directory.clone()];
-        let places: Vec<PathBuf> = here.iter().chain(&self.others).cloned().collect();
-        for place in places {
-            let path = pins::link_path(&place, name);
-            if !path.exists() {
-                continue;
-            }
-            let (mode, reason) = match pins::noted_mode(&place, name) {
-                Some((mode, reason)) => (XdpModeObtained::from_name(&mode), reason),
-                None => (None, None),
-            };
-            let usable = mode
-                .filter(|mode| mode.satisfies(interface.xdp_mode))
-                .filter(|_| HeldLink::open(&path, index).and_then(|link| link.facts()?.index) == Some(index))
-                .filter(|_| self.update(name, &path, index).is_ok());
-            let Some(mode) = usable else {
-                // Gone with its interface, or in a mode that is not wanted: a link cannot change its mode.
-                self.links.remove(name);
-                pins::remove_link(&place, name)?;
-                continue;
-            };
-            if place == self.directory {
-                return Ok(Some(Up { mode, reason, what: "adopted".into() }));
-            }
-            if let Some(held) = self.links.remove(name) {
-                let here = pins::link_path(&self.directory, name);
-                pins::remove_if_there(&here)?;
-                self.links.insert(name.to_owned(), held.pin(&here)?);
-            }
-            pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
-            pins::remove_link(&place, name)?;
-            let what = format!("taken over from {}", place.display());
-            return Ok(Some(Up { mode, reason, what }));
-        }
-        Ok(None)
-    }
-
-    /// Exchanges the program of a pinned link for ours (`bpf_link_update`), with no packet in between, and holds
-    /// the link.
-    fn update(&mut self, name: &str, path: &Path, index: u32) -> Result<(), String> {
-        let pinned = PinnedLink::from_pin(path).map_err(|error| chain(&error))?;
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|error| chain(&error))?;
-        let program = ingress(&mut self.ebpf).map_err(|error| error.to_string())?;
-        let id = program.attach_to_link(link).map_err(|error| chain(&error))?;
-        let link = program.take_link(id).map_err(|error| chain(&error))?;
-        let link = FdLink::try_from(link).map_err(|error| chain(&error))?;
-        self.links.insert(name.to_owned(), HeldLink::new(link, index));
-        Ok(())
+    /// Whether another version has left pins here that nobody has taken over yet.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// Takes the program off an interface.
@@ -306,55 +243,6 @@ impl Interfaces {
         self.links.remove(name);
         self.egress.let_go(name)?;
         pins::remove_link(&self.directory, name)
-    }
-
-    fn attach(&mut self, interface: &Interface, index: u32) -> Result<Up, DataplaneError> {
-        let name = interface.name.as_str();
-        let (mode, reason) = match interface.xdp_mode {
-            XdpModeRequest::Native => (XdpModeObtained::Native, None),
-            XdpModeRequest::Generic => (XdpModeObtained::Generic, None),
-            XdpModeRequest::Auto => match self.attach_in(name, index, XdpModeObtained::Native) {
-                Ok(()) => {
-                    let mode = XdpModeObtained::Native;
-                    return Ok(Up { mode, reason: None, what: "attached".into() });
-                }
-                Err(DataplaneError::Attach { reason, .. }) => (XdpModeObtained::Generic, Some(reason)),
-                Err(error) => return Err(error),
-            },
-        };
-        self.attach_in(name, index, mode)?;
-        if reason.is_some() {
-            pins::note_mode(&self.directory, name, mode.name(), reason.as_deref())?;
-        }
-        Ok(Up { mode, reason, what: "attached".into() })
-    }
-
-    fn attach_in(&mut self, name: &str, index: u32, mode: XdpModeObtained) -> Result<(), DataplaneError> {
-        let failed =
-            |reason: String| DataplaneError::Attach { interface: name.to_owned(), mode: mode.name(), reason };
-        let xdp_mode = match mode {
-            XdpModeObtained::Native => XdpMode::Driver,
-            XdpModeObtained::Generic => XdpMode::Skb,
-        };
-        let program = ingress(&mut self.ebpf)?;
-        let program_id = program_id(program)?;
-        let links_before = link::links_of(program_id);
-        let id = program
-            .attach_to_if_index(index, xdp_mode)
-            .map_err(|error| refusal(name, mode, &error, program_id))?;
-        let link = program.take_link(id).map_err(|error| failed(chain(&error)))?;
-        if link::links_of(program_id) == links_before {
-            // aya fell back to netlink. Dropping its link detaches; converting it would not.
-            drop(link);
-            return Err(failed(
-                "the kernel gave no link that can be pinned (bpf_link), so limits would not outlive the daemon"
-                    .into(),
-            ));
-        }
-        let link = FdLink::try_from(link).map_err(|error| failed(chain(&error)))?;
-        let path = pins::link_path(&self.directory, name);
-        self.links.insert(name.to_owned(), HeldLink::new(link, index).pin(&path)?);
-        pins::note_mode(&self.directory, name, mode.name(), None)
     }
 
     /// Detaches interfaces that are no longer configured, in this version's directory and in all others, and
@@ -395,53 +283,4 @@ fn program_id(program: &Xdp) -> Result<u32, DataplaneError> {
 
 fn index_of(interface: &str) -> Option<u32> {
     if_nametoindex(interface).ok()
-}
-
-/// What the kernel's refusal means, and what to do.
-fn refusal(interface: &str, mode: XdpModeObtained, error: &ProgramError, own: u32) -> DataplaneError {
-    let errno = match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error().map(Errno::from_raw),
-        _ => None,
-    };
-    let interface = interface.to_owned();
-    let reason = match errno {
-        // EEXIST: a program in the other mode (native and generic exclude each other).
-        Some(Errno::EBUSY | Errno::EEXIST) => {
-            return DataplaneError::Busy { interface, found: other_xdp_programs(own) };
-        }
-        Some(Errno::EOPNOTSUPP) => "the driver has no XDP. Set `xdp_mode = \"generic\"` or \"auto\"".into(),
-        Some(Errno::ERANGE) => {
-            "the MTU is too large for XDP in this driver. Lower the MTU, or set `xdp_mode = \"generic\"`"
-                .into()
-        }
-        Some(Errno::EPERM | Errno::EACCES) => "not permitted. Run as root (CAP_NET_ADMIN and CAP_BPF)".into(),
-        _ => chain(error),
-    };
-    DataplaneError::Attach { interface, mode: mode.name(), reason }
-}
-
-/// XDP programs that are loaded and not ours: the kernel does not say which of them is on the interface.
-fn other_xdp_programs(own: u32) -> String {
-    let names: Vec<String> = loaded_programs()
-        .filter_map(Result::ok)
-        .filter(|program| program.id() != own)
-        .filter(|program| program.program_type() == ProgramType::Xdp.into())
-        .map(|program| format!("`{}` id {}", program.name_as_str().unwrap_or("unnamed"), program.id()))
-        .collect();
-    if names.is_empty() { String::new() } else { format!(" (XDP programs loaded: {})", names.join(", ")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_interface_is_an_error_of_its_own_and_never_falls_back() {
-        let busy = ProgramError::SyscallError(aya::sys::SyscallError {
-            call: "bpf_link_create",
-            io_error: std::io::Error::from_raw_os_error(Errno::EBUSY as i32),
-        });
-        let error = refusal("eth0", XdpModeObtained::Native, &busy, 0);
-        assert!(matches!(&error, DataplaneError::Busy { interface, .. } if interface == "eth0"), "{error}");
-    }
 }

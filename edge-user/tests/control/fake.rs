@@ -450,12 +450,12 @@ impl Control for FakeDaemon {
             error.problems = vec!["mode: `x` is no mode".to_owned(), "ports: empty".to_owned()];
             return Err(error);
         }
-        Ok(PlanView { changes: vec!["add account acme".to_owned()], applied: false })
+        Ok(PlanView { changes: vec!["add account acme".to_owned()], ..PlanView::default() })
     }
 
     async fn reload(&self, actor: &Actor) -> Result<PlanView, ApiError> {
         self.write(actor, "reload".to_owned());
-        Ok(PlanView { changes: vec!["add account acme".to_owned()], applied: true })
+        Ok(PlanView { changes: vec!["add account acme".to_owned()], applied: true, ..PlanView::default() })
     }
 
     async fn detach(&self, actor: &Actor, request: Detach) -> Result<Detached, ApiError> {

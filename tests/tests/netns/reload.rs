@@ -1,9 +1,10 @@
 //! Configuration changes without losing state, and bad ones change nothing.
 
+use std::fs;
 use std::time::Duration;
 
 use edge_tests::edge::Edge;
-use edge_tests::netns::Lab;
+use edge_tests::netns::{Lab, PEER_INTERFACE};
 use edge_tests::pinned;
 use edge_tests::process::wait_until;
 use nix::sys::signal::Signal;
@@ -62,6 +63,43 @@ fn a_configuration_that_the_kernel_takes_half_of_is_undone() {
         plan.contains("caller ID 44") && plan.contains("caller ID 49"),
         "one of them is there still: {plan}"
     );
+}
+
+/// A peer that sends by more queues than there are to receive by is what the driver refuses native XDP for.
+#[test]
+fn a_mode_that_the_driver_refuses_is_refused_and_the_mode_before_goes_on() {
+    let lab = Lab::make().unwrap();
+    let mut edge = Edge::prepare(&lab, &limited(FIVE)).unwrap();
+    let ask_for = |edge: &Edge<'_>, mode: &str| {
+        edge.configure(&limited(&format!("{FIVE}\nsip.options = '7/s'"))).unwrap();
+        let text = fs::read_to_string(edge.config()).unwrap().replace("'native'", &format!("'{mode}'"));
+        fs::write(edge.config(), text).unwrap();
+    };
+    ask_for(&edge, "generic");
+    edge.start_daemon().unwrap();
+    let mode = |edge: &Edge<'_>| edge.status().unwrap().interfaces[0].xdp_mode.clone();
+    assert_eq!((mode(&edge).as_str(), offer(&lab, &edge, 10)), ("generic", (5, 5)));
+    let queues = |count| {
+        let mut ethtool = lab.peer.command("ethtool");
+        assert!(ethtool.args(["--set-channels", PEER_INTERFACE, "tx", count]).status().unwrap().success());
+    };
+    queues("2");
+
+    ask_for(&edge, "native");
+    let refused = edge.edgectl(&["reload"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("stays attached in generic mode"), "{said}");
+    assert_eq!((mode(&edge).as_str(), offer(&lab, &edge, 10)), ("generic", (5, 15)), "as it was");
+
+    edge.kill().unwrap();
+    let mut next = edge.spawn().unwrap();
+    assert!(!next.wait(Duration::from_mins(1)).unwrap().success());
+    assert!(next.said().contains("stays attached in generic mode"), "{}", next.said());
+    assert_eq!(arrived(&lab, &edge, 10), 0, "nor does a start take it off");
+
+    queues("1");
+    edge.start_daemon().unwrap();
+    assert_eq!((mode(&edge).as_str(), offer(&lab, &edge, 10)), ("native", (5, 35)));
 }
 
 /// Offers calls; admitted and refused since the beginning.

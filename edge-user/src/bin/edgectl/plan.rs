@@ -17,7 +17,7 @@ pub(crate) async fn run(args: PlanArgs, socket: &Path, output: Output) -> Result
 
 /// One line a change, and what became of them.
 pub(crate) fn render(plan: &PlanView) -> String {
-    let PlanView { changes, applied } = plan;
+    let PlanView { changes, applied, .. } = plan;
     let what = match changes.len() {
         0 => return "nothing to change".to_owned(),
         1 => "1 change".to_owned(),
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_plan_says_whether_it_was_applied() {
         let changes = vec!["add account acme".to_owned()];
-        let plan = PlanView { changes, applied: false };
+        let plan = PlanView { changes, ..PlanView::default() };
         assert_eq!(
             render(&plan),
             "add account acme\n1 change, not applied; `edgectl reload` applies the daemon's own file"
