@@ -103,6 +103,9 @@ pub struct Installed {
     pub ports: PortSets,
     /// `None` before the first configuration.
     pub settings: Option<GlobalSettings>,
+    /// Numbers of no account under which calls or binds of their last one go on. Asked for only where a plan may give
+    /// numbers out.
+    pub held: BTreeSet<u32>,
 }
 
 /// One account as it is.

@@ -59,8 +59,12 @@ pub(super) fn dry_run(
     config: &Config,
     kept: Option<&Kept>,
 ) -> Result<(Plan, Installed), ReconcileError> {
-    let installed = kernel.accounts.read()?;
+    let mut installed = kernel.accounts.read()?;
     let mut desired = desired(config, kept, &installed, &clock::clocks());
+    // A walk of a large map, for the few plans in which accounts come.
+    if desired.accounts.keys().any(|name| !installed.accounts.contains_key(name)) {
+        installed.held = kernel.accounts.held(&installed.accounts)?;
+    }
     desired.account_capacity = kernel.accounts.capacity();
     desired.prefix_capacity = kernel.accounts.prefix_capacity();
     desired.trunk_capacity = kernel.accounts.trunk_capacity();

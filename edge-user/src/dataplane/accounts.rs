@@ -152,7 +152,24 @@ impl Accounts {
             system_ids,
             ports: PortSets::from_kernel(&ports),
             settings: SettingsMap::is_configured(&settings).then(|| GlobalSettings::from_abi(&settings)),
+            held: BTreeSet::new(),
         })
+    }
+
+    /// Numbers that none of these accounts has and under which calls or binds go on: what the accounts had that are gone.
+    pub fn held(
+        &self,
+        accounts: &BTreeMap<String, InstalledAccount>,
+    ) -> Result<BTreeSet<u32>, DataplaneError> {
+        let in_use: BTreeSet<u32> = accounts.values().map(|account| account.number).collect();
+        let mut held = BTreeSet::new();
+        for number in (1..self.capacity).filter(|number| !in_use.contains(number)) {
+            let AccountState { calls_active, binds_active, .. } = get(&self.states, number, map::ACCOUNTS)?;
+            if calls_active != 0 || binds_active != 0 {
+                held.insert(number);
+            }
+        }
+        Ok(held)
     }
 
     fn read_shown_ids(&self) -> Result<BTreeSet<(u32, ShownId)>, DataplaneError> {

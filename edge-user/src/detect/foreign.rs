@@ -41,6 +41,8 @@ pub(super) struct Foreign {
     accounts: BTreeMap<String, Account>,
     /// Numbers or senders told of late, the latest last, by the account's number in the kernel.
     told: BTreeMap<u32, VecDeque<String>>,
+    /// Whose numbers these were at the last look.
+    names: BTreeMap<u32, String>,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +108,7 @@ impl Shown {
 
 impl Foreign {
     pub(super) const fn new(shown: Shown) -> Self {
-        Self { shown, accounts: BTreeMap::new(), told: BTreeMap::new() }
+        Self { shown, accounts: BTreeMap::new(), told: BTreeMap::new(), names: BTreeMap::new() }
     }
 
     /// Takes an event; what is told of anything else is none of ours.
@@ -138,6 +140,10 @@ impl Foreign {
             }
             is_there
         });
+        let names = snapshot.accounts.iter().map(|(name, account)| (account.number, name.clone())).collect();
+        let before = std::mem::replace(&mut self.names, names);
+        // What was told of an account is nothing of the one that has its number now.
+        self.told.retain(|number, _| before.get(number).is_none_or(|it| self.names.get(number) == Some(it)));
         for (name, AccountSnapshot { number, counters }) in &snapshot.accounts {
             let account = self.accounts.entry(name.clone()).or_default();
             let violations = account.look(config, shown.count(counters), now);

@@ -265,7 +265,8 @@ struct Numbers {
 
 impl Numbers {
     /// Names that are installed keep their number. New names take the lowest that is free; numbers which this
-    /// plan frees come last, since their prefixes still point at them when the plan begins.
+    /// plan frees come late, since their prefixes still point at them when the plan begins; and those under which calls
+    /// and binds of an account that is gone go on come last, since whoever has the number has these too.
     fn new(desired: &Desired, installed: &Installed) -> Self {
         let mut by_name = BTreeMap::from([(UNKNOWN_ACCOUNT.to_owned(), 0)]);
         let in_use: BTreeSet<u32> = installed.accounts.values().map(|account| account.number).collect();
@@ -278,8 +279,11 @@ impl Numbers {
             }
         }
         freed.sort_unstable();
-        let fresh = (1..desired.account_capacity).filter(|number| !in_use.contains(number));
-        let mut free = fresh.map(|it| (it, false)).chain(freed.into_iter().map(|it| (it, true)));
+        let is_fresh = |number: &u32| !in_use.contains(number) && !installed.held.contains(number);
+        let fresh = (1..desired.account_capacity).filter(is_fresh).map(|it| (it, false));
+        let freed = freed.into_iter().map(|it| (it, true));
+        let held = installed.held.iter().filter(|number| !in_use.contains(number)).map(|it| (*it, false));
+        let mut free = fresh.chain(freed).chain(held);
         let mut recycled = BTreeSet::new();
         for name in desired.accounts.keys() {
             if by_name.contains_key(name) {

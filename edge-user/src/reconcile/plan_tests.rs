@@ -292,6 +292,22 @@ fn a_free_number_is_taken_lowest_first_and_one_freed_by_the_plan_itself_last() {
     assert_eq!(installed.accounts["d"].number, 1);
 }
 
+/// Calls and binds go on under the number of an account that is gone, and are counted there until they end.
+#[test]
+fn a_number_under_which_calls_or_binds_go_on_is_given_out_when_no_other_is_left() {
+    let mut installed = installed_from(&desired(&[("acme", 1, &[]), ("other", 1, &[])]));
+    apply(&plan(&desired(&[("other", 1, &[])]), &installed).unwrap(), &mut installed);
+    installed.held = BTreeSet::from([1]);
+    let mut numbers = |accounts: &[(&str, u64, &[&str])]| {
+        let wish = desired(accounts);
+        apply(&plan(&wish, &installed).unwrap(), &mut installed);
+        installed.accounts.iter().map(|(name, it)| format!("{name} {}", it.number)).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&[("new", 1, &[]), ("other", 1, &[])]), ["new 3", "other 2", "unknown 0"]);
+    let full = numbers(&[("new", 1, &[]), ("newer", 1, &[]), ("other", 1, &[])]);
+    assert_eq!(full, ["new 3", "newer 1", "other 2", "unknown 0"]);
+}
+
 #[test]
 fn a_rename_in_a_full_map_recycles_the_number_without_a_prefix_that_names_nobody() {
     let before = desired(&[("a", 1, &["203.0.113.0/24"]), ("b", 1, &[]), ("c", 1, &[])]);

@@ -84,3 +84,22 @@ fn what_was_counted_before_the_first_look_is_old() {
     simulation.detectors = Detectors::new(&config());
     assert_eq!(simulation.look(), []);
 }
+
+#[test]
+fn what_one_account_has_shown_is_no_evidence_against_the_next_that_has_its_number() {
+    let mut simulation = Simulation::new();
+    let now = simulation.now;
+    assert_eq!(shows(&mut simulation, 0), []);
+    simulation.detectors.event(&told(133_123_456_789), now);
+    let account = simulation.snapshot.accounts.remove(ACCOUNT).unwrap();
+    simulation.snapshot.accounts.insert("renamed".to_owned(), account);
+    assert_eq!(simulation.look(), []);
+    let now = simulation.now;
+    simulation.detectors.event(&told(1_044_999), now);
+    simulation.snapshot.accounts.get_mut("renamed").unwrap().counters.foreign_callers += 10;
+    simulation.pass(1);
+    let signals = simulation.look();
+    let [Signal::Open(finding)] = &signals[..] else { panic!("{signals:?}") };
+    let numbers: Vec<&str> = finding.evidence.iter().map(|evidence| evidence.value.as_str()).collect();
+    assert_eq!((finding.account.as_str(), numbers), ("renamed", vec!["+044999"]));
+}
