@@ -83,7 +83,7 @@ impl Daemon {
         if let Some(name) = &account {
             views::account(&self.state().config, name)?;
         }
-        let read = self.store.run(move |store| store.call_figures(account.as_deref(), since)).await;
+        let read = self.store.read(move |store| store.call_figures(account.as_deref(), since)).await;
         let figures = read.map_err(|error| store_error(&error.to_string()))?;
         Ok(figures.iter().map(|(account, figures)| figures.stats(account)).collect())
     }

@@ -117,7 +117,7 @@ impl Control for Handle {
 
     async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {
         let stored = stored(query);
-        let read = self.0.store.run(move |store| store.calls(&stored)).await;
+        let read = self.0.store.read(move |store| store.calls(&stored)).await;
         read.map_err(|error| store_error(&error.to_string()))
     }
 
@@ -131,7 +131,7 @@ impl Control for Handle {
 
     async fn message_records(&self, query: &RecordQuery) -> Result<Vec<MessageRow>, ApiError> {
         let stored = stored(query);
-        let read = self.0.store.run(move |store| store.messages(&stored)).await;
+        let read = self.0.store.read(move |store| store.messages(&stored)).await;
         read.map_err(|error| store_error(&error.to_string()))
     }
 
@@ -143,7 +143,7 @@ impl Control for Handle {
         let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         let stored =
             store::AlertQuery { account: query.account.clone(), open: query.open, limit: u64::from(limit) };
-        let read = self.0.store.run(move |store| {
+        let read = self.0.store.read(move |store| {
             let view = |alert: crate::alert::Alert| {
                 let deliveries = store.deliveries(&alert.id)?;
                 Ok(AlertView { alert, deliveries })
@@ -161,7 +161,7 @@ impl Control for Handle {
     async fn alert(&self, id: &str) -> Result<AlertView, ApiError> {
         let wanted = id.to_owned();
         let read =
-            self.0.store.run(move |store| Ok((store.alert(&wanted)?, store.deliveries(&wanted)?))).await;
+            self.0.store.read(move |store| Ok((store.alert(&wanted)?, store.deliveries(&wanted)?))).await;
         // Without the database, what is open is known still.
         let (alert, deliveries) = read.unwrap_or_default();
         let alert = alert.or_else(|| self.0.state().book.open().find(|alert| alert.id == id).cloned());
@@ -215,7 +215,7 @@ impl Control for Handle {
 
     async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, ApiError> {
         let limit = u64::from(query.limit.unwrap_or(DEFAULT_LIMIT));
-        let read = self.0.store.run(move |store| store.audit(limit)).await;
+        let read = self.0.store.read(move |store| store.audit(limit)).await;
         read.map_err(|error| store_error(&error.to_string()))
     }
 }

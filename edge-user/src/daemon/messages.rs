@@ -59,7 +59,7 @@ impl Daemon {
             views::account(&self.state().config, name)?;
         }
         let limit = u64::from(query.limit.unwrap_or(DEFAULT_LIMIT).min(MOST));
-        let read = self.store.run(move |store| store.newest_messages(account.as_deref(), limit)).await;
+        let read = self.store.read(move |store| store.newest_messages(account.as_deref(), limit)).await;
         let rows = read.map_err(|error| store_error(&error.to_string()))?;
         let is_full = query.full.unwrap_or(false);
         Ok(if is_full { rows } else { rows.into_iter().map(shortened).collect() })
@@ -71,7 +71,7 @@ impl Daemon {
         if let Some(name) = &account {
             views::account(&self.state().config, name)?;
         }
-        let read = self.store.run(move |store| store.message_figures(account.as_deref(), since)).await;
+        let read = self.store.read(move |store| store.message_figures(account.as_deref(), since)).await;
         let figures = read.map_err(|error| store_error(&error.to_string()))?;
         Ok(figures.iter().map(|(account, figures)| figures.stats(account)).collect())
     }

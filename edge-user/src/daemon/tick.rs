@@ -28,7 +28,7 @@ pub(super) const DETECTORS_VALUE: &str = "detectors";
 pub(super) async fn run(daemon: Arc<Daemon>) {
     let mut every = tokio::time::interval_at(Instant::now() + EVERY, EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut ticks: u64 = 0;
+    let (mut ticks, mut is_pruning): (u64, bool) = (0, false);
     loop {
         tokio::select! {
             () = daemon.shutdown.cancelled() => return,
@@ -36,9 +36,9 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
         }
         let now = clock::now();
         daemon.turn(now).await;
-        if ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
+        if is_pruning || ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
             // What is gone does not come back when a clock that ran ahead is put right.
-            daemon.prune(now.min(daemon.steady())).await;
+            is_pruning = daemon.prune(now.min(daemon.steady())).await;
         }
         ticks += 1;
         systemd::alive();
@@ -296,21 +296,27 @@ impl Daemon {
         self.keep_detectors().await;
     }
 
-    async fn prune(&self, now: Timestamp) {
+    /// Forgets a batch of what is too old or too much; whether there may be more. A batch, because a database that nobody
+    /// has pruned for long is no reason for a daemon that does nothing else.
+    async fn prune(&self, now: Timestamp) -> bool {
         let (retention, records) = {
             let state = self.state();
             (state.config.history_retention, state.config.records)
         };
-        let Ok(before) = now.checked_sub(retention) else { return };
+        let before = |retention| now.checked_sub(retention).unwrap_or(Timestamp::MIN);
+        let (of_history, of_records) = (before(retention), before(records.retention));
         let pruned = self.store.run(move |store| {
-            store.prune_history(before)?;
-            store.prune_alerts(before)?;
-            match now.checked_sub(records.retention) {
-                Ok(before) => store.prune_records(before, records.max_rows),
-                Err(_) => Ok(()),
-            }
+            let more = [
+                store.prune_history(of_history)?,
+                store.prune_alerts(of_history)?,
+                store.prune_records(of_records, records.max_rows)?,
+            ];
+            Ok(more.contains(&true))
         });
-        self.note_store(pruned.await.err().map(|error| error.to_string()));
+        let pruned = pruned.await;
+        let more = pruned.as_ref().is_ok_and(|more| *more);
+        self.note_store(pruned.err().map(|error| error.to_string()));
+        more
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::outbox::{self, Delivery};
-use super::{Store, StoreError, to_i64, to_us, unreadable};
+use super::{BATCH, Store, StoreError, to_i64, to_us, unreadable};
 use crate::alert::{Alert, Phase};
 
 /// Which alerts to list.
@@ -64,13 +64,17 @@ impl Store {
         })
     }
 
-    /// Forgets alerts that were over before a moment, and deliveries that were settled before it.
-    pub fn prune_alerts(&mut self, before: Timestamp) -> Result<(), StoreError> {
+    /// Forgets a batch of alerts that were over before a moment, and of deliveries that were settled before it; whether
+    /// there may be more.
+    pub fn prune_alerts(&mut self, before: Timestamp) -> Result<bool, StoreError> {
         self.write(|transaction| {
-            transaction
-                .prepare_cached("DELETE FROM alerts WHERE open = 0 AND at_us < ?1")?
-                .execute([to_us(before)])?;
-            outbox::prune(transaction, before)
+            // What was over by then was opened before, which is what there is an index of.
+            let delete = format!(
+                "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts
+                 WHERE opened_at_us < ?1 AND open = 0 AND at_us < ?1 LIMIT {BATCH})"
+            );
+            let alerts = transaction.prepare_cached(&delete)?.execute([to_us(before)])?;
+            Ok(alerts.max(outbox::prune(transaction, before)?) == BATCH)
         })
     }
 }

@@ -4,7 +4,7 @@ use edge_ebpf::abi::Allowance;
 use jiff::Timestamp;
 use rusqlite::{Row, params};
 
-use super::{Store, StoreError, from_i64, from_us, to_i64, to_us};
+use super::{BATCH, Store, StoreError, from_i64, from_us, to_i64, to_us};
 
 /// Messages of one account and class within one minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +75,14 @@ impl Store {
         })
     }
 
-    /// Forgets what is older than a moment; answers how many rows that were.
-    pub fn prune_history(&mut self, before: Timestamp) -> Result<usize, StoreError> {
+    /// Forgets a batch of what is older than a moment; whether there may be more.
+    pub fn prune_history(&mut self, before: Timestamp) -> Result<bool, StoreError> {
         self.write(|transaction| {
-            transaction.prepare_cached("DELETE FROM history WHERE at_us < ?1")?.execute([to_us(before)])
+            let delete = format!(
+                "DELETE FROM history WHERE (at_us, account, class) IN
+                 (SELECT at_us, account, class FROM history WHERE at_us < ?1 LIMIT {BATCH})"
+            );
+            Ok(transaction.prepare_cached(&delete)?.execute([to_us(before)])? == BATCH)
         })
     }
 }

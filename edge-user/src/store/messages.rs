@@ -280,4 +280,15 @@ mod tests {
         store.prune_records(at(1), 2).unwrap();
         assert_eq!(left(&store), [3, 4]);
     }
+
+    #[test]
+    fn records_go_a_batch_at_a_time_the_oldest_first() {
+        let mut store = Store::in_memory().unwrap();
+        let batch = u64::try_from(crate::store::BATCH).unwrap();
+        store.add_messages(&vec![row("acme", 0, 1, 0, false); crate::store::BATCH * 2 + 8]).unwrap();
+        let oldest = |store: &Store| store.messages(&query(None, None, 0, 1)).unwrap()[0].seq;
+        for (more, left_from) in [(true, batch + 1), (true, 2 * batch + 1), (false, 2 * batch + 4)] {
+            assert_eq!((store.prune_records(at(0), 5).unwrap(), oldest(&store)), (more, left_from));
+        }
+    }
 }

@@ -39,6 +39,8 @@ pub use shared::Shared;
 
 /// How long a call waits for another process (a backup, a shell) to let go of the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Rows of a kind that are forgotten in one transaction: tens of milliseconds, in which others wait.
+const BATCH: usize = 5_000;
 
 /// The database. One connection; `Send`, so that it can be used from a blocking task ([`Shared`]).
 #[derive(Debug)]
@@ -63,6 +65,19 @@ impl Store {
         let connection =
             Connection::open_with_flags(path, flags).map_err(|error| StoreError::new(path, error))?;
         Self::prepare(connection, path)
+    }
+
+    /// A second connection to a database that is there, which reads beside the first: a long question keeps nobody who
+    /// writes waiting.
+    fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || {
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| StoreError::new(path, error))?;
+        Ok(Self { connection, path: path.to_owned(), file: file_id(path) })
     }
 
     /// A database that lives as long as the value: for tests.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Store, StoreError, from_us, to_us, unknown_word};
+use super::{BATCH, Store, StoreError, from_us, to_us, unknown_word};
 use crate::alert::Phase;
 use crate::api::types::DeliveryView;
 
@@ -117,11 +117,12 @@ pub(super) fn insert(connection: &Connection, delivery: &Delivery) -> rusqlite::
 }
 
 /// Forgets deliveries that are settled and were made before a moment.
-pub(super) fn prune(connection: &Connection, before: Timestamp) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM outbox WHERE created_at_us < ?1 AND state <> 'pending'")?
-        .execute([to_us(before)])?;
-    Ok(())
+pub(super) fn prune(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+    let delete = format!(
+        "DELETE FROM outbox WHERE id IN
+         (SELECT id FROM outbox WHERE created_at_us < ?1 AND state <> 'pending' LIMIT {BATCH})"
+    );
+    connection.prepare_cached(&delete)?.execute([to_us(before)])
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {

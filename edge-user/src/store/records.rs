@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError, to_i64, to_us};
+use super::{BATCH, Store, StoreError, to_i64, to_us};
 
 /// Which records to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,17 +21,41 @@ pub struct RecordQuery {
 const TABLES: [(&str, &str); 2] = [("calls", "end_at_us"), ("messages", "submitted_at_us")];
 
 impl Store {
-    /// Forgets records of before a moment, and of each kind the oldest beyond a number.
-    pub fn prune_records(&mut self, before: Timestamp, most: u64) -> Result<(), StoreError> {
+    /// Forgets records of before a moment, and of each kind the oldest beyond a number, a batch of each; whether there
+    /// may be more.
+    pub fn prune_records(&mut self, before: Timestamp, most: u64) -> Result<bool, StoreError> {
         self.write(|transaction| {
+            let mut full = false;
             for (table, at) in TABLES {
-                transaction.execute(&format!("DELETE FROM {table} WHERE {at} < ?1"), [to_us(before)])?;
-                transaction.execute(
-                    &format!("DELETE FROM {table} WHERE seq <= (SELECT max(seq) FROM {table}) - ?1"),
-                    [to_i64(most)],
-                )?;
+                let old = format!("SELECT seq FROM {table} WHERE {at} < ?1 LIMIT {BATCH}");
+                let beyond = format!(
+                    "SELECT seq FROM {table} WHERE seq <= (SELECT max(seq) FROM {table}) - ?1
+                     ORDER BY seq LIMIT {BATCH}"
+                );
+                for (chosen, bound) in [(old, to_us(before)), (beyond, to_i64(most))] {
+                    let delete = format!("DELETE FROM {table} WHERE seq IN ({chosen})");
+                    full |= transaction.prepare_cached(&delete)?.execute([bound])? == BATCH;
+                }
             }
-            Ok(())
+            Ok(full)
+        })
+    }
+
+    /// Whether there is a record of calls of an account. Walks all of them where there is none.
+    pub fn has_calls_of(&self, account: &str) -> Result<bool, StoreError> {
+        self.has_of("calls", account)
+    }
+
+    /// The same of messages.
+    pub fn has_messages_of(&self, account: &str) -> Result<bool, StoreError> {
+        self.has_of("messages", account)
+    }
+
+    fn has_of(&self, table: &str, account: &str) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            connection
+                .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE account = ?1)"))?
+                .query_row([account], |row| row.get(0))
         })
     }
 }

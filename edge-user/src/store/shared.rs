@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Store, StoreError};
 
-/// A handle that is cheap to clone. Calls take turns.
+/// A handle that is cheap to clone. Calls take turns; questions of people take turns among themselves
+/// ([`Self::read`]), so that what is done once a second waits for none of them.
 ///
 /// A database that cannot be opened makes every call fail with the reason, and every call tries again to open
 /// it, so that nothing has to be restarted once the cause is gone.
@@ -13,10 +14,13 @@ use super::{Store, StoreError};
 pub struct Shared {
     path: Arc<PathBuf>,
     inner: Arc<Mutex<Inner>>,
+    /// `None` where there is only one connection: to what is in memory.
+    reader: Option<Arc<Mutex<Inner>>>,
 }
 
 #[derive(Debug)]
 struct Inner {
+    open: fn(&Path) -> Result<Store, StoreError>,
     store: Option<Store>,
     last_error: Option<String>,
 }
@@ -27,17 +31,29 @@ impl Shared {
     pub fn new(store: Store) -> Self {
         Self {
             path: Arc::new(store.path().to_owned()),
-            inner: Arc::new(Mutex::new(Inner { store: Some(store), last_error: None })),
+            inner: Arc::new(Mutex::new(Inner { open: Store::open, store: Some(store), last_error: None })),
+            reader: None,
         }
     }
 
     /// For a database that may not open now; the first call tries.
     #[must_use]
     pub fn at(path: &Path) -> Self {
+        let inner = |open| Arc::new(Mutex::new(Inner { open, store: None, last_error: None }));
         Self {
             path: Arc::new(path.to_owned()),
-            inner: Arc::new(Mutex::new(Inner { store: None, last_error: None })),
+            inner: inner(Store::open),
+            reader: Some(inner(Store::open_to_read)),
         }
+    }
+
+    /// Runs a question, which may be long, on a thread that may block, beside what [`Self::run`] does.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = Self { inner: Arc::clone(self.reader.as_ref().unwrap_or(&self.inner)), ..self.clone() };
+        reader.run(move |store| call(store)).await
     }
 
     /// Runs `call` on a thread that may block.
@@ -78,7 +94,7 @@ impl Inner {
         call: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if self.store.is_none() {
-            self.store = Some(Store::open(path)?);
+            self.store = Some((self.open)(path)?);
         }
         match &mut self.store {
             Some(store) => {

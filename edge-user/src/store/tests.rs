@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -208,7 +209,8 @@ fn history_is_read_by_account_and_time_and_forgotten_by_age() {
     let query = HistoryQuery { account: "acme".to_owned(), from: at(60), to: at(240), limit: 10 };
     assert_eq!(store.history(&query).unwrap(), [row(1, "acme"), row(2, "acme"), row(3, "acme")]);
     assert_eq!(store.history(&HistoryQuery { limit: 1, ..query.clone() }).unwrap(), [row(1, "acme")]);
-    assert_eq!(store.prune_history(at(180)).unwrap(), 6);
+    assert!(!store.prune_history(at(180)).unwrap());
+    assert_eq!(store.history(&HistoryQuery { from: at(0), ..query.clone() }).unwrap(), [row(3, "acme")]);
     assert_eq!(store.history(&query).unwrap(), [row(3, "acme")]);
 }
 
@@ -332,4 +334,29 @@ fn a_database_that_was_removed_or_replaced_is_not_written_to_as_if_nothing_had_h
     }
     fs::rename(path.with_extension("old"), &path).unwrap();
     shared.run_blocking(|store| store.record(&entry("limit.set"))).unwrap();
+}
+
+/// A question that takes long keeps nobody waiting who writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_written_while_a_question_is_answered() {
+    let (_directory, path) = place();
+    let shared = Shared::at(&path);
+    shared.run(|store| store.record(&entry("limit.set"))).await.unwrap();
+    let (go_on, until) = std::sync::mpsc::channel::<()>();
+    let asking = tokio::spawn({
+        let shared = shared.clone();
+        async move {
+            let ask = move |store: &Store| {
+                until
+                    .recv_timeout(Duration::from_secs(20))
+                    .map(|()| store.audit(10).unwrap().len())
+                    .map_err(|_| StoreError::TaskDied { path: PathBuf::new() })
+            };
+            shared.read(ask).await
+        }
+    });
+    shared.run(|store| store.record(&entry("limit.unset"))).await.unwrap();
+    go_on.send(()).unwrap();
+    assert_eq!(asking.await.unwrap().unwrap(), 2);
+    assert!(shared.read(|store| store.read(|it| it.execute("DELETE FROM audit", []))).await.is_err());
 }
