@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use edge_ebpf::abi::{AccountCounters, Allowance, Class, Mode, Policy, policy_flag};
 
-use super::{faults, guard};
+use super::faults;
 use crate::alert::{Evidence, Finding};
 use crate::config::Config;
 use crate::dataplane::SourceUse;
@@ -28,9 +28,6 @@ pub(super) type Sources = BTreeMap<IpAddr, SourceUse>;
 pub(super) fn action(finding: &Finding, policy: Option<&Policy>, config: &Config, refused: u64) -> String {
     if let Some(text) = faults::action(finding) {
         return text;
-    }
-    if finding.rule == detect::SCANNING {
-        return guard::action(&config.detect.scanning);
     }
     if finding.rule == detect::CALLER_ID {
         return caller_id_action(policy, config.mode).to_owned();

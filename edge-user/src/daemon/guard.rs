@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::state::Daemon;
 use crate::api::types::{AuditEntry, Measure, MeasureKind};
-use crate::config::{Scanning, ScanningAction};
+use crate::config::{Config, Scanning, ScanningAction};
 use crate::detect::Scanner;
 
 /// In place of a person's name.
@@ -21,58 +21,82 @@ const MOST_BANS: usize = 10_000;
 impl Daemon {
     /// Bans what was found, where the configuration says so.
     pub(super) async fn ban_scanners(self: &Arc<Self>, found: &[Scanner], now: Timestamp) {
-        let (config, source_prefix) = {
-            let state = self.state();
-            (state.config.detect.scanning.clone(), state.config.ipv6_source_prefix)
-        };
-        if found.is_empty() || config.action != ScanningAction::Ban {
+        if found.is_empty() {
             return;
         }
         let _change = self.changes.lock().await;
-        let measures = {
-            let state = self.state();
+        let bans = {
+            let mut state = self.state();
+            let config = Arc::clone(&state.config);
+            if config.detect.scanning.action != ScanningAction::Ban {
+                return;
+            }
             let Some(kept) = &state.kept else {
                 return tracing::warn!("scanners cannot be banned while the database does not answer");
             };
-            bans(&config, source_prefix, found, &kept.measures, now)
+            let bans = bans(&config, found, &kept.measures, now);
+            let was_full = std::mem::replace(&mut state.bans_are_full, bans.left_out > 0);
+            if bans.left_out > 0 && !was_full {
+                tracing::warn!(
+                    most = MOST_BANS,
+                    "Edge has set as many bans as it may: no more scanners are banned"
+                );
+            }
+            bans
         };
-        if measures.is_empty() {
+        if bans.measures.is_empty() {
             return;
         }
-        for (ban, _) in &measures {
+        for (ban, _) in &bans.measures {
             tracing::warn!(prefix = ban.prefix, reason = ban.reason, "banned for a while");
         }
-        if let Err(error) = self.impose(measures).await {
+        if let Err(error) = self.impose(bans.measures).await {
             tracing::error!(%error, "scanners could not be banned");
         }
     }
 }
 
-/// What an alert about scanners says that Edge did.
-pub(super) fn action(config: &Scanning) -> String {
+/// What an alert about scanners says that Edge did; `is_full`: it has set as many bans as it may.
+pub(super) fn action(config: &Scanning, is_full: bool) -> String {
     match config.action {
         ScanningAction::Alert => "nothing: `detect.scanning.action` is `alert`; limits hold".to_owned(),
+        ScanningAction::Ban if is_full => {
+            format!(
+                "not all are banned: Edge has set {MOST_BANS} bans, and sets no more at once; limits hold"
+            )
+        }
         ScanningAction::Ban => format!("each is banned for {}", humantime::format_duration(config.ban_for)),
     }
 }
 
-/// Bans with their audit entries. What an operator has said about a source stays, and so does a ban that is on.
-fn bans(
-    config: &Scanning,
-    ipv6_source_prefix: u8,
-    found: &[Scanner],
-    in_force: &[Measure],
-    now: Timestamp,
-) -> Vec<(Measure, AuditEntry)> {
-    let Ok(expires_at) = now.checked_add(config.ban_for) else { return Vec::new() };
-    let set: BTreeSet<&str> = in_force.iter().map(|measure| measure.prefix.as_str()).collect();
+/// What Edge is to ban.
+#[derive(Debug, Default)]
+struct Bans {
+    /// With their audit entries.
+    measures: Vec<(Measure, AuditEntry)>,
+    /// Scanners that there is no ban left for.
+    left_out: usize,
+}
+
+/// What an operator has said about a source stays, be it of more than the source, and so does a ban that is on. Nor is
+/// the source of an account banned, whoever it was of when it was found.
+fn bans(config: &Config, found: &[Scanner], in_force: &[Measure], now: Timestamp) -> Bans {
+    let scanning = &config.detect.scanning;
+    let Ok(expires_at) = now.checked_add(scanning.ban_for) else { return Bans::default() };
+    let said: BTreeSet<&str> = in_force.iter().map(|measure| measure.prefix.as_str()).collect();
+    let allowed = in_force.iter().filter(|measure| measure.kind == MeasureKind::Allow);
+    let allowed = allowed.filter_map(|measure| measure.prefix.parse().ok());
+    let of_accounts = config.accounts.values().flat_map(|account| account.sources.iter().copied());
+    let spared: Vec<IpNet> = allowed.chain(of_accounts).collect();
     let own = in_force.iter().filter(|measure| measure.actor == EDGE).count();
     let ban = |scanner: &Scanner| {
-        let prefix = prefix_of(scanner.source, ipv6_source_prefix)?.to_string();
-        if set.contains(prefix.as_str()) {
+        let source = prefix_of(scanner.source, config.ipv6_source_prefix)?;
+        let is_spared = spared.iter().any(|net| net.contains(&source));
+        let prefix = source.to_string();
+        if is_spared || said.contains(prefix.as_str()) {
             return None;
         }
-        let window = humantime::format_duration(config.window);
+        let window = humantime::format_duration(scanning.window);
         let measure = Measure {
             prefix,
             kind: MeasureKind::Ban,
@@ -95,7 +119,10 @@ fn bans(
         };
         Some((measure, entry))
     };
-    found.iter().filter_map(ban).take(MOST_BANS.saturating_sub(own)).collect()
+    let mut measures: Vec<_> = found.iter().filter_map(ban).collect();
+    let left_out = measures.len().saturating_sub(MOST_BANS.saturating_sub(own));
+    measures.truncate(measures.len() - left_out);
+    Bans { measures, left_out }
 }
 
 /// What of an address is one source.
@@ -107,20 +134,19 @@ fn prefix_of(source: IpAddr, ipv6_source_prefix: u8) -> Option<IpNet> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::alert::Severity;
 
-    fn config() -> Scanning {
-        Scanning {
-            enabled: true,
-            action: ScanningAction::Ban,
-            threshold: 50,
-            window: Duration::from_mins(1),
-            ban_for: Duration::from_mins(10),
-            severity: Severity::Warning,
-        }
+    fn config() -> Config {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("edge.toml");
+        let text = "[[interfaces]]\nname = 'eth0'\n[detect.scanning]\naction = 'ban'\n[plans.open]\n\
+                    [accounts.acme]\nsources = ['203.0.113.0/24', '2001:db8:1::/64']\nplan = 'open'\n";
+        std::fs::write(&path, text).unwrap();
+        crate::config::load(&path).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    fn banned(found: &[Scanner], in_force: &[Measure]) -> Vec<(Measure, AuditEntry)> {
+        bans(&config(), found, in_force, Timestamp::UNIX_EPOCH).measures
     }
 
     fn scanner(source: &str) -> Scanner {
@@ -142,7 +168,7 @@ mod tests {
     #[test]
     fn a_ban_is_of_the_source_for_a_while_and_in_the_name_of_edge() {
         let found = [scanner("192.0.2.7"), scanner("2001:db8:5:6::")];
-        let bans = bans(&config(), 64, &found, &[], Timestamp::UNIX_EPOCH);
+        let bans = banned(&found, &[]);
         let prefixes: Vec<&str> = bans.iter().map(|(ban, _)| ban.prefix.as_str()).collect();
         assert_eq!(prefixes, ["192.0.2.7/32", "2001:db8:5:6::/64"]);
         let (ban, entry) = &bans[0];
@@ -153,16 +179,34 @@ mod tests {
 
     #[test]
     fn what_is_said_about_a_source_already_stays() {
-        let said = [measure("192.0.2.7/32", MeasureKind::Allow, "root")];
-        assert_eq!(bans(&config(), 64, &[scanner("192.0.2.7")], &said, Timestamp::UNIX_EPOCH), []);
+        for (prefix, kind) in [
+            ("192.0.2.7/32", MeasureKind::Allow),
+            ("192.0.2.0/24", MeasureKind::Allow),
+            ("192.0.2.7/32", MeasureKind::Ban),
+        ] {
+            let said = [measure(prefix, kind, "root")];
+            assert_eq!(banned(&[scanner("192.0.2.7")], &said), [], "{prefix}");
+        }
+        let wider = [measure("192.0.2.0/24", MeasureKind::Ban, "root")];
+        assert_eq!(banned(&[scanner("192.0.2.7")], &wider).len(), 1, "it may end sooner");
+    }
+
+    #[test]
+    fn a_source_that_is_an_accounts_by_now_is_not_banned() {
+        let found = [scanner("203.0.113.7"), scanner("2001:db8:1::"), scanner("2001:db8:1:1::")];
+        let bans = banned(&found, &[]);
+        let prefixes: Vec<&str> = bans.iter().map(|(ban, _)| ban.prefix.as_str()).collect();
+        assert_eq!(prefixes, ["2001:db8:1:1::/64"]);
     }
 
     #[test]
     fn edge_bans_only_so_many() {
         let full = vec![measure("198.51.100.1/32", MeasureKind::Ban, EDGE); MOST_BANS - 1];
         let found = [scanner("192.0.2.7"), scanner("192.0.2.8")];
-        assert_eq!(bans(&config(), 64, &found, &full, Timestamp::UNIX_EPOCH).len(), 1);
+        let bans = bans(&config(), &found, &full, Timestamp::UNIX_EPOCH);
+        assert_eq!((bans.measures.len(), bans.left_out), (1, 1));
+        assert!(action(&config().detect.scanning, bans.left_out > 0).starts_with("not all are banned"));
         let by_hand = vec![measure("198.51.100.1/32", MeasureKind::Ban, "root"); MOST_BANS];
-        assert_eq!(bans(&config(), 64, &found, &by_hand, Timestamp::UNIX_EPOCH).len(), 2);
+        assert_eq!(banned(&found, &by_hand).len(), 2);
     }
 }

@@ -124,6 +124,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
         records: Records::default(),
         messages: Messages::default(),
         book: Book::new(remembered.open),
+        bans_are_full: false,
         refused_at_opening: BTreeMap::new(),
         drift: clock::Drift::default(),
         last: None,

@@ -101,6 +101,8 @@ pub(super) struct State {
     pub(super) messages: Messages,
     /// Open alerts.
     pub(super) book: Book,
+    /// Edge has set as many bans as it may: scanners that it finds are not banned.
+    pub(super) bans_are_full: bool,
     /// Messages refused to the account when an alert opened.
     pub(super) refused_at_opening: BTreeMap<Key, u64>,
     /// How far the wall clock was set.

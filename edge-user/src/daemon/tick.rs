@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::state::{Daemon, Kept, Reading, State};
-use super::{clock, describe, minute, rates, systemd};
+use super::{clock, describe, guard, minute, rates, systemd};
 use crate::alert::{Alert, Signal};
 use crate::dataplane::DataplaneError;
 use crate::detect::{self, AccountSnapshot, Snapshot};
@@ -162,8 +162,11 @@ impl Daemon {
         };
         let mut state = self.state();
         let alerts = {
-            let State { book, installed, last, refused_at_opening, config, .. } = &mut *state;
+            let State { book, installed, last, refused_at_opening, config, bans_are_full, .. } = &mut *state;
             book.step(signals, now, |finding| {
+                if finding.rule == detect::SCANNING {
+                    return guard::action(&config.detect.scanning, *bans_are_full);
+                }
                 let policy = installed.get(&finding.account).map(|account| &account.policy);
                 let counters = last.as_ref().and_then(|it| it.snapshot.accounts.get(&finding.account));
                 let refused = counters.map_or(0, |account| describe::refused(&account.counters));
@@ -309,6 +312,7 @@ impl Daemon {
             let more = [
                 store.prune_history(of_history)?,
                 store.prune_alerts(of_history)?,
+                store.prune_audit(of_history)?,
                 store.prune_records(of_records, records.max_rows)?,
             ];
             Ok(more.contains(&true))

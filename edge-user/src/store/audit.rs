@@ -1,14 +1,27 @@
-//! Who changed what, when and why. Entries are only ever added.
+//! Who changed what, when and why. What people did stays for ever; what Edge did by itself, for which packets may be the
+//! cause, stays as long as the history does.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Store, StoreError, from_us, to_i64, to_us};
+use super::{BATCH, Store, StoreError, from_us, to_i64, to_us};
 use crate::api::types::AuditEntry;
 
 impl Store {
     /// Adds an entry for something that leaves no other trace here: a reload, a detach.
     pub fn record(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
         self.write(|transaction| insert(transaction, entry))
+    }
+
+    /// Forgets a batch of what Edge itself did before a moment; whether there may be more.
+    pub fn prune_audit(&mut self, before: Timestamp) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let delete = format!(
+                "DELETE FROM audit WHERE seq IN
+                 (SELECT seq FROM audit WHERE actor = 'edge' AND at_us < ?1 LIMIT {BATCH})"
+            );
+            Ok(transaction.prepare_cached(&delete)?.execute([to_us(before)])? == BATCH)
+        })
     }
 
     /// The latest entries, newest first.

@@ -134,6 +134,7 @@ const STEPS: &[M<'static>] = &[
     ) STRICT;
     CREATE INDEX messages_by_time ON messages (submitted_at_us);",
     ),
+    M::up("CREATE INDEX audit_of_edge ON audit (at_us) WHERE actor = 'edge';"),
 ];
 
 pub(super) const MIGRATIONS: Migrations<'static> = Migrations::from_slice(STEPS);

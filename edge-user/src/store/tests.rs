@@ -360,3 +360,16 @@ async fn a_database_is_written_while_a_question_is_answered() {
     assert_eq!(asking.await.unwrap().unwrap(), 2);
     assert!(shared.read(|store| store.read(|it| it.execute("DELETE FROM audit", []))).await.is_err());
 }
+
+#[test]
+fn what_edge_did_goes_by_age_and_what_people_did_stays() {
+    let mut store = Store::in_memory().unwrap();
+    for (actor, second) in [("edge", 1), ("root", 1), ("edge", 60)] {
+        store
+            .record(&AuditEntry { actor: actor.to_owned(), at: at(second), ..entry("measure.set") })
+            .unwrap();
+    }
+    assert!(!store.prune_audit(at(60)).unwrap());
+    let left: Vec<_> = store.audit(10).unwrap().into_iter().map(|it| (it.actor, it.at)).collect();
+    assert_eq!(left, [("edge".to_owned(), at(60)), ("root".to_owned(), at(1))]);
+}
