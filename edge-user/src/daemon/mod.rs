@@ -13,6 +13,7 @@
 mod binds;
 mod calls;
 mod change;
+mod changes;
 mod clock;
 mod control;
 mod describe;

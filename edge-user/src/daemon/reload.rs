@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::change::kernel_error;
+use super::changes::{changes, of_commands, secrets};
 use super::reconcile::{ReconcileError, dry_run, reconcile, shortened};
 use super::state::{Daemon, Kernel};
 use super::{clock, systemd, watch};
 use crate::api::types::{ApiError, AuditEntry, PlanView};
 use crate::config::{self, Config};
-use crate::reconcile::Plan;
 use crate::webhook::Endpoint;
 
 impl Daemon {
@@ -18,14 +18,17 @@ impl Daemon {
         let daemon = Arc::clone(self);
         let planned = tokio::task::spawn_blocking(move || {
             let path = path.map_or_else(|| daemon.config_path.clone(), Into::into);
-            let (config, _) = read(&path)?;
+            let (config, endpoints) = read(&path)?;
             let (before, kept) = {
                 let state = daemon.state();
                 (state.config.clone(), state.kept.clone())
             };
+            let mut said = of_commands(&before, &config, kept.as_ref())?;
+            said.extend(secrets(&daemon.deliverer.other_secrets(&endpoints)));
             let (plan, _) = dry_run(&mut daemon.kernel(), &config, kept.as_ref())
                 .map_err(|error| kernel_error(&error))?;
-            Ok(PlanView { changes: changes(&plan, &before, &config), applied: false, failed: Vec::new() })
+            let changes = changes(&plan, &before, &config, said);
+            Ok(PlanView { changes, applied: false, failed: Vec::new() })
         });
         planned.await.unwrap_or_else(|error| Err(died(&error)))
     }
@@ -87,15 +90,18 @@ impl Daemon {
             let state = self.state();
             (state.config.clone(), state.kept.clone())
         };
-        let applied = reconcile(&mut kernel, &config, kept.as_ref()).and_then(|applied| {
-            // A person has looked: ports that fell back to drop may try again.
-            kernel.accounts.arm_refusals(clock::clocks().monotonic_ns)?;
-            Ok(applied)
-        });
+        let mut said = of_commands(&before, &config, kept.as_ref())?;
+        said.extend(secrets(&self.deliverer.other_secrets(&endpoints)));
+        let applied =
+            reconcile(&mut kernel, &config, kept.as_ref()).and_then(|applied| {
+                // A person has looked: ports that fell back to drop may try again.
+                kernel.accounts.arm_refusals(clock::clocks().monotonic_ns)?;
+                Ok(applied)
+            });
         let (plan, installed) = applied.map_err(|error| self.go_back(&mut kernel, &error))?;
         let failed = self.take_interfaces(&mut kernel, &before, &config)?;
         self.deliverer.reload(endpoints);
-        let changes = changes(&plan, &before, &config);
+        let changes = changes(&plan, &before, &config, said);
         let mut state = self.state();
         state.put_in_place(installed);
         state.detectors.reconfigure(&config.detect);
@@ -174,7 +180,7 @@ pub(super) fn endpoints(config: &Config) -> (Vec<Endpoint>, Vec<String>) {
     (endpoints, problems)
 }
 
-fn invalid(problems: Vec<String>) -> ApiError {
+pub(super) fn invalid(problems: Vec<String>) -> ApiError {
     let count = problems.len();
     let mut error = ApiError::new(
         "invalid_config",
@@ -183,39 +189,6 @@ fn invalid(problems: Vec<String>) -> ApiError {
     );
     error.problems = problems;
     error
-}
-
-/// Changes of the kernel, then those of the daemon itself.
-fn changes(plan: &Plan, before: &Config, after: &Config) -> Vec<String> {
-    let mut lines = plan.lines();
-    for interface in &after.interfaces {
-        if !before.interfaces.contains(interface) {
-            lines.push(format!("+ interface {} ({:?})", interface.name, interface.xdp_mode).to_lowercase());
-        }
-    }
-    for interface in &before.interfaces {
-        if !after.interfaces.iter().any(|it| it.name == interface.name) {
-            lines.push(format!("- interface {}", interface.name));
-        }
-    }
-    if before.detect != after.detect {
-        lines.push("~ detectors".to_owned());
-    }
-    if before.webhooks != after.webhooks {
-        lines.push("~ webhooks".to_owned());
-    }
-    for (what, differs) in [
-        ("metrics.listen", before.metrics_listen != after.metrics_listen),
-        ("paths", before.paths != after.paths),
-    ] {
-        if differs {
-            lines.push(format!("! {what} takes effect with the next start of edged"));
-        }
-    }
-    if before.capacity != after.capacity {
-        lines.push("! capacity takes effect after `edgectl detach` and a new start".to_owned());
-    }
-    lines
 }
 
 /// The error with every problem, for the status and the audit.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
+use super::changes::{dead_measures, orphans};
 use super::faults::Faults;
 use super::messages::Messages;
 use super::rates::Rates;
@@ -79,6 +80,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let (plan, in_place) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
     let changes = plan.lines();
     log_lines(&changes);
+    tell_idle(remembered.kept.as_ref(), &config);
     attach(&mut kernel.interfaces, &config).inspect_err(|_| {
         // A first start that fails leaves nothing behind: what it made nobody would look after. Where there was something
         // before, that goes on.
@@ -97,13 +99,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let clock: Clock = Arc::new(clock::now);
     let deliverer = Deliverer::new(endpoints, store.clone(), clock, Retry::standard())?;
 
-    let mut detectors = Detectors::new(&config.detect);
-    if let Some(value) = remembered.detectors
-        && let Err(error) = detectors.restore(value)
-    {
-        tracing::warn!(%error, "baselines start anew");
-    }
-    detectors.adopt(remembered.open.iter().map(|alert| &alert.finding), now);
+    let detectors = detectors(&config, remembered.detectors, &remembered.open, now);
     let mut faults = Faults::default();
     faults.adopt(remembered.open.iter().map(|alert| &alert.finding), now);
 
@@ -220,6 +216,37 @@ fn attach(interfaces: &mut Interfaces, config: &Config) -> Result<(), DaemonErro
     watch::log_changes(&interfaces.set(&config.interfaces));
     let failed: Vec<String> = interfaces.failures().into_values().collect();
     if failed.is_empty() { Ok(()) } else { Err(DaemonError::Interfaces(failed)) }
+}
+
+/// Detectors that go on where those of the daemon before ended.
+fn detectors(
+    config: &Config,
+    kept: Option<serde_json::Value>,
+    open: &[Alert],
+    now: jiff::Timestamp,
+) -> Detectors {
+    let mut detectors = Detectors::new(&config.detect);
+    if let Some(value) = kept
+        && let Err(error) = detectors.restore(value)
+    {
+        tracing::warn!(%error, "baselines start anew");
+    }
+    detectors.adopt(open.iter().map(|alert| &alert.finding), now);
+    detectors
+}
+
+/// What was set by command and holds for nobody.
+fn tell_idle(kept: Option<&Kept>, config: &Config) {
+    let Some(kept) = kept else { return };
+    for orphan in orphans(kept, config) {
+        tracing::warn!("{orphan} holds for nobody: there is no such account");
+    }
+    for measure in dead_measures(kept, config) {
+        tracing::warn!(
+            prefix = measure.prefix,
+            "holds for nobody: less than an IPv6 source (`ipv6_source_prefix`)"
+        );
+    }
 }
 
 fn tell_adoption(adoption: &Adoption) {

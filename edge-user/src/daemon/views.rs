@@ -17,6 +17,7 @@ use crate::config::{Account, Config, Origin, Trunk, XdpModeRequest};
 use crate::dataplane::InterfaceState;
 use crate::rate::Rate;
 use crate::reconcile::{InstalledAccount, set_by_command};
+use crate::store::LimitOverride;
 
 impl Daemon {
     /// `GET /v1/status`.
@@ -181,18 +182,24 @@ impl Daemon {
         }
     }
 
-    /// `GET /v1/limits`: those that are set, of one account or of all.
+    /// `GET /v1/limits`: those that are set, of one account or of all; with them those set by command for accounts that
+    /// there are not.
     pub(super) fn limit_views(&self, only: Option<&str>) -> Result<Vec<LimitView>, ApiError> {
         let state = self.state();
-        if let Some(name) = only {
+        let is_meant = |name: &String| only.is_none_or(|only| only == name);
+        let set = state.kept.iter().flat_map(|kept| &kept.limits);
+        let orphans =
+            set.filter(|set| is_meant(&set.account) && !state.config.accounts.contains_key(&set.account));
+        let orphans: Vec<LimitView> = orphans.map(orphan_view).collect();
+        if let Some(name) = only.filter(|_| orphans.is_empty()) {
             account(&state.config, name)?;
         }
-        let accounts = state.config.accounts.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+        let accounts = state.config.accounts.iter().filter(|(name, _)| is_meant(name));
         let of_account = |(name, account): (&String, &Account)| {
             pairs().map(|(scope, class)| state.limit_view(name, account, scope, *class)).collect::<Vec<_>>()
         };
         let unset = Origin::Unset.to_string();
-        Ok(accounts.flat_map(of_account).filter(|view| view.origin != unset).collect())
+        Ok(accounts.flat_map(of_account).filter(|view| view.origin != unset).chain(orphans).collect())
     }
 
     /// One limit in force; `unknown_account`.
@@ -273,6 +280,18 @@ pub(super) fn account<'a>(config: &'a Config, name: &str) -> Result<&'a Account,
             "`edgectl accounts list` lists them",
         )
     })
+}
+
+/// A limit that holds once there is its account.
+fn orphan_view(set: &LimitOverride) -> LimitView {
+    LimitView {
+        account: set.account.clone(),
+        scope: set.scope,
+        class: set.class.clone(),
+        limit: set.limit.clone(),
+        origin: "override, no such account".to_owned(),
+        change: Some(set.change.clone()),
+    }
 }
 
 /// The limit of an account that is not configured any more.

@@ -76,6 +76,12 @@ impl Endpoint {
         &self.name
     }
 
+    /// Whether both sign alike: whether they have the same secrets, in the same order.
+    pub(super) fn signs_like(&self, other: &Self) -> bool {
+        let signed = |endpoint: &Self| endpoint.sign("msg", 0, b"").ok();
+        signed(self) == signed(other)
+    }
+
     /// Value of `webhook-signature`: one signature a secret, so that a receiver that knows only the old or only
     /// the new one accepts it while secrets are rotated.
     pub(super) fn sign(

@@ -213,6 +213,16 @@ impl Deliverer {
         self.wake();
     }
 
+    /// Those of these endpoints that are in use with other secrets, by name.
+    #[must_use]
+    pub fn other_secrets(&self, endpoints: &[Endpoint]) -> Vec<String> {
+        let in_use = lock(&self.inner.endpoints);
+        let differs = |endpoint: &&Endpoint| {
+            in_use.get(&endpoint.name).is_some_and(|before| !before.signs_like(endpoint))
+        };
+        endpoints.iter().filter(differs).map(|endpoint| endpoint.name.clone()).collect()
+    }
+
     /// Sends one signed test message past the outbox; `None` when no endpoint has that name.
     pub async fn test(&self, endpoint: &str) -> Option<TestWebhookResult> {
         let inner = &self.inner;

@@ -47,7 +47,8 @@ pub struct LimitView {
     pub class: String,
     /// In the rate syntax.
     pub limit: String,
-    /// `plan NAME`, `account` (its own file) or `override` (set by command).
+    /// `plan NAME`, `account` (its own file), `override` (set by command), or `override, no such account`: it holds once
+    /// there is one of that name.
     pub origin: String,
     /// For an override: who set it, when, why, until when.
     pub change: Option<LimitChange>,
