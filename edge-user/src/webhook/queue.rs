@@ -75,9 +75,8 @@ impl Queue {
     pub(super) fn stage(&mut self, alerts: &[Alert], deliveries: &[Delivery]) {
         self.unsaved.alerts.extend(alerts.iter().map(|alert| (alert.id.clone(), alert.clone())));
         for delivery in deliveries {
-            self.unsaved.deliveries.insert(delivery.id.clone(), delivery.clone());
+            self.unsaved.note(delivery.clone());
         }
-        self.unsaved.bound();
     }
 
     /// Lets pending deliveries be sent.
@@ -204,7 +203,8 @@ impl Queue {
         std::mem::take(&mut self.unsaved)
     }
 
-    /// Gives back what could not be written. What has changed since then is newer and stays.
+    /// Gives back what could not be written. What has changed since then is newer and stays. Only here is it bounded: while
+    /// the database is well, all of it is written.
     pub(super) fn put_back(&mut self, batch: Batch) {
         for (id, alert) in batch.alerts {
             self.unsaved.alerts.entry(id).or_insert(alert);
@@ -292,7 +292,6 @@ impl Batch {
 
     fn note(&mut self, delivery: Delivery) {
         self.deliveries.insert(delivery.id.clone(), delivery);
-        self.bound();
     }
 
     /// Forgets the oldest; what is pending is still sent, but would not survive a crash.

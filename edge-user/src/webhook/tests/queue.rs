@@ -159,6 +159,9 @@ fn what_is_not_saved_is_bounded_and_a_newer_state_is_never_replaced_by_an_older_
 
     let many: Vec<_> = (0..2 * MAX_UNSAVED).map(|number| delivery(number, "a", Phase::Opened, 0)).collect();
     queue.stage(&[alert("a", Phase::Opened)], &many);
+    let batch = queue.take_unsaved();
+    assert_eq!(batch.deliveries.len(), many.len(), "while the database is well, all of it is written");
+    queue.put_back(batch);
     assert_eq!(queue.unsaved(), MAX_UNSAVED);
     assert_eq!(queue.take_unsaved().alerts.len(), 1);
 }
