@@ -214,7 +214,7 @@ impl Daemon {
         let daemon = Arc::clone(self);
         let planned = tokio::task::spawn_blocking(move || {
             let config = daemon.state().config.clone();
-            dry_run(&mut daemon.kernel(), &config, Some(&kept)).map(drop)
+            dry_run(&mut daemon.kernel(), &config, Some(&kept), &daemon.believed_clocks()).map(drop)
         });
         match planned.await {
             Ok(result) => result.map_err(|error| kernel_error(&error)),

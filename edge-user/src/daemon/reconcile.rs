@@ -37,8 +37,9 @@ pub(super) fn reconcile(
     kernel: &mut Kernel,
     config: &Config,
     kept: Option<&Kept>,
+    clocks: &Clocks,
 ) -> Result<(Plan, InPlace), ReconcileError> {
-    let (plan, installed) = dry_run(kernel, config, kept)?;
+    let (plan, installed) = dry_run(kernel, config, kept, clocks)?;
     kernel.accounts.apply(&plan)?;
     let in_place = InPlace { accounts: installed.accounts, trunks: installed.trunks }.after(&plan);
     Ok((plan, in_place))
@@ -58,9 +59,10 @@ pub(super) fn dry_run(
     kernel: &mut Kernel,
     config: &Config,
     kept: Option<&Kept>,
+    clocks: &Clocks,
 ) -> Result<(Plan, Installed), ReconcileError> {
     let mut installed = kernel.accounts.read()?;
-    let mut desired = desired(config, kept, &installed, &clock::clocks());
+    let mut desired = desired(config, kept, &installed, clocks);
     // A walk of a large map, for the few plans in which accounts come.
     if desired.accounts.keys().any(|name| !installed.accounts.contains_key(name)) {
         installed.held = kernel.accounts.held(&installed.accounts)?;
@@ -98,6 +100,12 @@ fn is_suspended(policy: &Policy) -> bool {
 }
 
 impl Daemon {
+    /// Both clocks, the wall clock as far as it is believed: what was set for a while ends by them.
+    pub(super) fn believed_clocks(&self) -> Clocks {
+        let clocks = clock::clocks();
+        Clocks { wall: self.believed(clocks.wall), ..clocks }
+    }
+
     /// Brings the kernel to the configuration in force and what was set by command; where that fails, the tick tries
     /// again. Blocks.
     pub(super) fn reconcile_now(&self) -> Result<Plan, ReconcileError> {
@@ -110,7 +118,7 @@ impl Daemon {
             let state = self.state();
             (state.config.clone(), state.kept.clone())
         };
-        let reconciled = reconcile(kernel, &config, kept.as_ref());
+        let reconciled = reconcile(kernel, &config, kept.as_ref(), &self.believed_clocks());
         let mut state = self.state();
         match reconciled {
             Ok((plan, in_place)) => {

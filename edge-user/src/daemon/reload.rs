@@ -25,7 +25,7 @@ impl Daemon {
             };
             let mut said = of_commands(&before, &config, kept.as_ref())?;
             said.extend(secrets(&daemon.deliverer.other_secrets(&endpoints)));
-            let (plan, _) = dry_run(&mut daemon.kernel(), &config, kept.as_ref())
+            let (plan, _) = dry_run(&mut daemon.kernel(), &config, kept.as_ref(), &daemon.believed_clocks())
                 .map_err(|error| kernel_error(&error))?;
             let changes = changes(&plan, &before, &config, said);
             Ok(PlanView { changes, applied: false, failed: Vec::new() })
@@ -93,7 +93,7 @@ impl Daemon {
         let mut said = of_commands(&before, &config, kept.as_ref())?;
         said.extend(secrets(&self.deliverer.other_secrets(&endpoints)));
         let applied =
-            reconcile(&mut kernel, &config, kept.as_ref()).and_then(|applied| {
+            reconcile(&mut kernel, &config, kept.as_ref(), &self.believed_clocks()).and_then(|applied| {
                 // A person has looked: ports that fell back to drop may try again.
                 kernel.accounts.arm_refusals(clock::clocks().monotonic_ns)?;
                 Ok(applied)

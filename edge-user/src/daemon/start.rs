@@ -77,7 +77,7 @@ pub(super) async fn start(config: Config) -> Result<Started, DaemonError> {
     let store = Shared::at(&config.paths.database);
     let remembered = remember(&store).await;
     let mut kernel = Kernel { accounts, interfaces };
-    let (plan, in_place) = reconcile(&mut kernel, &config, remembered.kept.as_ref())?;
+    let (plan, in_place) = reconcile(&mut kernel, &config, remembered.kept.as_ref(), &clock::clocks())?;
     let changes = plan.lines();
     log_lines(&changes);
     tell_idle(remembered.kept.as_ref(), &config);

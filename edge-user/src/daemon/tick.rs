@@ -38,7 +38,7 @@ pub(super) async fn run(daemon: Arc<Daemon>) {
         daemon.turn(now).await;
         if is_pruning || ticks % PRUNE_EVERY_TICKS == PRUNE_EVERY_TICKS / 2 {
             // What is gone does not come back when a clock that ran ahead is put right.
-            is_pruning = daemon.prune(now.min(daemon.steady())).await;
+            is_pruning = daemon.prune(daemon.believed(now)).await;
         }
         ticks += 1;
         systemd::alive();
@@ -50,7 +50,7 @@ impl Daemon {
     /// counted after their first reading.
     pub(super) async fn turn(self: &Arc<Self>, now: Timestamp) {
         self.notice_clock(now);
-        self.expire(now).await;
+        self.expire(self.believed(now)).await;
         self.sweep().await;
         self.look(now).await;
         self.keep_records().await;
@@ -59,9 +59,27 @@ impl Daemon {
     /// A clock that was set changes what is due when; nothing else was meant.
     fn notice_clock(&self, now: Timestamp) {
         let steady = self.steady();
-        let Some(by) = self.state().drift.look(now, steady) else { return };
-        tracing::warn!(by = format!("{by:#}"), "the clock was set");
+        let (by, is_doubted, has_held) = {
+            let drift = &mut self.state().drift;
+            let by = drift.look(now, steady);
+            let has_held = drift.has_held(steady);
+            (by, drift.is_doubted(), has_held)
+        };
+        if has_held {
+            tracing::warn!(
+                "the time that the clock was set to has held: what is over by it ends, and is forgotten"
+            );
+        }
+        let Some(by) = by else { return };
+        let what =
+            if is_doubted { ": nothing ends by the new time before that has held for a minute" } else { "" };
+        tracing::warn!(by = format!("{by:#}"), "the clock was set{what}");
         self.deliverer.clock_was_set(by);
+    }
+
+    /// The time by which what was set for a while ends, and what is old is forgotten.
+    pub(super) fn believed(&self, now: Timestamp) -> Timestamp {
+        self.state().drift.believed(now)
     }
 
     /// Keeps what the detectors have learnt.
