@@ -42,7 +42,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 pub use reconcile::ReconcileError;
 
@@ -81,6 +82,14 @@ pub enum DaemonError {
     /// The HTTP client of webhooks: TLS.
     #[error("webhooks cannot be sent: {0}")]
     HttpClient(#[from] reqwest::Error),
+    /// A part of the daemon ended before it was told to.
+    #[error(
+        "the {0} ended before edged was told to; limits stay in force, and the next start goes on from here"
+    )]
+    Ended(&'static str),
+    /// A part of the daemon died.
+    #[error("a part of the daemon died: {0}; limits stay in force, and the next start goes on from here")]
+    Died(#[from] JoinError),
     /// Signals, the ring buffer, a listener.
     #[error("cannot {doing}: {source}")]
     System {
@@ -110,20 +119,28 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let shutdown = daemon.shutdown.clone();
     let api =
         server::serve(listener, Arc::new(Handle(Arc::clone(&daemon))), shutdown.clone().cancelled_owned());
-    tasks.spawn(say("control API", api));
-    tasks.spawn(say("metrics", metrics::serve(metrics_listener, Arc::clone(&daemon), shutdown.clone())));
+    let served = metrics::serve(metrics_listener, Arc::clone(&daemon), shutdown.clone());
+    tasks.spawn(part("control API", say("control API", api)));
+    tasks.spawn(part("metrics", say("metrics", served)));
     daemon.turn(clock::now()).await;
-    tasks.spawn(tick::run(Arc::clone(&daemon)));
-    tasks.spawn(watch::interfaces(Arc::clone(&daemon)));
-    tasks.spawn(watch::prefixes(Arc::clone(&daemon), prefixes));
-    tasks.spawn(watch::events(Arc::clone(&daemon), events));
-    tasks.spawn(waiting::take(Arc::clone(&daemon), records, "call records", Daemon::take_records));
-    tasks.spawn(waiting::take(Arc::clone(&daemon), messages, "records of messages", Daemon::take_messages));
-    tasks.spawn(slots::run(Arc::clone(&daemon)));
-    tasks.spawn(watch::entries(Arc::clone(&daemon)));
+    let of = || Arc::clone(&daemon);
+    tasks.spawn(part("tick", tick::run(of())));
+    tasks.spawn(part("watch over interfaces", watch::interfaces(of())));
+    tasks.spawn(part("turn of called prefixes", watch::prefixes(of(), prefixes)));
+    tasks.spawn(part("reading of events", watch::events(of(), events)));
+    tasks.spawn(part(
+        "reading of call records",
+        waiting::take(of(), records, "call records", Daemon::take_records),
+    ));
+    tasks.spawn(part(
+        "reading of records of messages",
+        waiting::take(of(), messages, "records of messages", Daemon::take_messages),
+    ));
+    tasks.spawn(part("comparison of slots with calls", slots::run(of())));
+    tasks.spawn(part("count of entries", watch::entries(of())));
     let deliverer = daemon.deliverer.clone();
     let until = shutdown.clone();
-    tasks.spawn(async move { deliverer.run(until).await });
+    tasks.spawn(part("sending of alerts", async move { deliverer.run(until).await }));
     if let Some(logs) = logs {
         // Ends with the runtime.
         tokio::spawn(say("log lines of the programs", logs.forward()));
@@ -133,25 +150,41 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     tracing::info!(socket = %config.paths.socket.display(), metrics = %address, "ready: {summary}");
     systemd::ready(&summary);
 
-    loop {
+    let result = loop {
         tokio::select! {
             _ = hangup.recv() => {
                 // Refusals are logged, audited and in the status.
                 let _ = daemon.reload("SIGHUP").await;
             }
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = shutdown.cancelled() => break,
-            Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a part of the daemon died; limits stay in force, edged ends");
-                    break;
-                }
-            }
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            () = shutdown.cancelled() => break Ok(()),
+            Some(ended) = tasks.join_next() => break too_early(ended, &shutdown),
         }
+    };
+    if let Err(error) = &result {
+        tracing::error!(%error, "edged ends");
     }
     stop(&daemon, tasks).await;
-    Ok(())
+    result
+}
+
+/// What the end of a part means for the daemon, whose service manager starts it again when it fails: no part is to end
+/// before all are told to.
+fn too_early(
+    ended: Result<&'static str, JoinError>,
+    shutdown: &CancellationToken,
+) -> Result<(), DaemonError> {
+    match ended? {
+        _ if shutdown.is_cancelled() => Ok(()),
+        name => Err(DaemonError::Ended(name)),
+    }
+}
+
+/// A task that says which part it was when it has ended.
+async fn part(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the answer of `run`")]
@@ -160,7 +193,7 @@ fn stopped_at_start() -> Result<(), DaemonError> {
     Ok(())
 }
 
-async fn stop(daemon: &Arc<Daemon>, mut tasks: JoinSet<()>) {
+async fn stop(daemon: &Arc<Daemon>, mut tasks: JoinSet<&'static str>) {
     systemd::stopping();
     daemon.shutdown.cancel();
     while tasks.join_next().await.is_some() {}
@@ -185,5 +218,27 @@ fn signals() -> Result<(Signal, Signal, Signal), DaemonError> {
 async fn say(what: &'static str, task: impl Future<Output = io::Result<()>>) {
     if let Err(error) = task.await {
         tracing::error!(%error, "{what} ended");
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_dies_before_the_end_is_a_failure_of_the_daemon() {
+        let (going_on, ending) = (CancellationToken::new(), CancellationToken::new());
+        ending.cancel();
+        let mut tasks = JoinSet::new();
+        for shutdown in [&going_on, &ending] {
+            tasks.spawn(part("tick", async {}));
+            let ended = too_early(tasks.join_next().await.unwrap(), shutdown);
+            let is_failure = matches!(ended, Err(DaemonError::Ended("tick")));
+            assert_eq!(is_failure, !shutdown.is_cancelled());
+            tasks.spawn(part("tick", async { panic!("on purpose") }));
+            let died = too_early(tasks.join_next().await.unwrap(), shutdown);
+            assert!(matches!(died, Err(DaemonError::Died(_))));
+        }
     }
 }
