@@ -15,6 +15,7 @@ use crate::api::control::Actor;
 use crate::api::types::{ApiError, AuditEntry, CallStats, DropSlot, LiveCall, LiveCallQuery, StatsQuery};
 use crate::config::{Numbers, UNKNOWN_ACCOUNT};
 use crate::dataplane::{Clocks, DataplaneError};
+use crate::store::Store;
 
 /// Calls of a list when the caller does not say how many, and at most.
 const DEFAULT_LIMIT: u32 = 100;
@@ -80,9 +81,7 @@ impl Daemon {
     /// `GET /v1/calls/stats`.
     pub(super) async fn call_stats(&self, query: &StatsQuery) -> Result<Vec<CallStats>, ApiError> {
         let (account, since) = (query.account.clone(), query.since);
-        if let Some(name) = &account {
-            views::account(&self.state().config, name)?;
-        }
+        self.check_recorded(account.as_deref(), Store::has_calls_of).await?;
         let read = self.store.read(move |store| store.call_figures(account.as_deref(), since)).await;
         let figures = read.map_err(|error| store_error(&error.to_string()))?;
         Ok(figures.iter().map(|(account, figures)| figures.stats(account)).collect())

@@ -294,16 +294,24 @@ fn prefix(text: &str, ipv6_source_prefix: u8) -> Result<IpNet, ApiError> {
     Ok(prefix)
 }
 
-/// A prefix, or a single address as the prefix of its full length; host bits are cut off.
+/// A prefix without host bits, or a single address as the prefix of its full length.
 fn parse_prefix(text: &str) -> Result<IpNet, ApiError> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    parsed.map(|net| net.trunc()).map_err(|_| {
+    let net = parsed.map_err(|_| {
         ApiError::new(
             "invalid_prefix",
             format!("`{text}` is neither an address nor a prefix"),
             "write for example 203.0.113.7, 203.0.113.0/24 or 2001:db8::/64",
         )
-    })
+    })?;
+    if net == net.trunc() {
+        return Ok(net);
+    }
+    Err(ApiError::new(
+        "invalid_prefix",
+        format!("`{text}` has bits beyond its prefix"),
+        format!("{} is the prefix, {} the one address", net.trunc(), net.addr()),
+    ))
 }
 
 pub(super) fn expiry(now: Timestamp, for_secs: Option<u64>) -> Result<Option<Timestamp>, ApiError> {
@@ -335,9 +343,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_the_prefix_of_its_full_length_and_host_bits_go() {
+    fn an_address_is_the_prefix_of_its_full_length_and_host_bits_are_refused() {
         assert_eq!(parse_prefix("203.0.113.7").unwrap().to_string(), "203.0.113.7/32");
-        assert_eq!(parse_prefix("203.0.113.7/24").unwrap().to_string(), "203.0.113.0/24");
+        assert_eq!(parse_prefix("203.0.113.0/24").unwrap().to_string(), "203.0.113.0/24");
+        let meant = parse_prefix("203.0.113.7/24").unwrap_err();
+        assert_eq!(meant.code, "invalid_prefix");
+        assert!(meant.advice.contains("203.0.113.0/24 is the prefix"), "{meant:?}");
         assert_eq!(parse_prefix("2001:db8::1").unwrap().to_string(), "2001:db8::1/128");
         let refused = parse_prefix("acme").unwrap_err();
         assert_eq!((refused.code.as_str(), refused.http_status()), ("invalid_prefix", 422));

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use super::change::store_error;
 use super::state::Daemon;
-use super::{clock, watch};
+use super::{clock, views, watch};
+use crate::alert::Alert;
 use crate::api::control::{Actor, Control};
 use crate::api::types::{
     AccountDetail, AccountSummary, AlertQuery, AlertView, ApiError, AuditEntry, AuditQuery, CallRow,
-    CallStats, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery, LiveCall,
-    LiveCallQuery, Measure, MessageQuery, MessageRow, MessageStats, PlanRequest, PlanView, RecordQuery,
-    Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook, TestWebhookResult,
-    Top, UnsetLimit, UnsetMeasure,
+    CallStats, DeliveryView, Detach, Detached, DropSlot, LimitQuery, LimitView, LiveBind, LiveBindQuery,
+    LiveCall, LiveCallQuery, Measure, MessageQuery, MessageRow, MessageStats, PlanRequest, PlanView,
+    RecordQuery, Resume, SetLimit, SetMeasure, StatsQuery, Status, Suspend, Suspension, TestWebhook,
+    TestWebhookResult, Top, UnsetLimit, UnsetMeasure,
 };
-use crate::store;
+use crate::store::{self, Store, StoreError};
 
 /// Entries of a list when the caller does not say how many.
 const DEFAULT_LIMIT: u32 = 100;
@@ -116,6 +117,7 @@ impl Control for Handle {
     }
 
     async fn call_records(&self, query: &RecordQuery) -> Result<Vec<CallRow>, ApiError> {
+        self.0.check_recorded(query.account.as_deref(), Store::has_calls_of).await?;
         let stored = stored(query);
         let read = self.0.store.read(move |store| store.calls(&stored)).await;
         read.map_err(|error| store_error(&error.to_string()))
@@ -130,6 +132,7 @@ impl Control for Handle {
     }
 
     async fn message_records(&self, query: &RecordQuery) -> Result<Vec<MessageRow>, ApiError> {
+        self.0.check_recorded(query.account.as_deref(), Store::has_messages_of).await?;
         let stored = stored(query);
         let read = self.0.store.read(move |store| store.messages(&stored)).await;
         read.map_err(|error| store_error(&error.to_string()))
@@ -163,15 +166,8 @@ impl Control for Handle {
         let read =
             self.0.store.read(move |store| Ok((store.alert(&wanted)?, store.deliveries(&wanted)?))).await;
         // Without the database, what is open is known still.
-        let (alert, deliveries) = read.unwrap_or_default();
-        let alert = alert.or_else(|| self.0.state().book.open().find(|alert| alert.id == id).cloned());
-        alert.map(|alert| AlertView { alert, deliveries }).ok_or_else(|| {
-            ApiError::new(
-                "unknown_alert",
-                format!("there is no alert {id}"),
-                "`edgectl alerts list` lists them with their ids",
-            )
-        })
+        let open = || self.0.state().book.open().find(|alert| alert.id == id).cloned();
+        found_alert(id, read, open)
     }
 
     async fn test_webhook(
@@ -233,6 +229,19 @@ impl Handle {
 }
 
 impl Daemon {
+    /// Whether records may be asked for by an account: one that is configured, or was when something was recorded of it.
+    pub(super) async fn check_recorded(
+        &self,
+        account: Option<&str>,
+        is_recorded: fn(&Store, &str) -> Result<bool, StoreError>,
+    ) -> Result<(), ApiError> {
+        let Some(name) = account else { return Ok(()) };
+        let Err(unknown) = views::account(&self.state().config, name).map(drop) else { return Ok(()) };
+        let name = name.to_owned();
+        let read = self.store.read(move |store| is_recorded(store, &name)).await;
+        if read.map_err(|error| store_error(&error.to_string()))? { Ok(()) } else { Err(unknown) }
+    }
+
     async fn detach(self: &Arc<Self>, actor: &Actor, request: Detach) -> Result<Detached, ApiError> {
         let _change = self.changes.lock().await;
         let daemon = Arc::clone(self);
@@ -277,6 +286,27 @@ impl Daemon {
     }
 }
 
+/// An alert as the database has it, else as it is open: what the database does not tell is not what there is not.
+fn found_alert(
+    id: &str,
+    read: Result<(Option<Alert>, Vec<DeliveryView>), StoreError>,
+    open: impl FnOnce() -> Option<Alert>,
+) -> Result<AlertView, ApiError> {
+    let (alert, deliveries, error) = match read {
+        Ok((alert, deliveries)) => (alert, deliveries, None),
+        Err(error) => (None, Vec::new(), Some(error)),
+    };
+    match (alert.or_else(open), error) {
+        (Some(alert), _) => Ok(AlertView { alert, deliveries }),
+        (None, Some(error)) => Err(store_error(&error.to_string())),
+        (None, None) => Err(ApiError::new(
+            "unknown_alert",
+            format!("there is no alert {id}"),
+            "`edgectl alerts list` lists them with their ids",
+        )),
+    }
+}
+
 /// A page of records, as it is asked of the database.
 fn stored(query: &RecordQuery) -> store::RecordQuery {
     store::RecordQuery {
@@ -306,6 +336,16 @@ async fn to_the_end<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_that_the_database_does_not_tell_of_is_not_said_to_be_none() {
+        let broken = || StoreError::TaskDied { path: std::path::PathBuf::new() };
+        let code = |read| found_alert("a", read, || None).map_err(|error| error.code).err();
+        assert_eq!(code(Err(broken())).as_deref(), Some("store_unavailable"));
+        assert_eq!(code(Ok((None, Vec::new()))).as_deref(), Some("unknown_alert"));
+    }
+
     #[test]
     fn who_names_an_unknown_webhook_is_told_what_there_is() {
         assert_eq!(super::configured(&["ops".to_owned(), "noc".to_owned()]), "configured are: ops, noc");

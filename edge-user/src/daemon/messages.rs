@@ -11,12 +11,12 @@ use super::binds::system_id;
 use super::change::store_error;
 use super::clock;
 use super::state::Daemon;
-use super::views;
 use super::waiting::{Waiting, kept};
 use crate::api::types::{ApiError, MessageQuery, MessageRow, MessageStats, StatsQuery};
 use crate::config::{Numbers, UNKNOWN_ACCOUNT};
 use crate::dataplane::Clocks;
 use crate::figures::{MessageFigures, MessageOutcome, status_name};
+use crate::store::Store;
 
 /// Records of a list when the caller does not say how many, and at most.
 const DEFAULT_LIMIT: u32 = 100;
@@ -55,9 +55,7 @@ impl Daemon {
     /// `GET /v1/messages`, newest first.
     pub(super) async fn newest_messages(&self, query: &MessageQuery) -> Result<Vec<MessageRow>, ApiError> {
         let account = query.account.clone();
-        if let Some(name) = &account {
-            views::account(&self.state().config, name)?;
-        }
+        self.check_recorded(account.as_deref(), Store::has_messages_of).await?;
         let limit = u64::from(query.limit.unwrap_or(DEFAULT_LIMIT).min(MOST));
         let read = self.store.read(move |store| store.newest_messages(account.as_deref(), limit)).await;
         let rows = read.map_err(|error| store_error(&error.to_string()))?;
@@ -68,9 +66,7 @@ impl Daemon {
     /// `GET /v1/messages/stats`.
     pub(super) async fn message_stats(&self, query: &StatsQuery) -> Result<Vec<MessageStats>, ApiError> {
         let (account, since) = (query.account.clone(), query.since);
-        if let Some(name) = &account {
-            views::account(&self.state().config, name)?;
-        }
+        self.check_recorded(account.as_deref(), Store::has_messages_of).await?;
         let read = self.store.read(move |store| store.message_figures(account.as_deref(), since)).await;
         let figures = read.map_err(|error| store_error(&error.to_string()))?;
         Ok(figures.iter().map(|(account, figures)| figures.stats(account)).collect())
