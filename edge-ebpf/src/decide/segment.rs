@@ -30,7 +30,7 @@ pub enum Found {
     Carried,
     /// The boundaries of PDUs are not known: metered as one message a segment.
     Unsynchronised,
-    /// Not SMPP: metered as one message a segment.
+    /// Not SMPP: metered by its length.
     Malformed,
     /// Beyond a hole, without a header in sight.
     BeyondHole,
@@ -44,7 +44,7 @@ pub enum Found {
 pub struct Framed {
     /// What it is.
     pub found: Found,
-    /// Messages: `submit_sm`, `data_sm`, and each destination of `submit_multi`.
+    /// Messages: `submit_sm`, `data_sm`, and each destination of `submit_multi`; and those that may be in what is not framed.
     pub submits: u32,
     /// `bind_*`.
     pub binds: u32,
@@ -56,13 +56,13 @@ impl Framed {
     #[inline(always)]
     pub fn by(walk: &Walk, is_judged: bool) -> Self {
         let (submits, binds) = (walk.tally.submits, walk.tally.binds);
-        let messages = submits + walk.tally.destinations;
+        let messages = submits + walk.tally.destinations + walk.tally.unread;
         let found = match walk.finding() {
             Finding::BeyondHole => Found::BeyondHole,
             Finding::Withheld => Found::Withheld,
             Finding::Unsynchronised => Found::Unsynchronised,
             // PDUs before the garbage are metered like any others, and the garbage with them.
-            Finding::Malformed if submits == 1 && binds == 0 => Found::Malformed,
+            Finding::Malformed if submits | binds == 0 => Found::Malformed,
             _ if messages | binds == 0 => Found::Carried,
             _ if is_judged => Found::Judged,
             _ => Found::Metered,
@@ -122,7 +122,7 @@ pub fn settle_segment<W: World>(world: &mut W, origin: Origin, framed: Framed, n
     }
     let (submits, binds, within) = match framed.found {
         Found::Metered => (framed.submits, framed.binds, Outcome::SmppAdmitted),
-        Found::Unsynchronised => (1, 0, Outcome::SmppUnsynchronised),
+        Found::Unsynchronised => (framed.submits, 0, Outcome::SmppUnsynchronised),
         // With the further destinations of a message before the garbage.
         Found::Malformed => (framed.submits, 0, Outcome::SmppMalformed),
         Found::Judged => return settle(world, origin, framed.binds, now_ns),

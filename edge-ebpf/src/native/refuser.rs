@@ -235,6 +235,16 @@ impl<J: Judge> Witness for Refuser<'_, J> {
         further
     }
 
+    /// What came before it has been admitted or refused: it is owed.
+    #[inline(always)]
+    fn lose(&mut self, messages: u32) {
+        if self.judging & judging::EXEMPT == 0 {
+            self.judge.owe(Scope::Source, messages);
+            self.judge.owe(Scope::Account, messages);
+        }
+        self.judged.admitted += messages;
+    }
+
     #[inline(always)]
     fn see(&mut self, pdu: Sighting, octets: &[u8; PREFIX_ROOM]) -> Result<(), Finding> {
         if !pdu.kind.is_submit() {

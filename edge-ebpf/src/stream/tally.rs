@@ -35,6 +35,8 @@ pub struct Tally {
     pub submits: u32,
     /// Destinations of `submit_multi` beyond the first of each: a message each, too.
     pub destinations: u32,
+    /// Messages that may be in octets whose framing is not known.
+    pub unread: u32,
     /// What it costs in `smpp.bind`.
     pub binds: u32,
     /// Bit `n`: `commands[n]` is not 0.
@@ -105,6 +107,7 @@ impl Tally {
         // Words in one go would become a call to clear them byte by byte.
         self.submits = opaque(0) as u32;
         self.destinations = opaque(0) as u32;
+        self.unread = opaque(0) as u32;
         self.binds = opaque(0) as u32;
         self.commands_seen = opaque(0) as u32;
         self.called_used = opaque(0) as u32;

@@ -55,7 +55,8 @@ indexed_enum! {
         Lost = 2, "lost";
         /// No PDU boundary is known. Costs one message.
         Unsynchronised = 3, "unsynchronised";
-        /// Not SMPP from here on. Costs one message more than the PDUs before.
+        /// Not SMPP from here on, to the flow's end: many a server reads on all the same. Costs beside the PDUs before what
+        /// the rest may hold, by its length.
         Malformed = 4, "malformed";
         /// Beyond a hole, and neither does it extend an island nor is a header in sight: to be dropped.
         BeyondHole = 5, "beyond_hole";
@@ -204,7 +205,7 @@ impl Walk {
             return self.scan();
         }
         if flow.state != FlowState::Synchronised as u32 {
-            self.tally.submits = 1;
+            self.tally.unread = smpp::messages_in(segment.len);
             return self.done(Finding::Malformed);
         }
         if before(self.seq, flow.base) {
@@ -285,7 +286,7 @@ impl Walk {
 
         if held < NAMED {
             if !header.has_sane_length() {
-                return self.malformed();
+                return self.malformed(witness);
             }
             self.tally.count(self.command);
         }
@@ -431,14 +432,14 @@ impl Walk {
     #[inline(always)]
     fn unsynchronised(&mut self) -> Next {
         self.tally.clear();
-        self.tally.submits = 1;
+        self.tally.unread = 1;
         self.done(Finding::Unsynchronised)
     }
 
     /// A length that cannot be one. Only where boundaries are certain does that speak against the stream;
     /// otherwise it speaks against the guess.
     #[inline(always)]
-    fn malformed(&mut self) -> ControlFlow<()> {
+    fn malformed<W: Witness>(&mut self, witness: &mut W) -> ControlFlow<()> {
         if self.target != MAIN {
             return self.stop(Finding::BeyondHole);
         }
@@ -446,7 +447,11 @@ impl Walk {
             let _ = self.unsynchronised();
             return ControlFlow::Break(());
         }
-        self.tally.submits += 1;
+        let rest = smpp::messages_in(self.segment_end.wrapping_sub(self.start));
+        self.tally.unread = rest;
+        if self.tally.submits | self.tally.binds != 0 {
+            witness.lose(rest);
+        }
         self.stop(Finding::Malformed)
     }
 

@@ -15,6 +15,9 @@ pub const HEADER_BYTES: usize = 16;
 /// again for everything else. A larger length is not SMPP: `GET ` or a TLS record read as one is above 2^28.
 pub const PDU_BYTES_MAX: u32 = 128 * 1024;
 
+/// Octets of the smallest usual `submit_sm`: the header, and of every field its least (SMPP 3.4, 4.4.1).
+const SUBMIT_BYTES_MIN: u32 = HEADER_BYTES as u32 + 17;
+
 /// Octets of the buffer in which a PDU's first bytes are read: addressed by 7 bits, with room to read words
 /// and to append beyond.
 pub const PREFIX_ROOM: usize = 256;
@@ -75,6 +78,13 @@ const DEST_FLAG_LIST: u8 = 2;
 /// Words of a C-octet string that are searched for its end: 24 octets hold any address of a `submit_sm`
 /// (21, SMPP 3.4, 4.4.1). `data_sm` allows 65 (4.7.1), which no numbering plan uses.
 pub(crate) const ADDRESS_WORDS: usize = ADDRESS_BYTES / 8;
+
+/// How many messages at most so many octets may be whose framing is not known; at least one.
+#[must_use]
+#[inline(always)]
+pub(crate) const fn messages_in(octets: u32) -> u32 {
+    if octets <= SUBMIT_BYTES_MIN { 1 } else { octets.div_ceil(SUBMIT_BYTES_MIN) }
+}
 
 /// A PDU's header (SMPP 3.4, 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,10 +62,10 @@ fn ten_thousand_binds_are_alive_at_once_and_each_is_counted() {
     assert!(edge.read::<Vec<LiveBind>>(&["binds", "list"]).unwrap().is_empty());
 }
 
-/// A length that no PDU has: from there on nobody knows where PDUs begin. Each segment is one message, so the account's
-/// limit holds, and its other bind is framed and answered as ever.
+/// A length that no PDU has: from there on nobody knows where PDUs begin. Each segment is as many messages as have room in
+/// it, so the account's limit holds, and its other bind is framed and answered as ever.
 #[test]
-fn garbage_on_a_bind_is_told_of_and_metered_by_segment_and_the_accounts_other_bind_goes_on() {
+fn garbage_on_a_bind_is_told_of_and_metered_by_length_and_the_accounts_other_bind_goes_on() {
     const GARBAGE: u32 = 20;
     let lab = Lab::make().unwrap();
     let rates = limited("smpp.submit = '1/hour burst 60'")
@@ -86,6 +86,7 @@ fn garbage_on_a_bind_is_told_of_and_metered_by_segment_and_the_accounts_other_bi
             stream.set_read_timeout(Some(SOON))?;
             stream.read_exact(&mut [0; 16 + "acme\0".len()])?;
             for _ in 0..GARBAGE {
+                // Room for two.
                 stream.write_all(&[0xfe; 40])?;
                 // Acknowledged by then, and so a segment of its own.
                 thread::sleep(Duration::from_millis(50));
@@ -101,7 +102,7 @@ fn garbage_on_a_bind_is_told_of_and_metered_by_segment_and_the_accounts_other_bi
     let metric = metric(&lab, "edge_packets_total{outcome=\"smpp_malformed\"}");
     assert_eq!(metric, Some(f64::from(GARBAGE)));
     let throttled = told.statuses.get("0x58").copied().unwrap_or_default();
-    assert_eq!((told.ok, throttled, &told.error), (40, 10, &None), "sixty less the garbage: {told:?}");
+    assert_eq!((told.ok, throttled, &told.error), (20, 30, &None), "sixty less the garbage: {told:?}");
     assert_eq!(told.answered["enquire_link_resp"], 2, "{told:?}");
     assert_eq!(u64::try_from(got.submits_at.len()).unwrap(), told.ok);
     assert_eq!(edge.messages("acme", "smpp.submit", "admitted").unwrap(), 60);

@@ -39,26 +39,49 @@ impl Edge {
         }
         finding
     }
+
+    /// Messages that the segment costs.
+    fn cost(&self) -> u32 {
+        self.walk.tally.submits + self.walk.tally.unread
+    }
 }
 
 fn submit() -> Vec<u8> {
     pdu(id::SUBMIT_SM, 0, b"\0\x01\x01123\0\x01\x01447700900123\0\0\0\0\0\0\0\0\0\0\x05hello")
 }
 
+/// The least that a server takes for a message, 33 octets.
+fn smallest_submit(status: u32) -> Vec<u8> {
+    pdu(id::SUBMIT_SM, status, &[0; 17])
+}
+
 #[test]
-fn a_length_that_cannot_be_one_marks_the_flow_and_costs_a_message_a_segment() {
+fn a_length_that_cannot_be_one_marks_the_flow_and_costs_what_the_rest_may_hold() {
     for length in (0..16).chain([PDU_BYTES_MAX + 1, 0x1603_0102, 0x4745_5420, u32::MAX]) {
         let mut edge = Edge::connected();
         let mut stream = submit();
         stream.extend(length.to_be_bytes());
         stream.extend([0; 60]);
         assert_eq!(edge.see(1, &stream), Finding::Malformed, "length {length}");
-        assert_eq!(edge.walk.tally.submits, 2, "the message before is counted; length {length}");
+        assert_eq!(edge.walk.tally.submits, 1, "the message before is counted; length {length}");
+        assert_eq!(edge.walk.tally.unread, 2, "64 octets");
         assert_eq!(edge.flow.state, FlowState::Malformed as u32);
         let next = 1 + stream.len() as u32;
-        assert_eq!(edge.see(next, &submit()), Finding::Malformed);
-        assert_eq!(edge.walk.tally.submits, 1);
+        for (len, messages) in [(1, 1), (33, 1), (34, 2), (33 * 42, 42)] {
+            assert_eq!(edge.see(next, &vec![0; len]), Finding::Malformed);
+            assert_eq!((edge.walk.tally.submits, edge.walk.tally.unread), (0, messages), "{len} octets");
+        }
     }
+}
+
+#[test]
+fn messages_behind_a_length_that_servers_skip_are_not_free() {
+    let mut edge = Edge::connected();
+    let messages = smallest_submit(0).repeat(42);
+    assert_eq!(edge.see(1, &[&[0; 4], &messages[..]].concat()), Finding::Malformed);
+    assert!(edge.walk.tally.unread >= 42);
+    assert_eq!(edge.see(5 + messages.len() as u32, &messages), Finding::Malformed);
+    assert_eq!(edge.walk.tally.unread, 42);
 }
 
 #[test]
@@ -164,7 +187,7 @@ fn what_is_held_back_over_a_reset_is_not_free() {
     let mut submits = 0;
     for index in 0..5 {
         edge.see(90_000 + index * len, &submit());
-        submits += edge.walk.tally.submits;
+        submits += edge.cost();
     }
     assert_eq!(submits, 5);
 }
@@ -232,7 +255,7 @@ fn a_join_over_tiny_segments_costs_a_message_each() {
     let mut seq = 1;
     for part in stream.bytes[5..].chunks(13) {
         assert_eq!(edge.see(seq, part), Finding::Unsynchronised);
-        assert_eq!((edge.walk.tally.submits, edge.walk.tally.commands_seen), (1, 0));
+        assert_eq!((edge.walk.tally.unread, edge.walk.tally.commands_seen), (1, 0));
         seq += part.len() as u32;
     }
 }
@@ -246,7 +269,7 @@ proptest! {
         let mut edge = Edge::connected();
         for (anywhere, near, payload, is_near) in segments {
             edge.see(if is_near { near } else { anywhere }, &payload);
-            prop_assert!(edge.walk.tally.submits as usize <= payload.len() / 16 + 5);
+            prop_assert!(edge.cost() as usize <= payload.len() / 16 + 5);
         }
     }
 
@@ -270,7 +293,7 @@ proptest! {
             let from = from.min(bytes.len() as u32 - 1);
             let to = (from + len).min(bytes.len() as u32);
             edge.see(1 + from, &bytes[from as usize..to as usize]);
-            prop_assert!(edge.walk.tally.submits <= len / 16 + 5);
+            prop_assert!(edge.cost() <= len / 16 + 5);
         }
     }
 }

@@ -47,7 +47,6 @@ pub(super) struct Report {
     pub(super) islands: u64,
     pub(super) repeated: u64,
     pub(super) refused: u64,
-    pub(super) unsynchronised: u64,
     /// Where the first header was that a segment showed whole.
     pub(super) first_header: usize,
 }
@@ -149,8 +148,7 @@ impl<'s> Wire<'s> {
                 self.walk.refuse(&mut self.flow);
                 return false;
             }
-            Finding::Framed => {}
-            Finding::Unsynchronised => self.report.unsynchronised += 1,
+            Finding::Framed | Finding::Unsynchronised => {}
             finding => panic!("{finding} at {from}..{to}"),
         }
         let brings_messages = self.walk.tally.submits + self.walk.tally.binds != 0;

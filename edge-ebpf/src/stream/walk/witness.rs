@@ -69,6 +69,12 @@ pub trait Witness {
         smpp::further_destinations(octets, header.length)
     }
 
+    /// What follows the messages and binds of a segment is not SMPP, and may hold so many messages.
+    #[inline(always)]
+    fn lose(&mut self, messages: u32) {
+        let _ = messages;
+    }
+
     /// Counts the destinations of a `submit_multi` by [`Walk::call_step`].
     #[inline(always)]
     fn call(&mut self, walk: &mut Walk) {
