@@ -2,7 +2,7 @@
 
 use edge_ebpf::abi::{CALLER_ID_DIGITS, policy_flag};
 use edge_ebpf::stream::{Finding, PREFIX_BYTES, Sighting, Witness};
-use edge_ebpf::wire::smpp::{Header, PREFIX_ROOM, sender};
+use edge_ebpf::wire::smpp::{Header, PREFIX_ROOM, Sender, sender};
 
 use crate::fixtures::world::{ACME, is_of_digits};
 use crate::host_segments::narrow;
@@ -33,9 +33,12 @@ impl<'a> Senders<'a> {
         let mut text = [0; CALLER_ID_DIGITS];
         let put =
             |index: usize, word: u64| text[8 * index..8 * index + 8].copy_from_slice(&word.to_le_bytes());
-        let Some(own) = self.own.filter(|_| sender(pdu, held.min(narrow(PREFIX_BYTES)), put)) else {
-            return false;
-        };
+        let Some(own) = self.own else { return false };
+        match sender(pdu, held.min(narrow(PREFIX_BYTES)), put) {
+            Sender::Named => {}
+            Sender::Unreadable => return true,
+            Sender::Cut | Sender::Empty => return false,
+        }
         !own.iter().any(|id| {
             let ends = is_of_digits(id) || text.get(id.len()) == Some(&0);
             text.starts_with(id.as_bytes()) && ends

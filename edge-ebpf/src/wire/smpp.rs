@@ -75,6 +75,12 @@ const TON_ALPHANUMERIC: u8 = 5;
 pub(crate) const DEST_FLAG_ADDRESS: u8 = 1;
 /// `dest_flag`: the name of a distribution list.
 const DEST_FLAG_LIST: u8 = 2;
+/// Octets of a `service_type` with the zero at its end, at most (SMPP 3.4, 5.2.11).
+const SERVICE_TYPE_BYTES: u32 = 6;
+/// Up to where the source address of a message can reach: behind `service_type`, `source_addr_ton` and `source_addr_npi`.
+const SOURCE_END_MAX: u32 = HEADER_BYTES as u32 + SERVICE_TYPE_BYTES + 2 + ADDRESS_BYTES as u32;
+/// The most destinations that a `submit_multi` may have (SMPP 3.4, 4.5.1).
+const DESTINATIONS_OF_ONE: u32 = 254;
 /// Words of a C-octet string that are searched for its end: 24 octets hold any address of a `submit_sm`
 /// (21, SMPP 3.4, 4.4.1). `data_sm` allows 65 (4.7.1), which no numbering plan uses.
 pub(crate) const ADDRESS_WORDS: usize = ADDRESS_BYTES / 8;
@@ -284,17 +290,29 @@ pub const fn is_bind_resp(command_id: u32) -> bool {
         && matches!(command_id & !RESPONSE, id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER)
 }
 
-/// Whether the source address of a message is there to be looked up among sender IDs; `put` gets its octets with the zero at
-/// their end, zero-padded, as words in memory's order.
-///
-/// `pdu` holds the first `held` octets of the PDU. Not there: not within them, longer than the specification allows, or
-/// empty, which leaves it to the server.
+/// What the source address of a message is to a list of sender IDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Not all of it is there.
+    Cut,
+    /// Empty, which leaves it to the server.
+    Empty,
+    /// To be looked up.
+    Named,
+    /// Behind a service type, or of a length, that the specification does not allow; servers read it all the same.
+    Unreadable,
+}
+
+/// Reads the source address of a message; `put` gets its octets with the zero at their end, zero-padded, as words in
+/// memory's order. `pdu` holds the first `held` octets of the PDU.
 #[must_use]
 #[inline(always)]
-pub fn sender(pdu: &[u8; PREFIX_ROOM], held: u32, mut put: impl FnMut(usize, u64)) -> bool {
+pub fn sender(pdu: &[u8; PREFIX_ROOM], held: u32, mut put: impl FnMut(usize, u64)) -> Sender {
     let service = first_zero(verifier::prefix_word(pdu, HEADER_BYTES as u32));
-    if service >= 6 {
-        return false;
+    if service >= SERVICE_TYPE_BYTES {
+        put(0, 0);
+        let is_seen = held >= HEADER_BYTES as u32 + SERVICE_TYPE_BYTES;
+        return if is_seen { Sender::Unreadable } else { Sender::Cut };
     }
     // service_type with its zero, source_addr_ton, source_addr_npi.
     let at = HEADER_BYTES as u32 + service + 3;
@@ -308,20 +326,28 @@ pub fn sender(pdu: &[u8; PREFIX_ROOM], held: u32, mut put: impl FnMut(usize, u64
         }
         has_ended |= step < 8;
     }
-    has_ended && length != 0 && at + length < held
+    if !has_ended {
+        return if at + length <= held { Sender::Unreadable } else { Sender::Cut };
+    }
+    if at + length >= held {
+        return Sender::Cut;
+    }
+    if length == 0 { Sender::Empty } else { Sender::Named }
 }
 
 /// The destinations of a `submit_multi` beyond the first (SMPP 3.4, 4.5.1: `number_of_dests`, 1 to 254); a distribution list
 /// counts as one, because how many it names is the server's to know.
 ///
 /// `pdu` holds the first [`PREFIX_BYTES`] octets of the PDU, or all of it, of that `length`. Zero where the number is not
-/// within them.
+/// within them; as many as there can be where it stands behind a string that is longer than the specification allows.
 #[must_use]
 #[inline(always)]
 pub fn further_destinations(pdu: &[u8; PREFIX_ROOM], length: u32) -> u32 {
     let held = if length < PREFIX_BYTES as u32 { length } else { PREFIX_BYTES as u32 };
     match destination(pdu) {
         Some(at) if at < held => u32::from(verifier::prefix_byte(pdu, at)).saturating_sub(1),
+        // In sight for certain, and not what an earlier message left there.
+        None if held >= SOURCE_END_MAX => DESTINATIONS_OF_ONE - 1,
         _ => 0,
     }
 }
@@ -330,9 +356,9 @@ pub fn further_destinations(pdu: &[u8; PREFIX_ROOM], length: u32) -> u32 {
 /// address (SMPP 3.4, 4.4.1, 4.5.1, 4.7.1).
 #[inline(always)]
 fn destination(pdu: &[u8; PREFIX_ROOM]) -> Option<u32> {
-    // service_type: a C-octet string of at most 6; then source_addr_ton and source_addr_npi.
+    // service_type; then source_addr_ton and source_addr_npi.
     let service = first_zero(verifier::prefix_word(pdu, HEADER_BYTES as u32));
-    if service >= 6 {
+    if service >= SERVICE_TYPE_BYTES {
         return None;
     }
     let at = HEADER_BYTES as u32 + service + 3;

@@ -4,7 +4,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use edge_ebpf::abi::{AccountState, CallerId, EventKind, SENDER_ID, policy_flag};
 use edge_ebpf::stream::PREFIX_BYTES;
 use edge_ebpf::verifier::opaque;
-use edge_ebpf::wire::smpp::{PREFIX_ROOM, sender};
+use edge_ebpf::wire::smpp::{PREFIX_ROOM, Sender, sender};
 
 use crate::callers::{KEY_BITS, TELL_EVERY};
 use crate::{atomic, events, maps};
@@ -64,12 +64,14 @@ extern "C" fn edge_has_foreign_sender(pdu: *const [u8; PREFIX_ROOM], held: u64, 
     let text = senders.key.data.digits.as_mut_ptr().cast::<u64>();
     // SAFETY: 24 of the 32 octets; the last eight are zero in it, always.
     let put = |index, word: u64| unsafe { text.add(index).write_unaligned(word.to_le()) };
-    // SAFETY: the caller's borrow.
-    if senders.account == 0 || !sender(unsafe { &*pdu }, held, put) {
+    if senders.account == 0 {
         return 0;
     }
-    if maps::CALLER_IDS.get(&senders.key).is_some() {
-        return 0;
+    // SAFETY: the caller's borrow.
+    match sender(unsafe { &*pdu }, held, put) {
+        Sender::Named if maps::CALLER_IDS.get(&senders.key).is_none() => {}
+        Sender::Unreadable => {}
+        Sender::Named | Sender::Cut | Sender::Empty => return 0,
     }
     if notes != 0 {
         senders.foreign += 1;

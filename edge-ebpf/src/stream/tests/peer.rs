@@ -193,11 +193,12 @@ pub(crate) fn messages(pdu: &[u8]) -> u64 {
     let number = || {
         let service = body.iter().take(6).position(|&octet| octet == 0)?;
         let source = body.get(service + 3..)?;
-        let number = source.get(source.iter().take(24).position(|&octet| octet == 0)? + 1)?;
-        Some(u64::from(*number).max(1))
+        let length = source.iter().take(24).position(|&octet| octet == 0)?;
+        Some(source.get(length + 1).map_or(1, |&number| u64::from(number).max(1)))
     };
     let is_multi = Header::parse(pdu[..16].try_into().unwrap()).id == id::SUBMIT_MULTI;
-    if is_multi { number().unwrap_or(1) } else { 1 }
+    let unknown = if pdu.len() < 48 { 1 } else { 254 };
+    if is_multi { number().unwrap_or(unknown) } else { 1 }
 }
 
 /// The called prefixes, read octet by octet; what lies behind its first octets is not looked at.

@@ -114,6 +114,39 @@ fn a_pdu_that_ends_early_has_no_prefix_from_behind_its_end() {
 }
 
 #[test]
+fn a_number_of_destinations_behind_what_is_too_long_is_the_largest() {
+    let further = |service: &[u8], source: &[u8]| {
+        let pdu = message(id::SUBMIT_MULTI, service, source, 1, b"447700900123");
+        let mut room = [b'7'; PREFIX_ROOM];
+        let held = pdu.len().min(96);
+        room[..held].copy_from_slice(&pdu[..held]);
+        further_destinations(&room, pdu.len() as u32)
+    };
+    assert_eq!(further_destinations(&[b'7'; PREFIX_ROOM], 47), 0, "what lies behind a PDU is not read");
+    assert_eq!([further(b"VMAIL", &[b'1'; 23]), further(b"", b"")], [0, 0]);
+    assert_eq!([further(b"VMAIL67", b"1"), further(b"VMAIL789", b"1"), further(b"", &[b'1'; 24])], [253; 3]);
+}
+
+#[test]
+fn a_sender_that_cannot_be_read_is_told_from_one_that_is_not_there() {
+    let read = |service: &[u8], source: &[u8], held: u32| {
+        let pdu = message(id::SUBMIT_SM, service, source, 1, b"447700900123");
+        let mut room = [b'7'; PREFIX_ROOM];
+        let end = pdu.len().min(held as usize);
+        room[..end].copy_from_slice(&pdu[..end]);
+        sender(&room, held, |_, _| {})
+    };
+    assert_eq!(read(b"", b"ACME", 96), Sender::Named);
+    assert_eq!(read(b"", b"", 96), Sender::Empty);
+    assert_eq!(read(b"VMAIL", &[b'1'; 23], 96), Sender::Named);
+    assert_eq!([read(b"VMAIL6", b"ACME", 96), read(b"", &[b'1'; 24], 96)], [Sender::Unreadable; 2]);
+    assert_eq!([read(b"VMAIL6", b"ACME", 22), read(b"", &[b'1'; 24], 43)], [Sender::Unreadable; 2]);
+    assert_eq!([read(b"VMAIL6", b"ACME", 21), read(b"", &[b'1'; 24], 42)], [Sender::Cut; 2]);
+    assert_eq!([read(b"", b"ACME", 23), read(b"", b"", 19), read(b"", b"", 16)], [Sender::Cut; 3]);
+    assert_eq!([read(b"", b"ACME", 24), read(b"", b"", 20)], [Sender::Named, Sender::Empty]);
+}
+
+#[test]
 fn every_command_has_its_name_and_is_known() {
     for (command_id, command) in [
         (0x0000_0001, Command::BindReceiver),
