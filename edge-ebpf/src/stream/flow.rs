@@ -87,7 +87,8 @@ pub struct Flow {
     pub isn: u32,
     /// From here to the main cursor's end everything was seen: what comes again in between is a retransmission.
     pub base: u32,
-    /// Sequence number of the segment that was last dropped beyond a hole, and how many times in a row.
+    /// Sequence number of the segment that was last dropped beyond a hole, and how many times in a row; [`Self::base`] where
+    /// it passed before that.
     pub hole: u32,
     /// See `hole`.
     pub hole_drops: u32,
@@ -168,6 +169,16 @@ impl Flow {
     #[inline(always)]
     pub(super) fn is_stuck_at(&self, seq: u32) -> bool {
         self.hole_drops >= HOLE_DROPS_MAX && self.hole == seq
+    }
+
+    /// A segment before [`Self::base`] passes, and teaches nothing: where such ones come alone, the flow has been led astray by
+    /// a SYN that the receiver did not believe, or a new one has begun whose SYN was not seen.
+    #[inline(always)]
+    pub(super) fn passed_before_base(&mut self) {
+        self.dropped_beyond_hole(self.base);
+        if self.is_stuck_at(self.base) {
+            self.search();
+        }
     }
 
     /// The flow is lost: the next header in sight will be taken.

@@ -30,6 +30,8 @@ pub const SCAN_STEPS: u32 = 2048;
 
 /// [`Walk::target`]: the flow's main cursor. A smaller number is an island's.
 const MAIN: u32 = ISLANDS as u32;
+/// [`Walk::target`]: none. The segment lies before what was seen of the flow.
+const ASTRAY: u32 = MAIN + 1;
 /// [`Walk::seam`]: no island begins where the walk ends.
 const NO_SEAM: u32 = u32::MAX;
 /// Farther than any island can be ahead.
@@ -53,7 +55,7 @@ indexed_enum! {
         /// Framed up to an island that turns out to have been a wrong guess; the tally says what it brings,
         /// and the flow is not synchronised behind it.
         Lost = 2, "lost";
-        /// No PDU boundary is known. Costs one message.
+        /// No PDU boundary is known, or the segment lies before all that is known. Costs what it may hold.
         Unsynchronised = 3, "unsynchronised";
         /// Not SMPP from here on, to the flow's end: many a server reads on all the same. Costs beside the PDUs before what
         /// the rest may hold, by its length.
@@ -127,6 +129,8 @@ pub struct Walk {
     scan_at: u32,
     /// Scan: not 0 if there is a header at `scan_at`.
     scan_found: u32,
+    /// Scan: messages that may be named before that.
+    names: u32,
     /// Sequence number of the nearest island's first byte; far ahead where there is none.
     nearest: u32,
     /// Index of the current PDU's [`crate::abi::Command`].
@@ -208,11 +212,12 @@ impl Walk {
             self.tally.unread = smpp::messages_in(segment.len);
             return self.done(Finding::Malformed);
         }
-        if before(self.seq, flow.base) {
-            // Older than anything that can come again: a second SYN has led us astray.
-            return self.scan();
-        }
         if !before(flow.main.end, self.segment_end) {
+            if before(self.seq, flow.base) {
+                // Older than anything that can come again, as far as is known.
+                self.target = ASTRAY;
+                return self.scan();
+            }
             return self.done(Finding::Repeated);
         }
         if before(flow.main.end, self.seq) {
@@ -429,13 +434,6 @@ impl Walk {
         ControlFlow::Break(())
     }
 
-    #[inline(always)]
-    fn unsynchronised(&mut self) -> Next {
-        self.tally.clear();
-        self.tally.unread = 1;
-        self.done(Finding::Unsynchronised)
-    }
-
     /// A length that cannot be one. Only where boundaries are certain does that speak against the stream;
     /// otherwise it speaks against the guess.
     #[inline(always)]
@@ -444,8 +442,9 @@ impl Walk {
             return self.stop(Finding::BeyondHole);
         }
         if self.begun != 0 {
-            let _ = self.unsynchronised();
-            return ControlFlow::Break(());
+            self.tally.clear();
+            self.tally.unread = smpp::messages_in(self.segment_end.wrapping_sub(self.seq));
+            return self.stop(Finding::Unsynchronised);
         }
         let rest = smpp::messages_in(self.segment_end.wrapping_sub(self.start));
         self.tally.unread = rest;

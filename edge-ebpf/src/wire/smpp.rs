@@ -154,6 +154,23 @@ impl Header {
             && is_known(self.id)
     }
 
+    /// How many messages these octets may stand for, seen anywhere in a stream, if a server takes them for a header: what it
+    /// does not look at, status and sequence number, says nothing. Binds are counted, too.
+    #[must_use]
+    #[inline(always)]
+    pub const fn messages_at_most(self) -> u32 {
+        if !self.has_sane_length() {
+            return 0;
+        }
+        match self.id {
+            id::SUBMIT_MULTI => DESTINATIONS_OF_ONE,
+            id::SUBMIT_SM | id::DATA_SM | id::BIND_RECEIVER | id::BIND_TRANSMITTER | id::BIND_TRANSCEIVER => {
+                1
+            }
+            _ => 0,
+        }
+    }
+
     /// The name under which it is counted.
     #[must_use]
     #[inline(always)]

@@ -1,8 +1,12 @@
 //! The search for a header, where the place of the next one is not known.
+//!
+//! A header is believed only if nothing before it in the segment may be a message's. That way what is passed over unread holds
+//! no message: servers take headers that are none by the specification, so a plausible one says little of what stands before
+//! it.
 
 use core::ops::ControlFlow;
 
-use super::{Finding, HEADER, MAIN, Next, PREFIX, Walk};
+use super::{ASTRAY, Finding, HEADER, MAIN, Next, PREFIX, Walk};
 use crate::packet::Packet;
 use crate::wire::smpp::{self, Header};
 
@@ -25,10 +29,15 @@ impl Walk {
             return ControlFlow::Continue(());
         }
         let header = Header::from_words(first, second);
-        if header.is_plausible() && self.next_is_plausible(packet, at + header.length, room) {
+        if self.names == 0
+            && self.target != ASTRAY
+            && header.is_plausible()
+            && self.next_is_plausible(packet, at + header.length, room)
+        {
             self.scan_found = 1;
             return ControlFlow::Break(());
         }
+        self.names += header.messages_at_most();
         self.scan_at = at + 1;
         ControlFlow::Continue(())
     }
@@ -44,7 +53,7 @@ impl Walk {
     fn begin_scanned<P: Packet + ?Sized>(&mut self, packet: &P) -> Next {
         let is_main = self.target == MAIN;
         if self.scan_found == 0 {
-            if is_main {
+            if is_main || self.target == ASTRAY {
                 return self.unsynchronised();
             }
             return self.done(Finding::BeyondHole);
@@ -61,6 +70,16 @@ impl Walk {
         self.go()
     }
 
+    /// The segment costs what it names, one more whose name its beginning may have cut, and what the scan did not reach by
+    /// its length.
+    #[inline(always)]
+    fn unsynchronised(&mut self) -> Next {
+        let unseen = self.limit.wrapping_sub(self.seq).wrapping_sub(self.scan_at);
+        let unseen = if unseen < HEADER { 0 } else { smpp::messages_in(unseen) };
+        self.tally.unread = 1 + self.names + unseen;
+        self.done(Finding::Unsynchronised)
+    }
+
     #[inline(always)]
     fn next_is_plausible<P: Packet + ?Sized>(&mut self, packet: &P, at: u32, room: u32) -> bool {
         if at + HEADER > room {
@@ -74,6 +93,7 @@ impl Walk {
     pub(super) fn scan(&mut self) -> Next {
         self.scan_at = 0;
         self.scan_found = 0;
+        self.names = 0;
         Next::Scan
     }
 }

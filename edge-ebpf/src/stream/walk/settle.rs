@@ -40,7 +40,11 @@ impl Walk {
             flow.enquired_ns = flow.touched_ns;
         }
         if finding == Finding::Unsynchronised as u32 {
-            flow.search();
+            if self.target == MAIN {
+                flow.search();
+            } else {
+                flow.passed_before_base();
+            }
         } else if finding == Finding::Malformed as u32 {
             flow.state = FlowState::Malformed as u32;
         } else if finding == Finding::Lost as u32 {
