@@ -53,6 +53,12 @@ impl Origin {
     const fn has(self, flag: u32) -> bool {
         self.flags & flag != 0
     }
+
+    /// An outcome for who is metered where limits hold; another for who is spared.
+    #[inline(always)]
+    const fn unless_spared(self, outcome: Outcome, spared: Outcome) -> Outcome {
+        if matches!(self.standing, StandingKind::Metered) && !self.observe { outcome } else { spared }
+    }
 }
 
 /// Which way a packet goes, by its headers alone. Each service has a way of its own, which begins with [`enter`]: in the
@@ -302,13 +308,9 @@ pub fn judge_portless<W: World>(world: &mut W, headers: &Headers) -> Outcome {
     let now_ns = world.now_ns();
     match world.enter(&headers.ip.source, headers.ip.is_too_deep, now_ns) {
         Some(origin) => {
-            let is_metered = matches!(origin.standing, StandingKind::Metered) && !origin.observe;
-            let is_refused = headers.ip.is_too_deep && is_metered;
-            judge_source(world, origin, now_ns).unwrap_or(if is_refused {
-                Outcome::HeadersTooDeep
-            } else {
-                Outcome::Fragment
-            })
+            let hidden = origin.unless_spared(Outcome::HeadersHidden, Outcome::Fragment);
+            let outcome = if headers.ip.is_too_deep { hidden } else { Outcome::Fragment };
+            judge_source(world, origin, now_ns).unwrap_or(outcome)
         }
         None => Outcome::Fragment,
     }

@@ -101,7 +101,7 @@ impl Journey<'_> {
             return spare_allowed(origin, Outcome::SipStream);
         }
         let mut flow = streams.flows.get(&key).copied().unwrap_or_else(midstream);
-        if has(flag::SYN) {
+        if transport.opens() {
             streams.let_go(&key, true);
             flow.syn(transport.sequence);
         }

@@ -118,8 +118,9 @@ indexed_enum! {
         /// A segment of a SIP or SMPP connection that the server's TCP may read otherwise than it is written: a fragment, urgent
         /// data, data with a SYN, or nothing acknowledged.
         TcpUnclear = 54, "tcp_unclear";
-        /// More IPv6 extension headers than are read, of which no honest sender has so many.
-        HeadersTooDeep = 55, "headers_too_deep";
+        /// Headers, or the start line of SIP, where they are not looked for and no honest sender puts them: behind more IPv6
+        /// extension headers than are read, behind a length of nothing, or beyond the first fragment.
+        HeadersHidden = 55, "headers_hidden";
     }
 }
 
@@ -231,7 +232,7 @@ impl Outcome {
             | Self::SipForeignCaller
             | Self::SipDoubtfulRefused
             | Self::TcpUnclear
-            | Self::HeadersTooDeep
+            | Self::HeadersHidden
             | Self::SipBeyondHole
             | Self::SmppOverSource
             | Self::SmppOverAccount

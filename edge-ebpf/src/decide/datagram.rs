@@ -1,7 +1,7 @@
 //! A SIP datagram: what it is, what it costs, and whether a call has a slot.
 
 use super::{Metered, Origin, Scope, World, meter};
-use crate::abi::{Allowance, CallCause, Class, FullMap, Method, Outcome, StandingKind, policy_flag};
+use crate::abi::{Allowance, CallCause, Class, FullMap, Outcome, StandingKind, policy_flag};
 use crate::repeat;
 use crate::wire::{Headers, sip};
 
@@ -132,8 +132,11 @@ pub const fn answered(refusal: Refusal, fingerprint: u64, is_answered: bool) -> 
 /// Judges a datagram on a port of SIP, or the first fragment of one: without that the server never sees the rest.
 #[inline(always)]
 pub fn judge_datagram<W: World>(world: &mut W, origin: Origin, headers: &Headers, now_ns: u64) -> Settled {
-    let (message, is_fragment) = (read(world, headers), headers.ip.is_fragment);
+    let (message, is_fragment) = (world.read_sip(&headers.transport), headers.ip.is_fragment);
     match message.kind {
+        sip::Kind::Malformed | sip::Kind::Keepalive if is_fragment => {
+            return Settled::Ends(origin.unless_spared(Outcome::HeadersHidden, Outcome::Fragment));
+        }
         sip::Kind::Malformed => return Settled::Ends(Outcome::SipMalformed),
         sip::Kind::Keepalive => return Settled::Ends(Outcome::SipKeepalive),
         sip::Kind::Absorbed => {
@@ -226,25 +229,21 @@ pub fn judge_datagram<W: World>(world: &mut W, origin: Origin, headers: &Headers
             }
         }
     } else {
-        if is_certain {
-            world.remember(message.fingerprint, now_ns);
-            world.await_answer(message.method, now_ns);
-        }
-        if message.called != 0 {
-            world.count_called(message.called);
-        }
+        pass(world, message, is_certain, now_ns);
     }
     Settled::Ends(outcome)
 }
 
+/// A request passes.
 #[inline(always)]
-fn read<W: World>(world: &mut W, headers: &Headers) -> sip::Message {
-    let message = world.read_sip(&headers.transport);
-    if headers.ip.is_fragment && matches!(message.kind, sip::Kind::Malformed | sip::Kind::Keepalive) {
-        // Its end may hide what it is.
-        return sip::Message { kind: sip::Kind::Doubtful, method: Method::Invite, ..message };
+fn pass<W: World>(world: &mut W, message: sip::Message, is_certain: bool, now_ns: u64) {
+    if is_certain {
+        world.remember(message.fingerprint, now_ns);
+        world.await_answer(message.method, now_ns);
     }
-    message
+    if message.called != 0 {
+        world.count_called(message.called);
+    }
 }
 
 /// Takes a slot for a new call, and says which limit has none left.

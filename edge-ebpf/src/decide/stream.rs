@@ -42,9 +42,7 @@ pub fn settle_stream<W: World>(
                 refuse(world, tally, now_ns);
                 return Outcome::ResetSuspended;
             }
-            if tally.is_refusable() {
-                return dropped(world, tally, Outcome::SipSuspended, now_ns);
-            }
+            return dropped(world, tally, Outcome::SipSuspended, now_ns);
         }
         let mode = if may_refuse { world.stream_refusal(now_ns) } else { RefusalMode::Observe };
         let is_withheld = tally.unrefusable != 0 && matches!(mode, RefusalMode::Native);

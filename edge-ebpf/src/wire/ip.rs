@@ -19,6 +19,10 @@ const IPV4_OFFSET_MASK: u16 = 0x1fff;
 const IPV4_MORE: u16 = 0x2000;
 /// Any sign of a fragment: an offset, or more to come.
 pub(super) const IPV4_FRAGMENT: u16 = IPV4_OFFSET_MASK | IPV4_MORE;
+/// The option that says how long a packet is which says that it has no length (RFC 2675 2).
+const JUMBO_PAYLOAD: u8 = 0xc2;
+/// Octets that a fragment's length is counted in, but the last one's (RFC 791 3.2).
+const FRAGMENT_UNIT: usize = 8;
 /// The fragment offset, in RFC 8200 4.5's layout.
 const IPV6_OFFSET_MASK: u16 = 0xfff8;
 /// More fragments, in RFC 8200 4.5's layout.
@@ -40,8 +44,8 @@ pub struct Header {
     pub is_fragment: bool,
     /// Whether there is no transport header, because an earlier fragment carried it.
     pub is_later_fragment: bool,
-    /// Whether the transport header lies behind more extension headers than are followed. No honest sender
-    /// makes such a packet, but the host behind us would read it.
+    /// Whether the transport header lies behind more extension headers than are followed, or in a later fragment, or where the
+    /// header says that there is nothing. No honest sender makes such a packet, but the host behind us would read it.
     pub is_too_deep: bool,
     /// Where the transport header starts.
     pub offset: usize,
@@ -121,6 +125,10 @@ fn parse_ipv4<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
     into.is_too_deep = false;
     into.offset = offset + header_bytes;
     into.end = offset + total_bytes;
+    if fragment & IPV4_MORE != 0 {
+        // Linux takes no more of it (net/ipv4/ip_fragment.c, ip_frag_queue).
+        into.end = into.offset + (total_bytes - header_bytes) / FRAGMENT_UNIT * FRAGMENT_UNIT;
+    }
     Ok(())
 }
 
@@ -138,8 +146,22 @@ fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
     into.is_later_fragment = false;
     let mut protocol = fixed[offset_of!(Ipv6Hdr, next_hdr)];
     let mut at = offset + Ipv6Hdr::LEN;
+    if into.end == at && protocol == IpProto::HopOpt as u8 {
+        // Linux reads the frame to its end then, whatever the options say (net/ipv6/ip6_input.c, ip6_rcv_core).
+        let options: [u8; 8] = packet.read(at)?;
+        if options[2] == JUMBO_PAYLOAD {
+            let [.., l0, l1, l2, l3] = options;
+            into.end += u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        } else {
+            into.is_too_deep = true;
+            return Ok(());
+        }
+    }
 
     for _ in 0..EXTENSION_HEADERS_MAX {
+        if into.is_fragment && at + FRAGMENT_UNIT > into.end {
+            break;
+        }
         if protocol == IpProto::Ipv6Frag as u8 {
             let extension: [u8; 4] = packet.read(at)?;
             let fragment = u16_at(&extension, 2);
@@ -165,7 +187,9 @@ fn parse_ipv6<P: Packet + ?Sized>(packet: &P, offset: usize, into: &mut Header) 
         }
     }
     let goes_on = is_extension(protocol) || protocol == IpProto::Ipv6Frag as u8;
-    into.is_too_deep = goes_on && !into.is_later_fragment;
+    // The first fragment has all headers (RFC 7112 5), but Linux does not insist.
+    let is_beyond = into.is_fragment && at + FRAGMENT_UNIT > into.end;
+    into.is_too_deep = (goes_on || is_beyond) && !into.is_later_fragment;
     into.protocol = protocol;
     into.offset = at;
     Ok(())

@@ -91,7 +91,11 @@ pub fn parse<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header)
 fn parse_udp<P: Packet + ?Sized>(packet: &P, ip: &ip::Header, into: &mut Header) -> Result<(), Reason> {
     let header: [u8; UdpHdr::LEN] = packet.read(ip.offset)?;
     let [s0, s1, d0, d1, l0, l1, ..] = header;
-    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    let mut length = usize::from(u16::from_be_bytes([l0, l1]));
+    if length == 0 && ip.is_ipv6 {
+        // As long as the packet (RFC 2675 4), to Linux in any packet.
+        length = ip.end.saturating_sub(ip.offset);
+    }
     let end = ip.offset + length;
     // A first fragment carries the whole datagram's length, which reaches beyond this packet.
     if length < UdpHdr::LEN || (end > ip.end && !ip.is_fragment) {

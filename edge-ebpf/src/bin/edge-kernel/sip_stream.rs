@@ -170,7 +170,7 @@ fn read(frame: *mut xdp_md, scratch: *mut Scratch, headers: &Headers) -> *mut Si
     }
     // SAFETY: the flow is locked by us.
     let state = unsafe { &mut *flow };
-    if transport.flags & flag::SYN != 0 {
+    if transport.opens() {
         if state.refusing != 0 {
             sip_refusal::edge_let_go(1);
         }

@@ -232,6 +232,9 @@ impl SipFlow {
     pub(super) fn settle(&mut self, filled: bool) {
         if filled {
             self.base = self.parked_base;
+            // What came behind the hole began with a message, as was guessed.
+            let is_right = self.parked.phase == Phase::Between as u32;
+            self.main.message |= if is_right { self.parked.message & seen::CERTAIN } else { 0 };
         }
         let oldest = self.main.next.wrapping_sub(WINDOW_MAX);
         if before(self.base, oldest) {

@@ -367,12 +367,12 @@ impl Reader {
         // The To of a REGISTER names no dialog (RFC 3261 10.2).
         let is_tagged = message & (seen::TAG | seen::ODD) == seen::TAG && !matches!(method, Method::Register);
         self.tally.count(method, message & seen::RESPONSE != 0, is_tagged);
-        if message & seen::RESPONSE == 0 && !is_tagged && matches!(method, Method::Invite) && !self.has_hops()
-        {
-            self.tally.unrefusable += 1;
-        }
-        if message & seen::RESPONSE == 0 && !is_tagged && is_refused_by(method, message & seen::NAMED != 0) {
-            self.spot_request(sip::class(method));
+        if message & seen::RESPONSE == 0 && !is_tagged {
+            if self.has_hops() && is_refused_by(method, message & seen::NAMED != 0) {
+                self.spot_request(sip::class(method));
+            } else if !self.has_hops() && is_refused_by(method, self.is_before_b2bua()) {
+                self.tally.unrefusable += 1;
+            }
         }
         let phase = if self.cursor.body == 0 { Phase::Between } else { Phase::Body };
         self.cursor.phase = phase as u32;

@@ -68,7 +68,7 @@ impl Reader {
         let is_new = is_in_order && !before(seq, self.passed);
         let is_named = self.cursor.message & seen::NAMED != 0;
         let is_meant = self.sought == Sought::Requests as u32 && is_named == self.is_before_b2bua();
-        if is_meant && is_new && self.has_hops() {
+        if is_meant && is_new {
             self.remember(Spot { seq, len: if is_named { NAME_BYTES } else { digits } }, class);
         }
     }

@@ -9,8 +9,8 @@ use crate::wire::sip;
 /// Classes of SIP, the first ones of [`Class`].
 pub const CLASSES: usize = 5;
 
-/// A call that somebody takes is hardly shorter (RFC 3261 8.1.1: six headers, of which each names a host).
-const CALL_BYTES: u32 = 256;
+/// A call that somebody takes is hardly shorter (RFC 3261 8.1.1: six headers).
+const CALL_BYTES: u32 = 128;
 
 /// Room by method; a power of two, so that a mask bounds the index.
 const METHODS: usize = 32;
@@ -87,7 +87,7 @@ pub struct Tally {
     pub methods_seen: u32,
     /// Not 0 if the segment brings a response, or ends a body whose message was let through before.
     pub must_pass: u32,
-    /// Of the calls outside dialogs, those that cannot be refused by themselves for what the client has written: without one
+    /// Of the requests outside dialogs, those that cannot be refused by themselves for what the client has written: without one
     /// Max-Forwards, or as many as could stand in a segment that nobody can frame.
     pub unrefusable: u32,
     /// Bit `n`: the class was over a limit; while the segment is judged.
