@@ -54,10 +54,16 @@ impl Origin {
         self.flags & flag != 0
     }
 
-    /// An outcome for who is metered where limits hold; another for who is spared.
+    /// Whether it is metered where limits hold.
+    #[inline(always)]
+    const fn is_held(self) -> bool {
+        matches!(self.standing, StandingKind::Metered) && !self.observe
+    }
+
+    /// An outcome for who is held to limits; another for who is spared.
     #[inline(always)]
     const fn unless_spared(self, outcome: Outcome, spared: Outcome) -> Outcome {
-        if matches!(self.standing, StandingKind::Metered) && !self.observe { outcome } else { spared }
+        if self.is_held() { outcome } else { spared }
     }
 }
 

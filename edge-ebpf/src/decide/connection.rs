@@ -40,8 +40,7 @@ pub fn judge_connection<W: World>(
     segment: Connecting,
     now_ns: u64,
 ) -> Option<Outcome> {
-    let is_metered = matches!(origin.standing, StandingKind::Metered) && !origin.observe;
-    if segment.bits & Connecting::UNCLEAR != 0 && is_metered && !is_unread(service) {
+    if segment.bits & Connecting::UNCLEAR != 0 && origin.is_held() && !is_unread(service) {
         return Some(Outcome::TcpUnclear);
     }
     if segment.bits & Connecting::OPENS == 0 {

@@ -28,7 +28,7 @@ pub enum Found {
     Judged,
     /// Nothing new to be metered.
     Carried,
-    /// The boundaries of PDUs are not known: metered as one message a segment.
+    /// The boundaries of PDUs are not known: metered by the messages that may be in it.
     Unsynchronised,
     /// Not SMPP: metered by its length.
     Malformed,

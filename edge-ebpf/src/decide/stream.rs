@@ -8,7 +8,7 @@ use crate::stream::sip::{CLASSES, Finding, Spot, Tally, class};
 /// The outcome of a segment that was read. It is let through or dropped as a whole, with all that it brings.
 ///
 /// Where refusals are native, each request over a limit that the server must refuse is refused by itself, and all else passes;
-/// but not where the client has written a call that cannot be refused so.
+/// but not where the client has written one that cannot be refused so.
 /// Else what is over a limit is dropped, and TCP sends it again; with what must get through it may go ahead of the limit by a
 /// burst. What is dropped is not counted by method, for it comes again. What lies behind a dropped segment
 /// is dropped too, unless nothing is refused any more.

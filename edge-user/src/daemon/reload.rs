@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::change::kernel_error;
 use super::changes::{changes, of_commands, secrets};
 use super::reconcile::{ReconcileError, dry_run, reconcile, shortened};
-use super::state::{Daemon, Kernel};
+use super::state::{Daemon, Kept, Kernel};
 use super::{clock, systemd, watch};
 use crate::api::types::{ApiError, AuditEntry, PlanView};
 use crate::config::{self, Config};
@@ -23,8 +23,7 @@ impl Daemon {
                 let state = daemon.state();
                 (state.config.clone(), state.kept.clone())
             };
-            let mut said = of_commands(&before, &config, kept.as_ref())?;
-            said.extend(secrets(&daemon.deliverer.other_secrets(&endpoints)));
+            let said = daemon.beside_plan(&before, &config, kept.as_ref(), &endpoints)?;
             let (plan, _) = dry_run(&mut daemon.kernel(), &config, kept.as_ref(), &daemon.believed_clocks())
                 .map_err(|error| kernel_error(&error))?;
             let changes = changes(&plan, &before, &config, said);
@@ -90,8 +89,7 @@ impl Daemon {
             let state = self.state();
             (state.config.clone(), state.kept.clone())
         };
-        let mut said = of_commands(&before, &config, kept.as_ref())?;
-        said.extend(secrets(&self.deliverer.other_secrets(&endpoints)));
+        let said = self.beside_plan(&before, &config, kept.as_ref(), &endpoints)?;
         let applied =
             reconcile(&mut kernel, &config, kept.as_ref(), &self.believed_clocks()).and_then(|applied| {
                 // A person has looked: ports that fell back to drop may try again.
@@ -107,6 +105,19 @@ impl Daemon {
         state.detectors.reconfigure(&config.detect);
         state.config = Arc::new(config);
         Ok(PlanView { changes, applied: true, failed })
+    }
+
+    /// What a configuration changes of what is not in it: set by command, or in the files of secrets.
+    fn beside_plan(
+        &self,
+        before: &Config,
+        after: &Config,
+        kept: Option<&Kept>,
+        endpoints: &[Endpoint],
+    ) -> Result<Vec<String>, ApiError> {
+        let mut lines = of_commands(before, after, kept)?;
+        lines.extend(secrets(&self.deliverer.other_secrets(endpoints)));
+        Ok(lines)
     }
 
     /// Brings the links to a configuration whose limits are in force. One that asks of an interface what it refuses is

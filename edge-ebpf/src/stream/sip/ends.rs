@@ -75,6 +75,18 @@ impl Reader {
         }
     }
 
+    /// Takes an octet; with it, whether it is a CR that ends no line for all. `None`: of a CR what comes behind it tells, and is
+    /// not there yet.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Option<(u8, bool)> {
+        let octet = byte(&self.bytes, self.position);
+        if octet == b'\r' && self.is_last() {
+            return None;
+        }
+        self.position += 1;
+        Some((octet, octet == b'\r' && byte(&self.bytes, self.position) != b'\n'))
+    }
+
     /// Whether what comes behind the position is not there yet.
     #[inline(always)]
     pub(super) const fn is_last(&self) -> bool {

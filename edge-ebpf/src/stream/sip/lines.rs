@@ -294,12 +294,7 @@ impl Reader {
     /// An octet of a Content-Length.
     #[inline(always)]
     fn length(&mut self) -> bool {
-        let octet = byte(&self.bytes, self.position);
-        if octet == b'\r' && self.is_last() {
-            return false;
-        }
-        self.position += 1;
-        let is_bare = octet == b'\r' && byte(&self.bytes, self.position) != b'\n';
+        let Some((octet, is_bare)) = self.take() else { return false };
         let walk = self.cursor.walk;
         let digit = octet.wrapping_sub(b'0');
         if digit <= 9 && walk != digits::OVER {
@@ -322,22 +317,17 @@ impl Reader {
     /// An octet of a Max-Forwards.
     #[inline(always)]
     fn hops(&mut self) -> bool {
-        let octet = byte(&self.bytes, self.position);
+        let here = self.here();
+        let Some((octet, is_bare)) = self.take() else { return false };
         let walk = self.cursor.walk;
         if octet.wrapping_sub(b'0') <= 9 && walk != digits::OVER {
             if walk == digits::NONE && self.cursor.message & seen::NAMED == 0 {
-                self.cursor.hops = self.here();
+                self.cursor.hops = here;
             }
             self.cursor.hops_digits += 1;
             self.cursor.walk = digits::SOME;
-            self.position += 1;
             return true;
         }
-        if octet == b'\r' && self.is_last() {
-            return false;
-        }
-        self.position += 1;
-        let is_bare = octet == b'\r' && byte(&self.bytes, self.position) != b'\n';
         match octet {
             b'\n' => self.cursor.phase = Phase::Line as u32,
             b'\r' if is_bare => {

@@ -138,13 +138,13 @@ impl Reader {
         if segment.len == 0 {
             return false;
         }
+        let (seq, end) = (segment.seq, segment.seq.wrapping_add(segment.len));
+        self.segment_end = end;
         if flow.is_spoilt() {
             self.cursor = flow.main;
             self.finish_spoilt();
             return false;
         }
-        let (seq, end) = (segment.seq, segment.seq.wrapping_add(segment.len));
-        self.segment_end = end;
         self.fills = u32::from(flow.own.is_filled_by(seq, end));
         let is_known = flow.main.phase != Phase::Unknown as u32 && !flow.is_strange(seq);
         if is_known && before(flow.main.next, seq) {
@@ -218,9 +218,6 @@ impl Reader {
     pub(super) fn commit(&mut self, flow: &mut SipFlow) {
         if self.finding == Finding::Truncated as u32 {
             return;
-        }
-        if self.is_spoilt() {
-            flow.spoil();
         }
         if self.len != 0 {
             flow.pass_to(self.segment_end);
