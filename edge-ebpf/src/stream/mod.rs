@@ -20,12 +20,12 @@
 //!
 //! * On a stream of well-formed PDUs that was seen from its SYN, every PDU is counted exactly once, whatever
 //!   was lost, reordered, repeated, cut anew or refused on the way.
-//! * What cannot be framed is said to be so ([`Finding`]) and costs one message a segment: no header is
+//! * What cannot be framed is said to be so ([`Finding`]) and costs the messages that may be in it: no header is
 //!   assumed where none was seen, and a header that is cut by a segment's end hides one PDU at most.
 //! * Sequence numbers are compared modulo 2^32 (RFC 9293 3.4).
 //!
-//! A sender whose retransmissions differ from what it sent first is not followed: like the receiver's own TCP,
-//! the first copy counts.
+//! A sender whose retransmissions differ from what it sent first is not followed: the first copy counts, which is what the
+//! receiver's TCP has taken where it came in order (out of order Linux takes a later copy that covers it).
 
 mod flow;
 pub mod sip;

@@ -60,6 +60,12 @@ pub(crate) const fn line_ends(word: u64) -> u64 {
     exact_zero_bytes(word ^ repeated(b'\r')) | exact_zero_bytes(word ^ repeated(b'\n'))
 }
 
+/// White space within a line (RFC 3261 25.1, WSP).
+#[inline(always)]
+pub(crate) const fn is_white(octet: u8) -> bool {
+    octet == b' ' || octet == b'\t'
+}
+
 /// The lowest bit that is set, alone.
 #[inline(always)]
 pub(crate) const fn lowest_bit(word: u64) -> u64 {

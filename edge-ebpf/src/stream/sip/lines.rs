@@ -11,8 +11,8 @@ use crate::abi::Method;
 use crate::verifier::{byte, opaque, word};
 use crate::wire::sip::{self, request_method, spaced, status_code, walk};
 use crate::wire::words::{
-    HIGH_BITS, LOW_48, LOW_56, behind_blanks, in_range, lane, line_ends, low_bytes, lowest_bit, repeated,
-    text, zero_bytes,
+    HIGH_BITS, LOW_48, LOW_56, behind_blanks, in_range, is_white, lane, line_ends, low_bytes, lowest_bit,
+    repeated, text, zero_bytes,
 };
 
 /// States of the reading of a Content-Length or a Max-Forwards.
@@ -389,12 +389,6 @@ impl Reader {
         let there = self.end - self.position;
         self.position += if octets < there { octets } else { there };
     }
-}
-
-/// White space within a line (RFC 3261 25.1, WSP).
-#[inline(always)]
-const fn is_white(octet: u8) -> bool {
-    octet == b' ' || octet == b'\t'
 }
 
 /// Whether a name is Content-Length to somebody: Kamailio takes `Content_Length`, PJSIP whatever differs in case's bit.

@@ -12,7 +12,9 @@ use super::{PAYLOAD_BYTES_MAX, Scratch, WORDS_PER_LINE_MAX, header};
 use crate::hash::mix;
 use crate::verifier::{REPLY_BYTES, SCRATCH_BYTES, byte, forgotten, opaque, put_words, word, words_at};
 use crate::wire::number;
-use crate::wire::words::{HIGH_BITS, LOW_40, before, in_range, lane, lowest_bit, repeated, text, zero_bytes};
+use crate::wire::words::{
+    HIGH_BITS, LOW_40, before, in_range, is_white, lane, lowest_bit, repeated, text, zero_bytes,
+};
 
 /// Port of SIP where a Via names none (RFC 3261 18.1.1).
 const DEFAULT_PORT: u32 = 5060;
@@ -135,7 +137,7 @@ impl Reply {
             return ControlFlow::Break(());
         }
         let next = byte(&scratch.bytes, end + 1);
-        if next == b' ' || next == b'\t' {
+        if is_white(next) {
             return ControlFlow::Break(());
         }
         self.position = end + 1;

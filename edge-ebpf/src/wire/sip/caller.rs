@@ -12,7 +12,7 @@ use super::{Scratch, WORDS_PER_LINE_MAX, header};
 use crate::abi::CALLER_ID_DIGITS;
 use crate::verifier::{byte, forgotten, opaque, word};
 use crate::wire::words::{
-    LOW_16, LOW_24, LOW_32, exact_zero_bytes, lane, lowest_bit, repeated, text, zero_bytes,
+    LOW_16, LOW_24, LOW_32, exact_zero_bytes, is_white, lane, lowest_bit, repeated, text, zero_bytes,
 };
 
 /// Most steps of the walk: header lines, further values, and parts of lines that are very long.
@@ -138,7 +138,7 @@ impl Scratch {
         }
         // Folded: the value goes on where it is not looked for.
         let next = byte(&self.bytes, end + 1);
-        if next == b' ' || next == b'\t' {
+        if is_white(next) {
             return Caller::Unreadable;
         }
         self.callers.next = end + 1;

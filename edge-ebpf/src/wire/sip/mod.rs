@@ -37,7 +37,7 @@ pub use self::party::{Heard, Parties};
 use self::spans::Spans;
 use self::start_line::is_blank;
 pub(crate) use self::start_line::{request_method, spaced, status_code};
-use super::words::{LOW_40, repeated, text};
+use super::words::{LOW_40, is_white, repeated, text};
 use crate::abi::{Class, Method};
 use crate::hash::mix;
 use crate::repeat;
@@ -323,7 +323,7 @@ impl Scratch {
         // A folded line continues what was just read (RFC 3261 7.3.1), possibly with the tag we look for.
         // Behind the payload stands what is left over from another.
         let next = if end + 1 < self.length { byte(&self.bytes, end + 1) } else { 0 };
-        if (next == b' ' || next == b'\t') && !self.hears {
+        if is_white(next) && !self.hears {
             return self.doubtful();
         }
         self.position = end + 1;

@@ -4,6 +4,8 @@
 //! A request is within a dialog where every server finds the same tag. Of two tags most take the last, and an empty one
 //! is none to them (Kamailio, PJSIP), so that only one counts that stands alone and has a value; all else is no tag.
 
+use crate::wire::words::is_white;
+
 /// Nothing has begun, or a name or value that does not matter.
 pub(crate) const OUTSIDE: u32 = 0;
 /// Behind a semicolon; then come `t`, `ta`, `tag`, and the equals sign behind it.
@@ -46,8 +48,7 @@ pub(crate) const fn step(state: u32, byte: u8) -> u32 {
     if place == VALUE && is_token(byte) {
         return if known & TAGGED == 0 { known | TAGGED } else { known | SPOILT };
     }
-    let is_blank = byte == b' ' || byte == b'\t';
-    if is_blank && matches!(place, BEGUN | NAMED | VALUE) {
+    if is_white(byte) && matches!(place, BEGUN | NAMED | VALUE) {
         return state;
     }
     let known = if is_spoilt_by(byte, place, known) { known | SPOILT } else { known };
