@@ -219,6 +219,9 @@ impl Reader {
         if self.finding == Finding::Truncated as u32 {
             return;
         }
+        if self.is_spoilt() {
+            flow.spoil();
+        }
         if self.len != 0 {
             flow.pass_to(self.segment_end);
         }
@@ -343,7 +346,6 @@ impl Reader {
     #[inline(always)]
     fn finish_spoilt(&mut self) {
         self.tally.spoil(self.len);
-        self.target = target::MAIN;
         self.finding = Finding::Unframed as u32;
     }
 

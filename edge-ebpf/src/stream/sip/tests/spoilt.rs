@@ -64,6 +64,18 @@ fn a_hole_that_is_filled_with_it_spoils_the_stream() {
     assert_eq!((wire.findings.last(), wire.reader.tally.unrefusable), (Some(&Finding::Unframed), 1));
 }
 
+/// A reordered beginning is no way out.
+#[test]
+fn a_guess_that_proves_right_leaves_the_stream_certain() {
+    let mut wire = Wire::new(true);
+    let stream = [WHOLE, WHOLE, SPOILT].concat();
+    let (first, second) = (WHOLE.len(), 2 * WHOLE.len());
+    wire.bring(stream.as_bytes(), first, second, true);
+    wire.bring(stream.as_bytes(), 0, first, true);
+    wire.bring(stream.as_bytes(), second, stream.len(), true);
+    assert_eq!((wire.findings.last(), wire.reader.tally.unrefusable), (Some(&Finding::Unframed), 1));
+}
+
 #[test]
 fn a_new_connection_is_framed_again() {
     let mut wire = Wire::new(true);
